@@ -1,0 +1,42 @@
+import sys
+
+# Rounds are a chain of jobs, and Snakemake walks it recursively: with Python's default of 1000
+# a study of more than about 490 rounds × rules deep fails as a "cyclic dependency".
+sys.setrecursionlimit(1_000_000)
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/embed.smk"
+include: "rules/rounds.smk"
+include: "rules/finetune.smk"
+include: "rules/results.smk"
+include: "rules/pretrain.smk"
+
+
+localrules:
+    all,
+    report,
+
+
+# The study: every model of the grid, and the tables and figures that are made of them.
+rule all:
+    default_target: True
+    input:
+        study_results,
+
+
+# The same as `all`, by the name under which readers look for it.
+rule report:
+    input:
+        study_results,

@@ -1,0 +1,22 @@
+rule finetune:
+    input:
+        dataset="<results>/datasets/{dataset}.h5",
+        labels=labels_of_this_round,
+        head=zero_shot_head,
+        weights=weight_files,
+    output:
+        metrics=f"{_RUN}/finetune-{{model}}/metrics.json",
+        cost=f"{_RUN}/finetune-{{model}}/cost.json",
+    log:
+        _RUN.replace("<results>/runs", "<logs>/runs") + "/finetune-{model}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="8h",
+    params:
+        spec=finetune_spec,
+        code=finetune_code,
+    script:
+        "../workflow/scripts/finetune.py"

@@ -1,0 +1,92 @@
+"""Fixtures shared by the tests: a finished tiny study, and copies of it to change."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+# One thread per job is how the workflow runs, and what makes results bit-identical.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+REPO = Path(__file__).resolve().parent.parent
+PARTS = ["Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources"]
+
+
+def copy_workflow(target):
+    """The files a clone has that a run needs, in a new folder `target`."""
+    target.mkdir()
+    for part in PARTS:
+        source = REPO / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target / part)
+    return target
+
+
+def merged(base, overlay):
+    """Snakemake's own rule for config files: mappings merge, everything else is replaced."""
+    result = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def configure(repo, overlay):
+    """Merge `overlay` into the config of a copied workflow."""
+    path = repo / "config/config.yaml"
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), overlay), sort_keys=False))
+
+
+def snakemake(repo, *args, check=True, env=None):
+    """Run Snakemake in `repo`; its output as text, or the finished process if `check` is false."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *args],
+        cwd=repo,
+        env={**os.environ, **(env or {})},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if check and done.returncode:
+        pytest.fail(f"snakemake {' '.join(args)} failed:\n{done.stdout[-6000:]}", pytrace=False)
+    return done.stdout if check else done
+
+
+@pytest.fixture(scope="session")
+def tiny_workflow(tmp_path_factory):
+    """A fresh copy of the workflow with the tiny config, nothing run yet."""
+    repo = copy_workflow(tmp_path_factory.mktemp("tiny") / "repo")
+    configure(repo, yaml.safe_load((REPO / "tests/config/tiny.yaml").read_text()))
+    return repo
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_workflow, tmp_path_factory):
+    """The tiny study, run to the end. Do not change it: take `repo`."""
+    repo = tmp_path_factory.mktemp("finished") / "repo"
+    shutil.copytree(tiny_workflow, repo)
+    snakemake(repo, "-c2")
+    return repo
+
+
+@pytest.fixture
+def repo(finished, tmp_path):
+    """A copy of the finished tiny study, with its modification times and Snakemake's records."""
+    copy = tmp_path / "repo"
+    shutil.copytree(finished, copy, symlinks=True)
+    return copy
+
+
+@pytest.fixture
+def fresh(tiny_workflow, tmp_path):
+    """A copy of the tiny workflow in which nothing has run."""
+    copy = tmp_path / "repo"
+    shutil.copytree(tiny_workflow, copy)
+    return copy

@@ -1,0 +1,121 @@
+"""Studies with known shape for the tests of tables and figures: files as the jobs leave them, in a folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+GAIN = {"random": 0.0, "margin": 0.55, "badge": 0.45, "entropy": 0.2, "confidence": 0.4, "coreset": -0.35}
+
+
+def record(**changes):
+    """One metrics record with every field; `changes` replace some."""
+    identity = {
+        "dataset": "digits",
+        "encoder": "glyphclip",
+        "selector": "linear",
+        "trainer": "flexmatch",
+        "strategy": "initial",
+        "trial": 0,
+        "round": 1,
+        "num_labels": 30,
+        "stage": "proxy",
+        "model": "",
+        "pair": "p0",
+        "metrics": {"test": {"accuracy": 0.5}},
+        "spec": {},
+        "code": "",
+    }
+    return {**identity, **changes}
+
+
+def write(
+    folder,
+    datasets=("digits", "digits_longtail"),
+    strategies=("random", "margin", "badge"),
+    trials=4,
+    labels=(30, 40, 50, 60, 70, 80),
+    finetune=("flexmatch", "passive"),
+    zero_shot=0.87,
+    noise=0.006,
+):
+    """Write metrics.json, cost.json and select_cost.json of a study; (metrics paths, cost paths).
+
+    Error rates fall as a power of the labels, faster for strategies with a gain. A trial shifts all strategies alike,
+    as a shared start does. The fine-tuned models stand at the first and the last round.
+    """
+    folder = Path(folder)
+    metrics_files, cost_files = [], []
+
+    def leave(content, cost, select_cost=None):
+        path = folder / "-".join(
+            str(content[k]) for k in ("dataset", "encoder", "strategy", "trial", "round", "stage", "model")
+        )
+        path.mkdir(parents=True)
+        for name, values in (("metrics", content), ("cost", cost), ("select_cost", select_cost)):
+            if values is not None:
+                (path / f"{name}.json").write_text(json.dumps(values))
+                (metrics_files if name == "metrics" else cost_files).append(str(path / f"{name}.json"))
+
+    for d, dataset in enumerate(datasets):
+        for trial in range(trials):
+            pair = f"{dataset}-{trial}"
+            luck = np.random.default_rng([d, trial]).normal(0, noise)
+            for s, strategy in enumerate(strategies):
+                rng = np.random.default_rng([d, trial, s, 7])
+                for round_, n in enumerate(labels, start=1):
+                    if round_ == 1 and s > 0:
+                        continue
+                    name = "initial" if round_ == 1 else strategy
+                    share = (n - labels[0]) / n
+                    error = 0.12 * (n / labels[0]) ** -0.8 / (1 + GAIN[strategy] * share)
+                    stages = [("proxy", "", 0.0)]
+                    if round_ in (1, len(labels)):
+                        stages += [("finetune", m, 0.01 - 0.025 * i) for i, m in enumerate(finetune)]
+                    for stage, model, lift in stages:
+                        test = 1 - error + lift + luck + rng.normal(0, noise)
+                        pool = 1 - 0.8 * error * (1 - n / 1000) + lift + luck + rng.normal(0, noise / 2)
+                        content = record(
+                            dataset=dataset,
+                            strategy=name,
+                            trial=trial,
+                            round=round_,
+                            num_labels=n,
+                            stage=stage,
+                            model=model,
+                            pair=pair,
+                            metrics={
+                                "test": _kinds(test) | {"loss": 2 * (1 - test)},
+                                "val": _kinds(test - 0.003),
+                                "pool": {f"pool_{k}": v for k, v in _kinds(pool).items()}
+                                | {"pool_model_accuracy": pool - 0.004},
+                                "": {"mask_rate": 0.8, "epochs": 12},
+                            },
+                        )
+                        bought = stage == "proxy" and round_ > 1
+                        leave(
+                            content,
+                            {"train_seconds": 1.5, "peak_memory_mb": 400.0},
+                            {"select_seconds": 0.2, "peak_memory_mb": 300.0} if bought else None,
+                        )
+        if zero_shot is not None:
+            scores = {"test": _kinds(zero_shot), "pool": {f"pool_{k}": v for k, v in _kinds(zero_shot).items()}}
+            shared = {"selector": "", "trainer": "", "strategy": "", "trial": 0, "round": 0, "num_labels": 0, "pair": ""}
+            leave(record(dataset=dataset, stage="zero_shot", metrics=scores, **shared), {"train_seconds": 0.1})
+    return metrics_files, cost_files
+
+
+def _kinds(accuracy):
+    accuracy = min(accuracy, 0.9999)
+    return {"accuracy": accuracy, "balanced_accuracy": accuracy - 0.01, "macro_f1": accuracy - 0.012}
+
+
+def table(folder, **kwargs):
+    """The study's table of metrics as the workflow reads it (`study.load`)."""
+    from labelbench import study
+
+    strategies = kwargs.get("strategies", ("random", "margin", "badge"))
+    rows = study.read(*write(folder, **kwargs))
+    study.check_pairing(rows)
+    study.write(study.share_first_round(rows, strategies), Path(folder) / "metrics.csv", strategies)
+    return study.load(Path(folder) / "metrics.csv")

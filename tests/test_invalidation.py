@@ -1,0 +1,188 @@
+"""A change reruns the jobs it invalidates, and no others."""
+
+import re
+from collections import Counter
+
+import h5py
+import pytest
+import yaml
+from conftest import configure, snakemake
+
+AGGREGATES = {"collect", "tables", "figures", "summary"}
+
+
+def planned(repo):
+    """(rule, wildcards) of each job that the next run would start."""
+    text = snakemake(repo, "-n", "--quiet", "progress")
+    jobs = []
+    for block in re.split(r"\n(?=(?:local)?rule )", text):
+        rule = re.match(r"(?:local)?rule (\w+):", block)
+        if rule and rule[1] not in ("all", "report"):
+            wildcards = re.search(r"wildcards: (.*)", block)
+            jobs.append((rule[1], dict(w.split("=") for w in wildcards[1].split(", ")) if wildcards else {}))
+    return jobs
+
+
+def models(jobs):
+    """The planned jobs without those that make tables and figures of all results."""
+    return [(rule, wildcards) for rule, wildcards in jobs if rule not in AGGREGATES]
+
+
+def count(jobs):
+    return Counter(rule for rule, _ in models(jobs))
+
+
+def values(jobs, wildcard):
+    return {wildcards[wildcard] for _, wildcards in models(jobs) if wildcard in wildcards}
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def library(repo, name):
+    return repo / "workflow/scripts/labelbench" / name
+
+
+def test_finished_is_finished(repo):
+    assert planned(repo) == []
+    assert "Nothing to be done" in snakemake(repo, "-c1")
+
+
+def test_checkout_reruns_nothing(repo):
+    for path in repo.rglob("*"):
+        if path.is_file() and not {"results", ".snakemake"} & set(path.relative_to(repo).parts):
+            path.touch()
+    assert planned(repo) == []
+
+
+@pytest.mark.parametrize("spelling", ["3.0e-3", "0.003", "3e-03"])
+def test_same_value_in_another_spelling_reruns_nothing(repo, spelling):
+    text = yaml.safe_load((repo / "config/config.yaml").read_text())
+    text["trainers"]["flexmatch"]["learning_rate"] = "@"
+    (repo / "config/config.yaml").write_text(yaml.safe_dump(text).replace("'@'", spelling))
+    assert planned(repo) == []
+
+
+def test_default_written_out_reruns_nothing(repo):
+    configure(repo, {"trainers": {"flexmatch": {"threshold": 0.95, "unlabelled_weight": 1}}})
+    assert planned(repo) == []
+
+
+def test_training_setting_reruns_proxies_and_what_follows(repo):
+    configure(repo, {"trainers": {"flexmatch": {"learning_rate": 1e-3}}})
+    jobs = planned(repo)
+    # 2 datasets × 2 trials × (round 1 + 3 strategies × rounds 2 and 3)
+    assert count(jobs)["train_proxy"] == 28
+    assert not {"prepare_dataset", "embed", "initial_labels"} & set(count(jobs))
+    # random's label sets depend on no model, so they and their fine-tunes stand.
+    assert {w["strategy"] for rule, w in jobs if rule in ("select_batch", "finetune")} == {"margin", "badge"}
+
+
+def test_swapped_values_rerun(repo):
+    configure(repo, {"trainers": {"flexmatch": {"supervised_warmup": 0.4, "ramp": 0.25}}})
+    assert count(planned(repo))["train_proxy"] == 28
+
+
+def test_finetune_setting_reruns_only_finetunes(repo):
+    configure(repo, {"trainers": {"flexmatch_images": {"learning_rate": 1e-4}}})
+    assert count(planned(repo)) == {"finetune": 12}
+
+
+def test_strategy_code_reruns_only_that_strategy(repo):
+    edit(library(repo, "strategies/badge.py"), "def select(", "UNUSED = 1\n\n\ndef select(")
+    jobs = planned(repo)
+    assert values(jobs, "strategy") == {"badge"}
+    # Round 1's proxies were trained before any strategy chose anything: they stand.
+    assert count(jobs) == {"select_batch": 8, "train_proxy": 8, "finetune": 4}
+
+
+def test_shared_code_reruns_every_strategy_that_imports_it(repo):
+    with library(repo, "strategies/_scores.py").open("a") as file:
+        file.write("\nUNUSED = 1\n")
+    assert values(planned(repo), "strategy") == {"margin"}
+
+
+def test_comment_and_docstring_rerun_nothing(repo):
+    with library(repo, "training.py").open("a") as file:
+        file.write("\n# A remark.\n")
+    edit(library(repo, "oracle.py"), '"""The oracle:', '"""An oracle:')
+    assert planned(repo) == []
+
+
+def test_more_rounds_keep_the_earlier_ones(repo):
+    configure(repo, {"budgets": {"default": {"rounds": 4}}})
+    jobs = planned(repo)
+    assert values(jobs, "round") == {"04"}
+    assert count(jobs)["select_batch"] == 12
+
+
+def test_later_budget_keeps_earlier_rounds(repo):
+    configure(repo, {"budgets": {"default": {"batches": [5, 10]}}})
+    jobs = planned(repo)
+    assert values(jobs, "round") == {"03"}
+    assert count(jobs) == {"select_batch": 12, "train_proxy": 12, "finetune": 12}
+
+
+def test_another_trial_keeps_the_others(repo):
+    configure(repo, {"run": {"trials": 3}})
+    assert values(planned(repo), "trial") == {"2"}
+
+
+def test_another_dataset_keeps_the_others(repo):
+    configure(repo, {"datasets": {"digits_steep": {"name": "digits", "imbalance_ratio": 10}}})
+    assert planned(repo) == []  # defined, not yet named under `run`
+    configure(repo, {"run": {"datasets": ["digits", "digits_longtail", "digits_steep"]}})
+    assert values(planned(repo), "dataset") == {"digits_steep"}
+
+
+def test_a_view_setting_reruns_the_augmented_embeddings_not_the_clean(repo):
+    configure(repo, {"datasets": {"digits": {"views": {"crop_scale": 0.9}}}})
+    jobs = planned(repo)
+    assert {w["view"] for rule, w in jobs if rule == "embed"} == {"aug0", "aug1"}
+    assert values(jobs, "dataset") == {"digits"}
+
+
+def test_changed_checkpoint_reruns_the_embeddings(repo):
+    path = repo / "resources/glyphclip/glyphclip.safetensors"
+    path.write_bytes(path.read_bytes()[:-2] + b"\0\0")
+    assert count(planned(repo))["embed"] == 6
+
+
+def test_dropping_a_strategy_reruns_only_tables_and_figures(repo):
+    configure(repo, {"run": {"strategies": ["random", "margin"]}})
+    jobs = planned(repo)
+    assert jobs
+    assert models(jobs) == []
+
+
+def test_new_strategy_is_one_file_and_one_line(repo):
+    library(repo, "strategies/last.py").write_text(
+        "from dataclasses import dataclass\n\nUSES_MODEL = False\n\n\n@dataclass(frozen=True)\nclass Config:\n    pass\n"
+        "\n\ndef select(pool, budget, config, rng):\n    return pool.unlabelled[-budget:]\n"
+    )
+    configure(repo, {"strategies": {"last": None}, "run": {"strategies": ["random", "margin", "badge", "last"]}})
+    assert values(planned(repo), "strategy") == {"last"}
+    target = "results/runs/digits/glyphclip/linear-flexmatch/last/trial0/round02/labels.h5"
+    snakemake(repo, "-c1", target)
+    with h5py.File(repo / target) as file:
+        assert 999 in file["index"]
+
+
+def test_touch_accepts_a_change_that_does_not_matter(repo):
+    edit(library(repo, "strategies/margin.py"), "def select(", "UNUSED = 1\n\n\ndef select(")
+    assert planned(repo)
+    snakemake(repo, "-c1", "--touch")
+    assert planned(repo) == []
+
+
+def test_parsing_the_workflow_imports_nothing_heavy(repo):
+    for name in ("torch", "pandas", "sklearn", "matplotlib", "torchvision", "h5py"):
+        (repo / f"{name}.py").write_text(f"raise ImportError('the Snakefile must not import {name}')\n")
+    snakemake(repo, "-n", env={"PYTHONPATH": str(repo)})
+
+
+def test_the_catalog_entry_point_runs_the_same_study(repo):
+    assert "Nothing to be done" in snakemake(repo, "-n", "-s", "workflow/Snakefile")

@@ -1,0 +1,16 @@
+"""The tidy table of a study, from the metrics and costs that every trained model left."""
+
+import json
+
+from labelbench import jobs, study
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+strategies = json.loads(job.params.spec)["strategies"]
+
+rows = study.read(job.input.metrics, job.input.costs)
+study.check_pairing(rows)
+rows = study.share_first_round(rows, strategies)
+with jobs.written_whole(job.output[0]) as part:
+    study.write(rows, part, strategies)
+log.info("%d values of %d models", len(rows), len(job.input.metrics))

@@ -1,0 +1,68 @@
+"""Label set of a round + images → encoder fine-tuned end to end with its classifier; its metrics and cost."""
+
+import json
+
+from labelbench import dataset_file, jobs, label_set, metrics, registry, results, seeds
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+
+import torch
+from safetensors.torch import load_file
+
+from labelbench import images as image_batches
+from labelbench import training, views
+
+log.info("imports done")
+spec = json.loads(job.params.spec)
+trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+dataset = dataset_file.read(job.input.dataset)
+labels = label_set.read(job.input.labels, dataset)
+encoder_plugin = registry.load("encoders", spec["encoder"].pop("name"))
+encoder = encoder_plugin.load(encoder_plugin.Config(**spec["encoder"]), device)
+images_plugin = registry.load("datasets", spec["dataset"].pop("name"))
+images = images_plugin.images(images_plugin.Config(**spec["dataset"]))
+head = load_file(job.input.head)["weight"] if job.input.get("head") else None
+seed = seeds.integer(spec["seed"], trial, round_, "head initialisation")
+model = image_batches.classifier(encoder, head, dataset.num_classes, seed).to(device)
+trainer = registry.load("trainers", spec["trainer"].pop("name"))
+
+
+def clean_batches(split):
+    return image_batches.clean_batches(images, dataset.splits[split].source, encoder.transform, device)
+
+
+watch = jobs.Stopwatch()
+history = training.fit(
+    model,
+    trainer,
+    trainer.Config(**spec["trainer"]),
+    image_batches.LiveViews(
+        images,
+        dataset.splits["pool"].source,
+        views.make_views(encoder.transform, views.Config(**spec["views"])),
+        dataset.fingerprint,
+        address=f"{spec['seed']}/{trial}/{round_}/finetune",
+        device=device,
+    ),
+    labels,
+    pool_size=len(dataset.splits["pool"].labels),
+    num_classes=dataset.num_classes,
+    validation=(lambda: clean_batches("val"), dataset.splits["val"].labels),
+    rng=seeds.generator(spec["seed"], trial, round_, "finetune training"),
+    log=log,
+    device=device,
+)
+seconds = watch.seconds()
+logits = {split: training.predict(model, clean_batches(split)).numpy() for split in dataset.splits}
+jobs.write_json(job.output.cost, {"train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()})
+results.write(
+    job,
+    labels,
+    spec["seed"],
+    "finetune",
+    metrics.evaluate(dataset, logits, labels),
+    history,
+    model=job.wildcards.model,
+)

@@ -1,0 +1,1 @@
+"""Label-efficient learning: the library behind the job scripts."""

@@ -1,0 +1,59 @@
+"""What every encoder plug-in returns, and what several of them need. Imported inside `load` only."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained image encoder, ready to embed images and to be fine-tuned.
+
+    `embed`         images (B, 3, H, W) float32 → (B, dim) float32 on the encoder's device, without gradient: the
+                    embedding that proxies are trained on. It runs on the weights that `backbone` trains.
+    `dim`           width of the embedding.
+    `backbone`      images (B, 3, H, W) float32 → the features (B, backbone_dim) float32 that a classifier head
+                    multiplies in end-to-end training; of a CLIP, the L2-normalised image embedding of the joint
+                    space. Every parameter trainable, none of them a text tower's; in evaluation mode.
+    `backbone_dim`  width of these features.
+    `transform`     the encoder's evaluation transform, a torchvision `Compose`: PIL image → (3, H, W) float32.
+    `weights_hash`  `hash_weights` of the whole model.
+    `zero_shot_head`  (class names, templates holding "{}") → head weights (K, backbone_dim) float32 on the CPU;
+                    None where there is no text tower.
+    """
+
+    embed: Callable[[Tensor], Tensor]
+    dim: int
+    backbone: nn.Module
+    backbone_dim: int
+    transform: Callable
+    weights_hash: str
+    zero_shot_head: Callable[[Sequence[str], Sequence[str]], Tensor] | None
+
+
+def hash_weights(state):
+    """SHA-256 (hexadecimal) of a state dict's names, types, shapes and values, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def disagreements(model_state, checkpoint, at_most=3):
+    """Lines naming the first tensors in which a checkpoint and a model differ: missing, superfluous, other shape."""
+    lines = []
+    for name in dict.fromkeys([*model_state, *checkpoint]):
+        if name not in checkpoint:
+            lines.append(f"{name} is missing in the checkpoint")
+        elif name not in model_state:
+            lines.append(f"{name} of the checkpoint does not exist in the model")
+        elif checkpoint[name].shape != model_state[name].shape:
+            there, here = tuple(checkpoint[name].shape), tuple(model_state[name].shape)
+            lines.append(f"{name} is {there} in the checkpoint and {here} in the model")
+    more = [f"and {len(lines) - at_most} more"] if len(lines) > at_most else []
+    return lines[:at_most] + more

@@ -1,0 +1,205 @@
+"""Figures of a study: learning curves, and what the last round's labels are worth to each model."""
+
+import itertools
+import math
+import zlib
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from labelbench import statistics, study
+from labelbench.tables import NAMES, SPLITS, metric_of
+
+# Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+GREY = "#4D4D4D"
+_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+_LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+# One look per strategy in every figure of every study. Marker and line style tell them apart in grey print too.
+_LOOKS = {
+    "random": (GREY, "o", _LINES[1]),
+    "margin": (BLUE, "s", _LINES[0]),
+    "badge": (VERMILLION, "^", _LINES[0]),
+    "coreset": (GREEN, "D", _LINES[3]),
+    "entropy": (PURPLE, "v", _LINES[2]),
+    "confidence": (ORANGE, "P", _LINES[0]),
+    "galaxy": (SKY, "X", _LINES[3]),
+    "bait": (GREEN, "<", _LINES[0]),
+    "direct": (PURPLE, ">", _LINES[1]),
+    "typiclust": (ORANGE, "h", _LINES[3]),
+}
+_FURTHER = [
+    (colour, marker, line)
+    for marker, line, colour in itertools.product(("p", "*", "d", "H"), _LINES, _COLOURS)
+]
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.markersize": 5,
+    "pdf.fonttype": 42,  # letters stay letters in the PDF
+    "svg.hashsalt": "labelbench",  # else every run writes other element ids
+}
+_START = ("black", "8", "")
+_FILLS = ("full", "none", "left", "top")
+_LOG_FROM = 8  # last budget / first budget from which the label axis is logarithmic
+
+
+def look(strategy):
+    """(colour, marker, line style) of a strategy: the same in every figure, whichever others stand beside it.
+
+    Names that are not known take a further combination by a hash of the name; two of them may share one.
+    """
+    if strategy in _LOOKS:
+        return _LOOKS[strategy]
+    return _FURTHER[zlib.crc32(strategy.encode()) % len(_FURTHER)]
+
+
+def learning_curves(metrics, dataset, lead):
+    """Figure of test and pool curves side by side, one row of panels per (encoder, selector, trainer).
+
+    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy". Lines are means over trials,
+    bands their 95 % Student-t intervals (none with one trial), the dotted line the encoder's zero-shot level.
+    """
+    settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
+    with mpl.rc_context(_STYLE):
+        figure, panels = _panels(settings, 2.9, share_y=False)
+        for axis, setting, split in panels:
+            found = {
+                s: study.curves(metrics, dataset, setting, s, split, metric_of(split, lead)) for s in strategies
+            }
+            found = {s: curves for s, curves in found.items() if curves is not None}
+            for strategy, curves in found.items():
+                _draw_curve(axis, look(strategy), curves)
+            _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))
+            axis.set_ylabel(f"{split} {NAMES[lead]} (%)")
+            axis.yaxis.set_major_locator(MaxNLocator(6))
+            level = study.zero_shot(metrics, dataset, setting[0], split, metric_of(split, lead))
+            if level is not None:
+                axis.axhline(100 * level, color="black", linestyle=":", linewidth=1)
+                at_the_right = dict(xy=(1, 100 * level), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+                axis.annotate("zero-shot", **at_the_right, xytext=(-2, 2), textcoords="offset points", fontsize=8)
+        _title(figure, metrics, dataset)
+        handles = []
+        for strategy in strategies:
+            colour, marker, line = look(strategy)
+            handles.append(Line2D([], [], color=colour, marker=marker, linestyle=line, label=strategy))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), handlelength=3)
+    return figure
+
+
+def final_scores(metrics, dataset, lead):
+    """Figure of what the labels are worth to each model: proxies, fine-tuned models, the zero-shot level.
+
+    One line per strategy after the last round, preceded by the start that all strategies share. Filled markers are
+    proxies, other fillings the models fine-tuned on the same labels, where there are any. Bars are 95 % Student-t
+    intervals over trials. Arguments as in `learning_curves`.
+    """
+    settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
+    models = study.models(metrics, dataset)
+    with mpl.rc_context(_STYLE):
+        height = 0.9 + (1 + len(strategies)) * (0.16 + 0.14 * len(models))
+        figure, panels = _panels(settings, height, share_y=True)
+        for axis, setting, split in panels:
+            names = {}
+            for (stage, model), fill, offset in zip(models, itertools.cycle(_FILLS), _spread(len(models)), strict=False):
+                for line, strategy in enumerate(strategies, start=1):
+                    metric = metric_of(split, lead)
+                    curves = study.curves(metrics, dataset, setting, strategy, split, metric, stage, model)
+                    if curves is None:
+                        continue
+                    names[line] = f"{strategy}, {curves.labels[-1]:,} labels"
+                    _draw_score(axis, line + offset, curves.values[:, -1], look(strategy), fill)
+                    if line == 1 and curves.rounds[0] == 1 and len(curves.rounds) > 1:
+                        names[0] = f"shared start, {curves.labels[0]:,} labels"
+                        _draw_score(axis, offset, curves.values[:, 0], _START, fill)
+            axis.set_yticks(list(names), list(names.values()))
+            axis.set_ylim(max(names) + 0.6, min(names) - 0.6)
+            axis.grid(visible=False, axis="y")
+            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.set_xlabel(f"{split} {NAMES[lead]} (%)")
+            level = study.zero_shot(metrics, dataset, setting[0], split, metric_of(split, lead))
+            if level is not None:
+                axis.axvline(100 * level, color="black", linestyle=":", linewidth=1)
+        _title(figure, metrics, dataset)
+        handles = []
+        for (_, model), fill in zip(models, itertools.cycle(_FILLS), strict=False):
+            name = f"fine-tuned, {model}" if model else "proxy"
+            handles.append(Line2D([], [], color=GREY, marker="o", linestyle="", label=name, **_filling(fill)))
+        if (metrics["stage"] == "zero_shot").any():
+            handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="zero-shot"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+    return figure
+
+
+def save(figure, path, format):
+    """Write a figure as "svg" or "pdf", byte for byte the same for the same figure: no dates, no random ids."""
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with mpl.rc_context(_STYLE):
+        figure.savefig(path, format=format, metadata=dates[format])
+
+
+def _panels(settings, height, share_y):
+    """A figure with one row of panels per setting, `height` inches each, and its (axis, setting, split)."""
+    figure = Figure(figsize=(7.2, height * len(settings) + 0.6), layout="constrained")
+    axes = figure.subplots(len(settings), len(SPLITS), squeeze=False, sharey="row" if share_y else False)
+    for row, setting in zip(axes, settings, strict=True):
+        row[0].set_title(" · ".join(setting), loc="left", fontsize=9, style="italic")
+    return figure, [(a, s, split) for row, s in zip(axes, settings, strict=True) for a, split in zip(row, SPLITS, strict=True)]
+
+
+def _title(figure, metrics, dataset):
+    runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
+    trials = runs["trial"].nunique()
+    over = f"mean and 95 % interval over {trials} paired trials" if trials > 1 else "one trial"
+    figure.suptitle(f"{dataset}: {over}", fontsize=10)
+
+
+def _draw_curve(axis, style, curves):
+    colour, marker, line = style
+    scores = statistics.estimate(100 * curves.values)
+    axis.plot(curves.labels, scores.mean, color=colour, marker=marker, linestyle=line, linewidth=1.5)
+    if len(curves.trials) > 1:
+        axis.fill_between(curves.labels, scores.low, scores.high, color=colour, alpha=0.13, linewidth=0)
+
+
+def _draw_score(axis, height, values, style, fill):
+    colour, marker, _ = style
+    score = statistics.estimate(100 * values)
+    if len(values) > 1:
+        axis.plot([score.low, score.high], [height, height], color=colour, linewidth=1.2)
+    axis.plot([score.mean], [height], color=colour, marker=marker, linestyle="", **_filling(fill))
+
+
+def _filling(fill):
+    return {"fillstyle": fill, "markerfacecoloralt": "white"} if fill != "none" else {"markerfacecolor": "white"}
+
+
+def _spread(n):
+    """Heights of n markers around their line's, downwards."""
+    return [0.56 * (i - (n - 1) / 2) / max(n - 1, 1) for i in range(n)]
+
+
+def _label_axis(axis, budgets):
+    """Ticks at budgets, as many as have room; logarithmic for long schedules."""
+    logarithmic = budgets[-1] >= _LOG_FROM * budgets[0]
+    place = math.log if logarithmic else float
+    room = (place(budgets[-1]) - place(budgets[0])) / 8
+    ticks = budgets[-1:]
+    for budget in reversed(budgets):
+        if place(ticks[-1]) - place(budget) > room:
+            ticks.append(budget)
+    if logarithmic:
+        axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(ticks))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("labels bought (log scale)" if logarithmic else "labels bought")

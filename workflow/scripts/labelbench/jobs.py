@@ -1,0 +1,77 @@
+"""What every job script needs: its log, errors a person can read, outputs whole or not at all, its cost."""
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from labelbench.errors import UserError
+
+
+def start(job):
+    """Check that the checkout's library runs, send the log to the job's log file, and return the logger.
+
+    A `UserError` ends the job with its message alone; any other exception with its traceback, in the log.
+    """
+    logging.basicConfig(
+        filename=job.log[0],
+        filemode="w",
+        level=logging.INFO,
+        force=True,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    log = logging.getLogger("labelbench")
+
+    def explain(kind, error, trace):
+        if issubclass(kind, UserError):
+            log.error("%s", error)
+        else:
+            log.error("unexpected error", exc_info=(kind, error, trace))
+        # Snakemake shows the log of a failed job (show-failed-logs in profiles/default), so stderr stays short.
+        print(f"{job.rule}: {kind.__name__}: {error}", file=sys.stderr)
+
+    sys.excepthook = explain
+    # The code digests describe the checkout, so the checkout is what must run.
+    here = Path(__file__).resolve().parent.parent
+    if here != Path(job.scriptdir).resolve():
+        raise UserError(f"labelbench is imported from {here}, not from {job.scriptdir}: uninstall that copy.")
+    return log
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """A path to write to; it takes the name `path` when the block ends without an error."""
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    """Write `content` as indented JSON, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+class Stopwatch:
+    """Wall seconds since it was made, and the process's peak memory."""
+
+    def __init__(self):
+        self.began = time.perf_counter()
+
+    def seconds(self):
+        return round(time.perf_counter() - self.began, 4)
+
+    @staticmethod
+    def peak_memory_mb():
+        # ru_maxrss is in KiB on Linux, in bytes on macOS.
+        scale = 1024**2 if sys.platform == "darwin" else 1024
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)

@@ -1,0 +1,61 @@
+"""Classification metrics from integer labels, and the two accuracies of the pool."""
+
+import numpy as np
+
+
+def confusion_matrix(true, predicted, num_classes):
+    """(K, K) int64 counts, rows true classes, columns predicted ones."""
+    cells = np.asarray(true) * num_classes + np.asarray(predicted)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def classification(true, predicted, num_classes):
+    """accuracy, balanced_accuracy and macro_f1, fractions in [0, 1], of labels (n,) int64.
+
+    Balanced accuracy and macro F1 average the classes that occur in `true`: a class that a split lacks is no zero.
+    """
+    counts = confusion_matrix(true, predicted, num_classes)
+    hits, occurring, claimed = np.diag(counts), counts.sum(1), counts.sum(0)
+    present = occurring > 0
+    recall = hits[present] / occurring[present]
+    f1 = 2 * hits[present] / (occurring + claimed)[present]
+    return {
+        "accuracy": float(hits.sum() / occurring.sum()),
+        "balanced_accuracy": float(recall.mean()),
+        "macro_f1": float(f1.mean()),
+    }
+
+
+def pool(true, predicted, labelled, annotated, num_classes):
+    """Metrics of the pool (N,) under both definitions.
+
+    `pool_accuracy` (and its balanced and macro F1 forms) counts an example that was bought as the annotator labelled
+    it, and as predicted otherwise (LabelBench paper, Appendix F.1: the annotated pool is the product).
+    `pool_model_accuracy` uses predictions only, which is what the paper's published tables hold.
+    labelled: (n,) int64 positions that were bought; annotated: (n,) int64 their labels.
+    """
+    delivered = np.array(predicted)
+    delivered[labelled] = annotated
+    result = {f"pool_{k}": v for k, v in classification(true, delivered, num_classes).items()}
+    result |= {f"pool_model_{k}": v for k, v in classification(true, predicted, num_classes).items()}
+    return result
+
+
+def cross_entropy(logits, true):
+    """Mean negative log-likelihood in nats of labels (n,) under logits (n, K)."""
+    shifted = logits - logits.max(1, keepdims=True)
+    log_likelihood = shifted[np.arange(len(true)), true] - np.log(np.exp(shifted).sum(1))
+    return float(-log_likelihood.mean())
+
+
+def evaluate(dataset, logits, labels):
+    """Metrics by split of logits {split: (n, K) float32} on clean views; the pool's need the label set `labels`."""
+    results = {}
+    for split, values in logits.items():
+        true, predicted = dataset.splits[split].labels, values.argmax(1)
+        if split == "pool":
+            results[split] = pool(true, predicted, labels.index, labels.label, dataset.num_classes)
+        else:
+            results[split] = classification(true, predicted, dataset.num_classes)
+            results[split]["loss"] = cross_entropy(values, true)
+    return results

@@ -1,0 +1,199 @@
+"""What the Snakefile asks while it builds the DAG. No job imports this."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import NamedTuple
+
+import jsonschema
+
+from labelbench import registry
+from labelbench.errors import UserError
+from labelbench.provenance import canonical
+
+
+class Entry(NamedTuple):
+    """A plug-in with its settings: `settings` is the JSON value that jobs get, `source` the plug-in's file."""
+
+    name: str
+    settings: dict
+    config: object
+    source: str
+    module: types.ModuleType
+
+    @property
+    def spec(self):
+        return canonical(self.settings)
+
+
+_JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", dict: "object"}
+
+
+def _schema(annotation):
+    if typing.get_origin(annotation) in (tuple, list):
+        return {"type": "array", "items": _schema(typing.get_args(annotation)[0])}
+    if isinstance(annotation, types.UnionType):
+        return {"anyOf": [_schema(a) for a in typing.get_args(annotation)]}
+    if typing.get_origin(annotation) is typing.Literal:
+        return {"enum": list(typing.get_args(annotation))}
+    if annotation is type(None):
+        return {"type": "null"}
+    return {"type": _JSON_TYPES[annotation]}
+
+
+def complete(where, config_class, settings):
+    """An instance of a plug-in's `Config` with these settings.
+
+    Raises `UserError`, beginning with `where`, for a setting that does not exist, is missing, or has another type.
+    """
+    hints = typing.get_type_hints(config_class)
+    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    known = ", ".join(fields) or "none"
+    for key in settings:
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"{where}: there is no setting {key!r}.{hint} Its settings are: {known}.")
+    for name, field in fields.items():
+        if name not in settings:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise UserError(f"{where}: the setting {name!r} is required.")
+            continue
+        try:
+            jsonschema.validate(settings[name], _schema(hints[name]))
+        except jsonschema.ValidationError as error:
+            raise UserError(f"{where}: {name}: {error.message}.") from None
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    try:
+        return config_class(**tuples)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def resolve(key, variants, kind=None):
+    """Entries by variant name, each checked against its plug-in's `Config` and completed with its defaults.
+
+    `key` is the config section the variants stand in, `kind` the plug-in folder (the same name unless given). A
+    variant's plug-in is the one its `name` says, or the one it is called after.
+    """
+    entries = {}
+    for variant, settings in variants.items():
+        where = f"config, {key}: {variant}"
+        settings = dict(settings or {})
+        name = settings.pop("name", variant)
+        try:
+            module = registry.load(kind or key, name)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        config = complete(where, module.Config, settings)
+        entries[variant] = Entry(
+            name, {"name": name, **dataclasses.asdict(config)}, config, f"labelbench/{kind or key}/{name}.py", module
+        )
+    return entries
+
+
+def chosen(where, names, defined):
+    """`names`, checked to be defined. Raises `UserError` with the nearest defined name otherwise."""
+    for name in names:
+        if name not in defined:
+            close = difflib.get_close_matches(name, defined, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"{where}: {name!r} is not defined.{hint} Defined are: {', '.join(defined)}.")
+    return list(names)
+
+
+class Schedule(NamedTuple):
+    """How many labels a run buys: `initial` for round 1, then `batches` (the last entry repeats)."""
+
+    initial: int
+    batches: list
+    rounds: int
+
+    def batch(self, round_):
+        """Labels bought between round `round_ - 1` and round `round_` (2, 3, …)."""
+        return self.batches[min(round_ - 2, len(self.batches) - 1)]
+
+    @property
+    def total(self):
+        return self.initial + sum(self.batch(r) for r in range(2, self.rounds + 1))
+
+
+def evaluated_rounds(where, choice, rounds):
+    """Round numbers that are fine-tuned: `choice` lists `first`, `last`, `all` or numbers."""
+    named = {"first": [1], "last": [rounds], "all": list(range(1, rounds + 1))}
+    picked = set()
+    for item in choice:
+        if item not in named and not (isinstance(item, int) and 1 <= item <= rounds):
+            raise UserError(f"{where}: {item!r} is neither first, last, all nor a round from 1 to {rounds}.")
+        picked.update(named.get(item, [item]))
+    return sorted(picked)
+
+
+class Run(NamedTuple):
+    """What is run, by names: the lists of the config's `run`."""
+
+    datasets: list
+    encoders: list
+    selectors: list
+    trainers: list
+    strategies: list
+    trials: int
+    finetune_trainers: list
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A config, checked and completed: definitions as entries by name, and what to run.
+
+    views: augmentation settings by dataset; budgets: `Schedule` by dataset; finetuned_rounds: round numbers by dataset.
+    """
+
+    seed: int
+    run: Run
+    datasets: dict
+    views: dict
+    encoders: dict
+    selectors: dict
+    trainers: dict
+    strategies: dict
+    budgets: dict
+    finetuned_rounds: dict
+
+
+def study(config):
+    """The `Study` of a config that satisfies the schema. Raises `UserError` for what the schema cannot see."""
+    from labelbench.views import Config as Views
+
+    run, views, datasets = config["run"], {}, {}
+    for name, settings in config["datasets"].items():
+        settings = dict(settings or {})
+        views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", Views, settings.pop("views", {})))
+        datasets[name] = settings
+    defined = {
+        "datasets": resolve("datasets", datasets),
+        "encoders": resolve("encoders", config["encoders"]),
+        "selectors": resolve("selectors", config["selectors"], kind="proxies"),
+        "trainers": resolve("trainers", config["trainers"]),
+        "strategies": resolve("strategies", config["strategies"]),
+    }
+    if "initial" in defined["strategies"]:
+        raise UserError("config, strategies: `initial` is the name of the first round, which strategies share.")
+    finetune = run.get("finetune", {"trainers": [], "rounds": ["last"]})
+    names = {key: chosen(f"config, run: {key}", run[key], defined[key]) for key in defined}
+    names["finetune_trainers"] = chosen("config, run: finetune: trainers", finetune["trainers"], defined["trainers"])
+    for name in config["budgets"]:
+        if name != "default":
+            chosen("config, budgets", [name], defined["datasets"])
+    budgets = {d: Schedule(**config["budgets"].get(d, config["budgets"]["default"])) for d in defined["datasets"]}
+    return Study(
+        seed=config["seed"],
+        run=Run(**names, trials=run["trials"]),
+        views=views,
+        budgets=budgets,
+        finetuned_rounds={
+            d: evaluated_rounds("config, run: finetune: rounds", finetune["rounds"], b.rounds)
+            for d, b in budgets.items()
+        },
+        **defined,
+    )

@@ -1,0 +1,26 @@
+"""One file, one plug-in: `labelbench/<kind>/<name>.py` defines a frozen dataclass `Config`.
+
+Jobs import this module, so its digest is part of theirs: what only the Snakefile needs stands in `plan.py`.
+"""
+
+import difflib
+import importlib
+import pkgutil
+
+from labelbench.errors import UserError
+
+
+def names(kind):
+    """Names of the plug-ins of one kind, sorted; files that start with an underscore are helpers."""
+    package = importlib.import_module(f"labelbench.{kind}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
+def load(kind, name):
+    """The plug-in's module. Raises `UserError` with the nearest names for one that does not exist."""
+    known = names(kind)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"There is no {kind} plug-in named {name!r}.{hint} There are: {', '.join(known)}.")
+    return importlib.import_module(f"labelbench.{kind}.{name}")

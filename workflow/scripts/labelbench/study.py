@@ -1,0 +1,199 @@
+"""The tidy table of a study: one row per value, read from what every trained model left beside it."""
+
+import csv
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labelbench.errors import UserError
+
+IDENTITY = (
+    "dataset",
+    "encoder",
+    "selector",
+    "trainer",
+    "strategy",
+    "trial",
+    "round",
+    "num_labels",
+    "stage",
+    "model",
+)
+COLUMNS = (*IDENTITY, "split", "metric", "value", "pair")
+SETTING = ("dataset", "encoder", "selector", "trainer")
+SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
+
+
+def read(metrics_files, cost_files):
+    """Rows (dicts with `COLUMNS`) of all `metrics.json` and of the cost files that stand beside them.
+
+    A metrics file holds its identity and `metrics`, a dict split → metric → value (null: not measured). A cost file is
+    a flat dict; it belongs to the model whose metrics stand in its folder. What `select_cost.json` says of the
+    selection that bought the model's labels gets the prefix `select_`. Raises `UserError` for a file that is not that.
+    """
+    rows, by_folder = [], {}
+    for path in map(Path, metrics_files):
+        record = _load(path)
+        missing = [field for field in (*IDENTITY, "pair", "metrics") if field not in record]
+        if missing:
+            raise UserError(f"{path} lacks {', '.join(missing)}: delete it, so that its job runs again.")
+        identity = {field: record[field] for field in (*IDENTITY, "pair")}
+        by_folder[path.parent] = identity
+        for split, values in record["metrics"].items():
+            rows += _rows(identity, split, values)
+    for path in map(Path, cost_files):
+        if path.parent not in by_folder:
+            raise UserError(f"{path} has no metrics.json beside it among the inputs: it belongs to no model.")
+        costs = _load(path)
+        if path.name == "select_cost.json":
+            costs = {name if name.startswith("select_") else f"select_{name}": v for name, v in costs.items()}
+        rows += _rows(by_folder[path.parent], "", costs)
+    return rows
+
+
+def _load(path):
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it, so that its job runs again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a record: delete it, so that its job runs again.")
+    return content
+
+
+def _rows(identity, split, values):
+    """One row per number; text and null are no values."""
+    return [
+        {**identity, "split": split, "metric": metric, "value": float(value)}
+        for metric, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+def check_pairing(rows):
+    """Raise `UserError` if trials are not paired: within (dataset, trial) all strategies share one `pair` hash.
+
+    `pair` identifies the initial label set and the seeds. Comparisons to random subtract trial by trial, which means
+    nothing if the trials of two strategies began differently. Rows of stage `zero_shot` belong to no trial.
+    """
+    hashes = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        if row["stage"] != "zero_shot":
+            hashes[row["dataset"], row["trial"]][row["pair"]].add(row["strategy"])
+    broken = [
+        f"dataset {dataset}, trial {trial}: "
+        + "; ".join(f"{', '.join(sorted(names))} has {pair}" for pair, names in sorted(pairs.items()))
+        for (dataset, trial), pairs in sorted(hashes.items())
+        if len(pairs) > 1
+    ]
+    if broken:
+        raise UserError(
+            "Trials are not paired: their strategies did not start from the same label set and seeds.\n  "
+            + "\n  ".join(broken)
+            + "\nResults of different studies are mixed: delete the results of these trials and run again."
+        )
+
+
+def share_first_round(rows, strategies):
+    """Rows with those of the shared round repeated under each of `strategies`, whose curves begin there."""
+    return [
+        {**row, "strategy": strategy}
+        for row in rows
+        for strategy in (strategies if row["strategy"] == SHARED and row["stage"] != "zero_shot" else [row["strategy"]])
+    ]
+
+
+def write(rows, path, strategies):
+    """Write rows as CSV in an order that does not depend on the order of the files; strategies in the given order."""
+    rank = {name: i for i, name in enumerate(strategies)}
+
+    def key(row):
+        fields = [(rank.get(row[c], len(rank)), row[c]) if c == "strategy" else row[c] for c in COLUMNS[:-2]]
+        return fields
+
+    with Path(path).open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(sorted(rows, key=key))
+
+
+def load(path):
+    """The table as a pandas DataFrame; empty text stays text."""
+    import pandas as pd
+
+    text = {c: str for c in COLUMNS if c not in {"trial", "round", "num_labels", "value"}}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One metric of one strategy: `values` (trials, rounds) float64, with the trials, rounds and labels (int64)."""
+
+    trials: np.ndarray
+    rounds: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
+
+
+def settings(metrics, dataset):
+    """The (encoder, selector, trainer) a dataset was studied with, in the order of the table.
+
+    Raises `UserError` if there are none.
+    """
+    runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
+    if runs.empty:
+        raise UserError(f"The table of metrics holds nothing about dataset {dataset}.")
+    return list(runs[list(SETTING[1:])].drop_duplicates().itertuples(index=False, name=None))
+
+
+def strategies_of(metrics, dataset):
+    """The strategies a dataset was studied with, in the order of the table."""
+    runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
+    return list(runs["strategy"].unique())
+
+
+def models(metrics, dataset):
+    """(stage, model) of what was trained on a dataset: ("proxy", ""), then the fine-tuned models by name."""
+    tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
+    return [("proxy", ""), *(("finetune", model) for model in sorted(tuned["model"].unique()))]
+
+
+def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model=""):
+    """`Curves` of one strategy, or None if the metric was not measured for it.
+
+    Raises `UserError` if a trial lacks a round or trials differ in their label counts: they could not be averaged.
+    """
+    chosen = metrics
+    wanted = zip((*SETTING, "strategy", "split", "metric", "stage", "model"),
+                 (dataset, *setting, strategy, split, metric, stage, model), strict=True)
+    for column, value in wanted:
+        chosen = chosen[chosen[column] == value]
+    if chosen.empty:
+        return None
+    where = f"{dataset}, {'/'.join(setting)}, {strategy}: {split} {metric}"
+    if chosen.duplicated(["trial", "round"]).any():
+        raise UserError(f"{where} stands twice in the table of metrics for the same trial and round.")
+    counts = chosen.groupby("round")["num_labels"].unique()
+    if (counts.str.len() > 1).any():
+        raise UserError(f"{where}: trials have different numbers of labels in the same round.")
+    table = chosen.pivot_table(index="trial", columns="round", values="value", sort=True, dropna=False)
+    if table.isna().to_numpy().any():
+        raise UserError(f"{where} is missing for some rounds of some trials.")
+    labels = np.array([c[0] for c in counts.sort_index()], dtype=np.int64)
+    trials, rounds = table.index.to_numpy(dtype=np.int64), table.columns.to_numpy(dtype=np.int64)
+    return Curves(trials, rounds, labels, table.to_numpy(dtype=np.float64))
+
+
+def zero_shot(metrics, dataset, encoder, split, metric):
+    """The zero-shot level of an encoder on a dataset, or None."""
+    rows = metrics[
+        (metrics["stage"] == "zero_shot")
+        & (metrics["dataset"] == dataset)
+        & (metrics["encoder"] == encoder)
+        & (metrics["split"] == split)
+        & (metrics["metric"] == metric)
+    ]
+    return None if rows.empty else float(rows["value"].iloc[0])

@@ -1,0 +1,64 @@
+"""Label set of a round + embeddings → proxy, its metrics on pool, validation and test, its cost."""
+
+import json
+
+from labelbench import dataset_file, embeddings, jobs, label_set, metrics, registry, results, seeds
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+
+import torch
+
+from labelbench import proxy, training
+
+log.info("imports done")
+spec = json.loads(job.params.spec)
+trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+dataset = dataset_file.read(job.input.dataset)
+labels = label_set.read(job.input.labels, dataset)
+clean = {split: embeddings.read(job.input.clean, split, dataset.fingerprint) for split in dataset.splits}
+mean, std = embeddings.standardisation(job.input.clean)
+
+
+def batches(split):
+    for begin in range(0, len(clean[split]), training.EVALUATION_BATCH):
+        yield torch.from_numpy(clean[split][begin : begin + training.EVALUATION_BATCH]).to(device)
+
+
+watch = jobs.Stopwatch()
+trainer_settings, selector_settings = dict(spec["trainer"]), dict(spec["selector"])
+trainer = registry.load("trainers", trainer_settings.pop("name"))
+selector = selector_settings.pop("name")
+model = proxy.build(
+    selector,
+    registry.load("proxies", selector).Config(**selector_settings),
+    mean,
+    std,
+    dataset.num_classes,
+    seeds.integer(spec["seed"], trial, round_, "proxy initialisation"),
+).to(device)
+views = training.CachedViews(
+    weak=[embeddings.read(path, "weak", dataset.fingerprint) for path in job.input.augmented],
+    strong=[embeddings.read(path, "strong", dataset.fingerprint) for path in job.input.augmented],
+    device=device,
+)
+history = training.fit(
+    model,
+    trainer,
+    trainer.Config(**trainer_settings),
+    views,
+    labels,
+    pool_size=len(clean["pool"]),
+    num_classes=dataset.num_classes,
+    validation=(lambda: batches("val"), dataset.splits["val"].labels),
+    rng=seeds.generator(spec["seed"], trial, round_, "proxy training"),
+    log=log,
+    device=device,
+)
+seconds = watch.seconds()
+logits = {split: training.predict(model, batches(split)).numpy() for split in clean}
+with jobs.written_whole(job.output.proxy) as part:
+    proxy.save(part, model, spec["selector"], job.params.code)
+jobs.write_json(job.output.cost, {"train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()})
+results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, logits, labels), history)
