@@ -23,7 +23,11 @@ sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests")]
 
 
 def synthetic(n, k, d, seed, labelled=1000):
-    """Gaussian class blobs with a power-law spectrum: features (n, d), probabilities (n, k) with a mean top-1 of 0.85, labels, labelled."""
+    """Gaussian class blobs with a power-law spectrum.
+
+    Returns features (n, d) and probabilities (n, k) in float32, the latter with a mean top-1 of 0.85, labels (n,), and
+    the indices of `labelled` examples.
+    """
     import numpy as np
 
     rng = np.random.default_rng(seed)

@@ -19,6 +19,11 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+LEAD = {
+    dataset: STUDY.datasets[dataset].module.lead_metric(STUDY.datasets[dataset].config)
+    for dataset in STUDY.run.datasets
+}
+
 _RUN = "<results>/runs/{dataset}/{encoder}/{selector}-{trainer}/{strategy}/trial{trial}/round{round}"
 
 
@@ -239,6 +244,14 @@ def study_costs(wildcards):
         for round_ in range(2, STUDY.budgets[run["dataset"]].rounds + 1):
             costs.append(f"{folder(round_, **run)}/select_cost.json")
     return costs
+
+
+def study_results(wildcards):
+    return [
+        *rules.collect.output,
+        *rules.tables.output,
+        *rules.figures.output,
+    ]
 
 
 def study_zero_shot(wildcards):

@@ -39,13 +39,13 @@ def write(
     zero_shot=0.87,
     noise=0.006,
 ):
-    """Write metrics.json, cost.json and select_cost.json of a study; (metrics paths, cost paths).
+    """Write metrics.json, cost.json, select_cost.json and zero-shot files of a study; their three lists of paths.
 
     Error rates fall as a power of the labels, faster for strategies with a gain. A trial shifts all strategies alike,
     as a shared start does. The fine-tuned models stand at the first and the last round.
     """
     folder = Path(folder)
-    metrics_files, cost_files = [], []
+    metrics_files, cost_files, zero_shot_files = [], [], []
 
     def leave(content, cost, select_cost=None):
         path = folder / "-".join(
@@ -99,10 +99,11 @@ def write(
                             {"select_seconds": 0.2, "peak_memory_mb": 300.0} if bought else None,
                         )
         if zero_shot is not None:
-            scores = {"test": _kinds(zero_shot), "pool": {f"pool_{k}": v for k, v in _kinds(zero_shot).items()}}
-            shared = {"selector": "", "trainer": "", "strategy": "", "trial": 0, "round": 0, "num_labels": 0, "pair": ""}
-            leave(record(dataset=dataset, stage="zero_shot", metrics=scores, **shared), {"train_seconds": 0.1})
-    return metrics_files, cost_files
+            path = folder / f"{dataset}-zero_shot.json"
+            content = {"dataset": dataset, "encoder": "glyphclip", "metrics": {"test": _kinds(zero_shot)}}
+            path.write_text(json.dumps(content))
+            zero_shot_files.append(str(path))
+    return metrics_files, cost_files, zero_shot_files
 
 
 def _kinds(accuracy):

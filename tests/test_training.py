@@ -103,11 +103,11 @@ def test_flexmatch_warms_up_and_ramps():
     model = torch.nn.Linear(2, 2)
     x, y = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
     batch = training.Batch(x, y, torch.arange(4), x, x + 1)
-    supervised = float(F.cross_entropy(model(x), y))
+    supervised = F.cross_entropy(model(x), y).item()
 
     def excess(progress):
         loss, _ = flexmatch.objective(config, 4, 2, "cpu")(model, batch, progress)
-        return float(loss) - supervised
+        return loss.item() - supervised
 
     full = excess(1.0)
     assert full > 0

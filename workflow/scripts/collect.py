@@ -8,7 +8,7 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 strategies = json.loads(job.params.spec)["strategies"]
 
-rows = study.read(job.input.metrics, job.input.costs)
+rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot)
 study.check_pairing(rows)
 rows = study.share_first_round(rows, strategies)
 with jobs.written_whole(job.output[0]) as part:

@@ -1,11 +1,13 @@
 """Learning curves and final scores of every dataset, as SVG and PDF."""
 
 import json
+import logging
 
 from labelbench import figures, jobs, study
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph of every PDF
 spec = json.loads(job.params.spec)
 
 metrics = study.load(job.input[0])

@@ -21,30 +21,32 @@ class Dataset:
     """A dataset without its images.
 
     splits: by name, always with `pool`, `val` and `test`; class_names: K words for prompts and tables; templates:
-    prompts with one `{}`; lead_metric: `accuracy`, or `balanced_accuracy` where classes are imbalanced; images_hash:
-    sha256 of the image source.
+    prompts with one `{}`; images_hash: sha256 of the image source; fingerprint: 32 hex digits that identify images, splits and labels, computed where it is
+    not given: label sets and embeddings carry it.
     """
 
     splits: dict
     class_names: tuple
     templates: tuple
-    lead_metric: str
     images_hash: str
+    fingerprint: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "fingerprint", self.fingerprint or _fingerprint(self))
 
     @property
     def num_classes(self):
         return len(self.class_names)
 
-    @property
-    def fingerprint(self):
-        """32 hex digits that identify images, splits and labels: label sets and embeddings carry it."""
-        h = hashlib.sha256(self.images_hash.encode())
-        h.update("\0".join(self.class_names).encode())
-        for name, split in sorted(self.splits.items()):
-            h.update(name.encode())
-            h.update(np.ascontiguousarray(split.labels, dtype="<i8").tobytes())
-            h.update(np.ascontiguousarray(split.source, dtype="<i8").tobytes())
-        return h.hexdigest()[:32]
+
+def _fingerprint(dataset):
+    h = hashlib.sha256(dataset.images_hash.encode())
+    h.update("\0".join(dataset.class_names).encode())
+    for name, split in sorted(dataset.splits.items()):
+        h.update(name.encode())
+        h.update(np.ascontiguousarray(split.labels, dtype="<i8").tobytes())
+        h.update(np.ascontiguousarray(split.source, dtype="<i8").tobytes())
+    return h.hexdigest()[:32]
 
 
 def write(path, dataset, spec, code):
@@ -57,7 +59,6 @@ def write(path, dataset, spec, code):
         file.attrs.update(
             class_names=list(dataset.class_names),
             templates=list(dataset.templates),
-            lead_metric=dataset.lead_metric,
             images_hash=dataset.images_hash,
             fingerprint=dataset.fingerprint,
             spec=spec,
@@ -72,6 +73,6 @@ def read(path):
             splits={name: Split(group["labels"][()], group["source"][()]) for name, group in file.items()},
             class_names=tuple(file.attrs["class_names"]),
             templates=tuple(file.attrs["templates"]),
-            lead_metric=file.attrs["lead_metric"],
             images_hash=file.attrs["images_hash"],
+            fingerprint=file.attrs["fingerprint"],
         )

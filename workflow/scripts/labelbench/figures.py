@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from labelbench import statistics, study
-from labelbench.tables import NAMES, SPLITS, metric_of
+from labelbench.study import NAMES, SPLITS, metric_of
 
 # Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -31,8 +31,7 @@ _LOOKS = {
     "typiclust": (ORANGE, "h", _LINES[3]),
 }
 _FURTHER = [
-    (colour, marker, line)
-    for marker, line, colour in itertools.product(("p", "*", "d", "H"), _LINES, _COLOURS)
+    (colour, marker, line) for marker, line, colour in itertools.product(("p", "*", "d", "H"), _LINES, _COLOURS)
 ]
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -73,26 +72,26 @@ def learning_curves(metrics, dataset, lead):
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(settings, 2.9, share_y=False)
         for axis, setting, split in panels:
-            found = {
-                s: study.curves(metrics, dataset, setting, s, split, metric_of(split, lead)) for s in strategies
-            }
+            found = {s: study.curves(metrics, dataset, setting, s, split, metric_of(split, lead)) for s in strategies}
             found = {s: curves for s, curves in found.items() if curves is not None}
             for strategy, curves in found.items():
                 _draw_curve(axis, look(strategy), curves)
             _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))
             axis.set_ylabel(f"{split} {NAMES[lead]} (%)")
-            axis.yaxis.set_major_locator(MaxNLocator(6))
+            axis.yaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             level = study.zero_shot(metrics, dataset, setting[0], split, metric_of(split, lead))
             if level is not None:
                 axis.axhline(100 * level, color="black", linestyle=":", linewidth=1)
-                at_the_right = dict(xy=(1, 100 * level), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-                axis.annotate("zero-shot", **at_the_right, xytext=(-2, 2), textcoords="offset points", fontsize=8)
+                right = axis.get_yaxis_transform()  # x in fractions of the panel, y in percent
+                axis.text(0.99, 100 * level, "zero-shot", transform=right, ha="right", va="bottom", fontsize=8)
         _title(figure, metrics, dataset)
         handles = []
         for strategy in strategies:
             colour, marker, line = look(strategy)
             handles.append(Line2D([], [], color=colour, marker=marker, linestyle=line, label=strategy))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), handlelength=3)
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 5), handlelength=3
+        )
     return figure
 
 
@@ -110,21 +109,23 @@ def final_scores(metrics, dataset, lead):
         figure, panels = _panels(settings, height, share_y=True)
         for axis, setting, split in panels:
             names = {}
-            for (stage, model), fill, offset in zip(models, itertools.cycle(_FILLS), _spread(len(models)), strict=False):
+            for (stage, model), fill, offset in zip(
+                models, itertools.cycle(_FILLS), _spread(len(models)), strict=False
+            ):
                 for line, strategy in enumerate(strategies, start=1):
                     metric = metric_of(split, lead)
                     curves = study.curves(metrics, dataset, setting, strategy, split, metric, stage, model)
                     if curves is None:
                         continue
                     names[line] = f"{strategy}, {curves.labels[-1]:,} labels"
-                    _draw_score(axis, line + offset, curves.values[:, -1], look(strategy), fill)
+                    _draw_score(axis, line + offset, curves.scores[:, -1], look(strategy), fill)
                     if line == 1 and curves.rounds[0] == 1 and len(curves.rounds) > 1:
                         names[0] = f"shared start, {curves.labels[0]:,} labels"
-                        _draw_score(axis, offset, curves.values[:, 0], _START, fill)
-            axis.set_yticks(list(names), list(names.values()))
+                        _draw_score(axis, offset, curves.scores[:, 0], _START, fill)
+            axis.set_yticks(sorted(names), [names[line] for line in sorted(names)])
             axis.set_ylim(max(names) + 0.6, min(names) - 0.6)
             axis.grid(visible=False, axis="y")
-            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             axis.set_xlabel(f"{split} {NAMES[lead]} (%)")
             level = study.zero_shot(metrics, dataset, setting[0], split, metric_of(split, lead))
             if level is not None:
@@ -136,7 +137,7 @@ def final_scores(metrics, dataset, lead):
             handles.append(Line2D([], [], color=GREY, marker="o", linestyle="", label=name, **_filling(fill)))
         if (metrics["stage"] == "zero_shot").any():
             handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="zero-shot"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+        figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 4))
     return figure
 
 
@@ -153,7 +154,9 @@ def _panels(settings, height, share_y):
     axes = figure.subplots(len(settings), len(SPLITS), squeeze=False, sharey="row" if share_y else False)
     for row, setting in zip(axes, settings, strict=True):
         row[0].set_title(" · ".join(setting), loc="left", fontsize=9, style="italic")
-    return figure, [(a, s, split) for row, s in zip(axes, settings, strict=True) for a, split in zip(row, SPLITS, strict=True)]
+    return figure, [
+        (a, s, split) for row, s in zip(axes, settings, strict=True) for a, split in zip(row, SPLITS, strict=True)
+    ]
 
 
 def _title(figure, metrics, dataset):
@@ -163,9 +166,14 @@ def _title(figure, metrics, dataset):
     figure.suptitle(f"{dataset}: {over}", fontsize=10)
 
 
+def _legend_columns(entries, most):
+    """At most `most` columns, with rows as even as they can be."""
+    return -(-entries // -(-entries // most))
+
+
 def _draw_curve(axis, style, curves):
     colour, marker, line = style
-    scores = statistics.estimate(100 * curves.values)
+    scores = statistics.estimate(100 * curves.scores)
     axis.plot(curves.labels, scores.mean, color=colour, marker=marker, linestyle=line, linewidth=1.5)
     if len(curves.trials) > 1:
         axis.fill_between(curves.labels, scores.low, scores.high, color=colour, alpha=0.13, linewidth=0)
@@ -192,10 +200,10 @@ def _label_axis(axis, budgets):
     """Ticks at budgets, as many as have room; logarithmic for long schedules."""
     logarithmic = budgets[-1] >= _LOG_FROM * budgets[0]
     place = math.log if logarithmic else float
-    room = (place(budgets[-1]) - place(budgets[0])) / 8
-    ticks = budgets[-1:]
+    room = (place(budgets[-1]) - place(budgets[0])) / (5 if logarithmic else 8)
+    ticks = [budgets[0], budgets[-1]]
     for budget in reversed(budgets):
-        if place(ticks[-1]) - place(budget) > room:
+        if all(abs(place(budget) - place(tick)) > room for tick in ticks):
             ticks.append(budget)
     if logarithmic:
         axis.set_xscale("log")

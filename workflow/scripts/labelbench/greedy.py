@@ -1,7 +1,7 @@
 """Greedy k-centre and D² sampling in blocks: what one-at-a-time algorithms pick, in matrix products.
 
-Both algorithms keep for every point its squared distance D² to the nearest centre and, one at a time, spend a whole pass
-over the pool on each new centre: a matrix-vector product, bound by memory. D² only ever falls, so a stale D² is an
+Both algorithms keep for every point its squared distance D² to the nearest centre and, one at a time, spend a whole
+pass over the pool on each new centre: a matrix-vector product, bound by memory. D² only ever falls, so a stale D² is an
 upper bound. That is enough to choose many centres before the pool has to be read again:
 
 * k-centre: greedy among the points with the largest stale D² is greedy among all, as long as the best of them still
@@ -46,9 +46,7 @@ class Points:
         """The points at `rows` (a slice, or int64 positions)."""
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows, device=self.vectors.device)
-        return Points(
-            self.vectors[rows], None if self.residuals is None else self.residuals[rows], self.norms[rows]
-        )
+        return Points(self.vectors[rows], None if self.residuals is None else self.residuals[rows], self.norms[rows])
 
 
 def points(vectors, residuals=None) -> Points:
@@ -109,7 +107,7 @@ def k_centre(pool: Points, centres: torch.Tensor, budget: int, block: int = 512)
     nearest = torch.full_like(pool.norms, torch.inf)
     lower(nearest, pool, points(centres))
     picks = np.empty(0, dtype=np.int64)
-    batch, size = [], block
+    batch = []
     while len(picks) < budget:
         if batch:
             lower(nearest, pool, pool.take(batch))
@@ -118,37 +116,46 @@ def k_centre(pool: Points, centres: torch.Tensor, budget: int, block: int = 512)
         error = np.where(stale > 0, RESOLUTION * (3 * norms + 2 * np.minimum(stale, np.finfo(np.float32).max / 4)), 0)
         upper = stale + error
         upper[picks] = -1  # below every distance: nothing is picked twice, not even among copies
-        largest = _largest(upper, size + 1)
-        candidates = np.sort(largest[:size])
+        largest = _largest(upper, block + 1)
+        candidates = np.sort(largest[:block])
         # No point outside the block is farther away than this, now or later.
-        bound, bound_at = (upper[largest[-1]], largest[-1]) if len(largest) > size else (-1, -1)
-        if size >= LARGEST_BLOCK:
+        bound, bound_at = (upper[largest[-1]], largest[-1]) if len(largest) > block else (-1, -1)
+        if block >= LARGEST_BLOCK:
             bound -= 2 * error[bound_at]
-        x = pool.vectors[torch.as_tensor(candidates, device=nearest.device)].double()
-        now = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
-        for earlier in (centres, pool.vectors[torch.as_tensor(picks, device=x.device)]):
-            for part in earlier.split(2048):
-                now = torch.minimum(now, _rounded_distances(x, part.double(), grid).amin(1))
-        now, between = now.cpu().numpy(), _rounded_distances(x, x, grid).cpu().numpy()
+
+        x = pool.take(candidates).vectors.double()
+        between = _rounded_distances(x, x, grid).cpu().numpy()
+        now = np.minimum(_rounded_nearest(x, centres, grid), _rounded_nearest(x, pool.take(picks).vectors, grid))
         now[upper[candidates] < 0] = -1
         batch = []
         while len(picks) + len(batch) < budget:
             best = int(now.argmax())
-            if now[best] < max(bound, 0) or (now[best] == bound and candidates[best] > bound_at):
+            certain = now[best] > bound or (now[best] == bound and candidates[best] < bound_at)
+            if now[best] < 0 or not (certain or (block >= LARGEST_BLOCK and not batch)):
                 break
             batch.append(candidates[best])
             np.minimum(now, between[best], out=now)
             now[best] = -1
         picks = np.append(picks, batch).astype(np.int64)
         if not batch:
-            size *= 2
+            block *= 2
     return picks
+
+
+def _rounded_nearest(x, centres, grid):
+    """Squared distance of each float64 point to its nearest centre: float64 array, infinite where there are none."""
+    nearest = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+    for start in range(0, len(centres), 2048):
+        part = centres[start : start + 2048].double()
+        nearest = torch.minimum(nearest, _rounded_distances(x, part, grid).amin(1))
+    return nearest.cpu().numpy()
 
 
 def _rounded_distances(x, y, grid):
     """Squared distances (r, c) of float64 points, rounded to multiples of `grid` so that true ties are ties."""
-    squared = torch.addmm(y.square().sum(1), x, y.T, alpha=-2).add_(x.square().sum(1)[:, None])
-    return squared.div_(grid).round_().mul_(grid).clamp_(min=0)
+    norms = x.square().sum(1)[:, None]
+    squared = torch.addmm(y.square().sum(1), x, y.T, alpha=-2).add_(norms)
+    return _snap(squared.div_(grid).round_().mul_(grid), norms)
 
 
 def _largest(values, count):
@@ -159,7 +166,7 @@ def _largest(values, count):
     return np.append(above, np.flatnonzero(values == threshold)[: count - len(above)])
 
 
-def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int = 256) -> np.ndarray:
+def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int = 512) -> np.ndarray:
     """k-means++ seeding (Arthur & Vassilvitskii 2007): `budget` positions, in pick order.
 
     The first is the point of largest norm (of equal ones the first), each further one is drawn with probability
@@ -189,7 +196,9 @@ def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int 
         for at in range(block):
             if threshold[at] < now[at]:
                 accepted.append(proposals[at])
+                if len(picks) + len(accepted) == budget:
+                    break
                 np.minimum(now, between[at], out=now)
-        accepted = np.array(accepted[: budget - len(picks)], dtype=np.int64)
+        accepted = np.array(accepted, dtype=np.int64)
         picks = np.append(picks, accepted)
     return picks

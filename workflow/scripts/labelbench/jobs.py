@@ -45,14 +45,32 @@ def start(job):
 
 @contextlib.contextmanager
 def written_whole(path):
-    """A path to write to; it takes the name `path` when the block ends without an error."""
-    part = Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
+    """A path to write to; it takes the name `path` when the block ends without an error.
+
+    The name holds host and process, so that two copies of a job (one of them orphaned by a killed Snakemake) cannot
+    write into the same file. What a killed process left behind is removed.
+    """
+    path, host = Path(path), os.uname().nodename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{path.name}.{host}.*.part"):
+        if not _alive(int(left.suffixes[-2][1:])):
+            left.unlink(missing_ok=True)
+    part = path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_json(path, content):

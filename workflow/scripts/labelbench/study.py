@@ -24,26 +24,25 @@ IDENTITY = (
 )
 COLUMNS = (*IDENTITY, "split", "metric", "value", "pair")
 SETTING = ("dataset", "encoder", "selector", "trainer")
+SPLITS = ("test", "pool")
+NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
 
 
-def read(metrics_files, cost_files):
-    """Rows (dicts with `COLUMNS`) of all `metrics.json` and of the cost files that stand beside them.
+def read(metrics_files, cost_files, zero_shot_files=()):
+    """Rows (dicts with `COLUMNS`) of all `metrics.json`, of the cost files beside them and of the zero-shot heads.
 
     A metrics file holds its identity and `metrics`, a dict split → metric → value (null: not measured). A cost file is
     a flat dict; it belongs to the model whose metrics stand in its folder. What `select_cost.json` says of the
-    selection that bought the model's labels gets the prefix `select_`. Raises `UserError` for a file that is not that.
+    selection that bought the model's labels gets the prefix `select_`. A zero-shot file knows dataset and encoder only;
+    its rows have stage `zero_shot`, no labels and no strategy. Raises `UserError` for a file that is not that.
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
-        record = _load(path)
-        missing = [field for field in (*IDENTITY, "pair", "metrics") if field not in record]
-        if missing:
-            raise UserError(f"{path} lacks {', '.join(missing)}: delete it, so that its job runs again.")
+        record = _load(path, (*IDENTITY, "pair", "metrics"))
         identity = {field: record[field] for field in (*IDENTITY, "pair")}
         by_folder[path.parent] = identity
-        for split, values in record["metrics"].items():
-            rows += _rows(identity, split, values)
+        rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
     for path in map(Path, cost_files):
         if path.parent not in by_folder:
             raise UserError(f"{path} has no metrics.json beside it among the inputs: it belongs to no model.")
@@ -51,16 +50,22 @@ def read(metrics_files, cost_files):
         if path.name == "select_cost.json":
             costs = {name if name.startswith("select_") else f"select_{name}": v for name, v in costs.items()}
         rows += _rows(by_folder[path.parent], "", costs)
+    for path in map(Path, zero_shot_files):
+        record = _load(path, ("dataset", "encoder", "metrics"))
+        identity = dict.fromkeys((*IDENTITY, "pair"), "") | {"trial": 0, "round": 0, "num_labels": 0}
+        identity |= {"dataset": record["dataset"], "encoder": record["encoder"], "stage": "zero_shot"}
+        rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
     return rows
 
 
-def _load(path):
+def _load(path, fields=()):
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it, so that its job runs again.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a record: delete it, so that its job runs again.")
+    missing = [field for field in fields if field not in content]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}: delete it, so that its job runs again.")
     return content
 
 
@@ -102,7 +107,7 @@ def share_first_round(rows, strategies):
     return [
         {**row, "strategy": strategy}
         for row in rows
-        for strategy in (strategies if row["strategy"] == SHARED and row["stage"] != "zero_shot" else [row["strategy"]])
+        for strategy in (strategies if row["strategy"] == SHARED else [row["strategy"]])
     ]
 
 
@@ -111,8 +116,7 @@ def write(rows, path, strategies):
     rank = {name: i for i, name in enumerate(strategies)}
 
     def key(row):
-        fields = [(rank.get(row[c], len(rank)), row[c]) if c == "strategy" else row[c] for c in COLUMNS[:-2]]
-        return fields
+        return [rank.get(row[c], len(rank)) if c == "strategy" else row[c] for c in COLUMNS[:-2]]
 
     with Path(path).open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -130,12 +134,17 @@ def load(path):
 
 @dataclass(frozen=True)
 class Curves:
-    """One metric of one strategy: `values` (trials, rounds) float64, with the trials, rounds and labels (int64)."""
+    """One metric of one strategy: `scores` (trials, rounds) float64, with the trials, rounds and labels (int64)."""
 
     trials: np.ndarray
     rounds: np.ndarray
     labels: np.ndarray
-    values: np.ndarray
+    scores: np.ndarray
+
+
+def metric_of(split, measure):
+    """The metric's name in the table: the pool's are of the kind that counts bought labels as annotated."""
+    return f"pool_{measure}" if split == "pool" else measure
 
 
 def settings(metrics, dataset):
@@ -167,8 +176,11 @@ def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", mo
     Raises `UserError` if a trial lacks a round or trials differ in their label counts: they could not be averaged.
     """
     chosen = metrics
-    wanted = zip((*SETTING, "strategy", "split", "metric", "stage", "model"),
-                 (dataset, *setting, strategy, split, metric, stage, model), strict=True)
+    wanted = zip(
+        (*SETTING, "strategy", "split", "metric", "stage", "model"),
+        (dataset, *setting, strategy, split, metric, stage, model),
+        strict=True,
+    )
     for column, value in wanted:
         chosen = chosen[chosen[column] == value]
     if chosen.empty:

@@ -9,120 +9,119 @@ from labelbench import seeds, statistics, study
 from labelbench.errors import UserError
 
 REFERENCE = "random"
-NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 # A balanced pool leads with accuracy; where classes are rare, accuracy hides them.
 MEASURES = {"accuracy": ("accuracy",), "balanced_accuracy": ("balanced_accuracy", "macro_f1")}
-SPLITS = ("test", "pool")
 NONE = "–"
+# From this many trials on the bootstrap interval covers about 95 % in the simulation of tests/test_statistics.py.
+_CALIBRATED_TRIALS = 5
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_p")
-_COLUMNS = [*study.SETTING, "strategy", "stage", "model", "split", "measure", "num_labels", "trials"]
+_COLUMNS = [*study.SETTING, "stage", "model", "strategy", "split", "measure", "num_labels", "trials"]
 _COLUMNS += ["mean", "se", *_DIFFERENCE, "savings", "best"]
 
 
-def metric_of(split, measure):
-    """The metric's name in the table of metrics: the pool's are of the kind that counts bought labels as annotated."""
-    return f"pool_{measure}" if split == "pool" else measure
-
-
 def final_table(metrics, dataset, lead):
-    """One row per (setting, strategy, stage, model, split, measure) at the last round; fractions in [0, 1].
+    """One row per (setting, stage, model, strategy, split, measure) after the last round; fractions in [0, 1].
 
     `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy" (macro F1 follows it). Adds
-    to the keys: num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval and sign-flip
-    p-value, `savings` (`statistics.Savings`, for the leading measure of proxies), and `best`: the highest mean of its
-    column, or one whose paired 95 % interval to the highest holds zero. What cannot be computed (no random in the
-    study, one trial) is None or NaN. The zero-shot level of the encoder is a row of its own, with no trials.
+    to the keys num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval and sign-flip
+    p-value, `savings` (`statistics.Savings`; proxies only, fine-tuned models have no curves), and `best`: the highest
+    mean of its block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed (no random
+    in the study, one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels or trials.
     """
     if lead not in MEASURES:
         raise UserError(f"dataset {dataset}: the leading metric is {lead!r}; it must be {' or '.join(MEASURES)}.")
-    strategies = study.strategies_of(metrics, dataset)
+    settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
+    columns = [(split, measure) for measure in MEASURES[lead] for split in study.SPLITS]
     rows = []
-    for setting in study.settings(metrics, dataset):
+    for encoder in dict.fromkeys(encoder for encoder, _, _ in settings):
+        for split, measure in columns:
+            level = study.zero_shot(metrics, dataset, encoder, split, study.metric_of(split, measure))
+            if level is not None:
+                keys = {"dataset": dataset, "encoder": encoder, "stage": "zero_shot", "strategy": "zero-shot"}
+                keys |= dict.fromkeys(("selector", "trainer", "model"), "")
+                counts = {"num_labels": 0, "trials": 0}
+                rows.append({**keys, "split": split, "measure": measure, **counts, "mean": level, "best": False})
+    for setting in settings:
         for stage, model in study.models(metrics, dataset):
-            for measure in MEASURES[lead] if stage == "proxy" else (lead,):
-                for split in SPLITS:
-                    curves = {
-                        s: study.curves(metrics, dataset, setting, s, split, metric_of(split, measure), stage, model)
-                        for s in strategies
-                    }
-                    curves = {s: c for s, c in curves.items() if c is not None}
-                    keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
-                    keys |= {"stage": stage, "model": model, "split": split, "measure": measure}
-                    rows += [{**keys, **row} for row in _column(curves, stage == "proxy" and measure == lead, keys)]
-        for measure in MEASURES[lead]:
-            for split in SPLITS:
-                level = study.zero_shot(metrics, dataset, setting[0], split, metric_of(split, measure))
-                if level is not None:
-                    keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
-                    keys |= {"stage": "proxy", "model": "", "split": split, "measure": measure}
-                    rows.append({**keys, "strategy": "zero-shot", "num_labels": 0, "trials": 0, "mean": level, "best": False})
+            for split, measure in columns:
+                found = {
+                    s: study.curves(metrics, dataset, setting, s, split, study.metric_of(split, measure), stage, model)
+                    for s in strategies
+                }
+                found = {s: curves for s, curves in found.items() if curves is not None}
+                keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
+                keys |= {"stage": stage, "model": model, "split": split, "measure": measure}
+                rows += [{**keys, **row} for row in _column(found, dataset, stage == "proxy" and measure == lead)]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _column(curves, with_savings, keys):
-    """Rows of one column of the table, for the curves (`study.Curves`) by strategy."""
+def _column(curves, dataset, with_savings):
+    """Rows of one column of one block, from the `study.Curves` by strategy."""
     if not curves:
         return []
-    finals = {s: c.values[:, -1] for s, c in curves.items()}
+    trials = next(iter(curves.values())).trials.tolist()
+    for strategy, curve in curves.items():
+        if curve.trials.tolist() != trials:
+            raise UserError(f"{dataset}: {strategy} has trials {curve.trials.tolist()}, other strategies {trials}.")
+    finals = {s: curve.scores[:, -1] for s, curve in curves.items()}
+    highest = finals[max(finals, key=lambda s: finals[s].mean())]
     reference = curves.get(REFERENCE)
-    highest = max(finals, key=lambda s: finals[s].mean())
     rows = []
     for strategy, curve in curves.items():
-        for other in (curves[highest], curve if reference is None else reference):
-            if list(curve.trials) != list(other.trials):
-                raise UserError(
-                    f"{keys['dataset']}, {strategy}: trials {list(map(int, curve.trials))} are not those of the "
-                    f"strategies it is compared with, {list(map(int, other.trials))}."
-                )
         final = statistics.estimate(finals[strategy])
         row = {
             "strategy": strategy,
             "num_labels": int(curve.labels[-1]),
-            "trials": len(curve.trials),
+            "trials": len(trials),
             "mean": float(final.mean),
             "se": float(final.se),
-            "best": strategy == highest
-            or bool(statistics.paired_difference(finals[highest], finals[strategy]).low <= 0),
+            "best": finals[strategy] is highest
+            or bool(statistics.paired_difference(highest, finals[strategy]).low <= 0),
         }
         if reference is not None and strategy != REFERENCE:
-            # The same draws for every strategy: a strategy's interval does not depend on which others ran.
+            # The same draws for every strategy: an interval does not depend on which other strategies ran.
             rng = seeds.generator(0, 0, 0, "bootstrap")
             gap = statistics.paired_difference(finals[strategy], finals[REFERENCE])
             p = statistics.sign_flip_p(finals[strategy] - finals[REFERENCE], rng)
             row |= zip(_DIFFERENCE, (float(gap.mean), float(gap.low), float(gap.high), p), strict=True)
             if with_savings:
                 row["savings"] = statistics.label_savings(
-                    curve.labels, curve.values, reference.labels, reference.values, rng
+                    curve.labels, curve.scores, reference.labels, reference.scores, rng
                 )
         rows.append(row)
     return rows
 
 
-def note(table):
-    """What a reader must know to read the table: n, what ± and the brackets are, which pool definition."""
+def _counts(table):
+    """How many labels and trials the table's models have."""
     models = table[table["trials"] > 0]
     lowest, highest = models["num_labels"].min(), models["num_labels"].max()
-    labels = f"{lowest}" if lowest == highest else f"{lowest} to {highest}"
-    n = models["trials"].max()
+    labels = f"{highest:,}" if lowest == highest else f"{lowest:,} to {highest:,}"
+    trials = models["trials"].max()
+    return f"{labels} labels, {trials} paired trials" if trials > 1 else f"{labels} labels, one trial"
+
+
+def note(table):
+    """What a reader must know to read the table: n, what ± and the brackets are, which pool definition."""
     text = (
-        f"After {labels} labels; {n} paired trials. ± is the standard error of the mean over trials, in percent. "
-        "Difference to random: in points, paired by trial, with its 95 % Student-t interval. "
+        f"After the last round: {_counts(table)}. Mean ± standard error over trials, in percent. "
+        "vs random: difference in points, paired by trial, with its 95 % Student-t interval. "
         "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
         "Pool metrics count bought labels as annotated and all others as predicted. "
-        "Bold: the best mean, and every mean whose paired 95 % interval to the best holds zero."
+        "Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
     )
-    if n <= statistics.ENUMERATED_TRIALS - 2:
-        text += " With so few trials the bootstrap interval spans all resamples and is still somewhat too narrow."
+    if table["trials"].max() < _CALIBRATED_TRIALS:
+        text += " With so few trials the bootstrap interval is somewhat too narrow."
     return text
 
 
 def _percent(x):
-    return NONE if x is None or math.isnan(x) else f"{100 * x:.2f}"
+    return NONE if math.isnan(x) else f"{100 * x:.2f}"
 
 
 def _points(x):
-    return NONE if x is None or math.isnan(x) else f"{100 * x:+.2f}".replace("-", "−")
+    return NONE if math.isnan(x) else f"{100 * x:+.2f}".replace("-", "−")
 
 
 def _times(bounded):
@@ -130,139 +129,138 @@ def _times(bounded):
 
 
 def _score(row):
-    if row is None:
-        return NONE
     return _percent(row["mean"]) + ("" if math.isnan(row["se"]) else f" ± {_percent(row['se'])}")
 
 
 def _difference(row):
-    if row is None or math.isnan(row["difference"]):
+    if math.isnan(row["difference"]):
         return NONE
     low, high = _points(row["difference_low"]), _points(row["difference_high"])
     return _points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
 
 
 def _savings(row):
-    if row is None or not isinstance(row["savings"], statistics.Savings):
+    if not isinstance(row["savings"], statistics.Savings):
         return NONE
     low, high = _times(row["savings"].low), _times(row["savings"].high)
     return f"{_times(row['savings'].factor)}×" + ("" if low == NONE else f" [{low}, {high}]")
 
 
-def _groups(table):
-    """Column groups in reading order: ((stage, model, split, measure), title, with comparisons or not)."""
+def _columns(table):
+    """The table's columns in reading order: ((split, measure), title, whether it has comparisons with random)."""
     lead = table["measure"].iloc[0]
-    found = table[["stage", "model", "split", "measure"]].drop_duplicates().itertuples(index=False, name=None)
-    groups = []
-    for stage, model, split, measure in found:
-        title = f"{split} {NAMES[measure]}"
-        if stage == "finetune":
-            title = f"fine-tuned ({model}): {title}"
-        groups.append(((stage, model, split, measure), title, stage == "proxy" and measure == lead))
-    return groups
+    found = table[["split", "measure"]].drop_duplicates().itertuples(index=False, name=None)
+    keys = sorted(found, key=lambda key: (MEASURES[lead].index(key[1]), study.SPLITS.index(key[0])))
+    return [((split, measure), f"{split} {study.NAMES[measure]}", measure == lead) for split, measure in keys]
 
 
 def _lines(table):
-    """(setting, strategy, {group key: row}) in reading order; the zero-shot level after the strategies it goes with."""
-    for (*setting, strategy), rows in table.groupby([*study.SETTING[1:], "strategy"], sort=False):
-        cells = {tuple(row[k] for k in ("stage", "model", "split", "measure")): row for row in rows.to_dict("records")}
-        yield tuple(setting), strategy, cells
+    """(heading of its block, name, {(split, measure): row}) of every line in reading order.
+
+    Zero-shot heads have no block: their heading is empty.
+    """
+    blocks = ["encoder", "selector", "trainer", "stage", "model"]
+    for (*block, strategy), rows in table.groupby([*blocks, "strategy"], sort=False):
+        encoder, selector, trainer, stage, model = block
+        heading, name = f"{encoder} · {selector} · {trainer}", strategy
+        if stage == "finetune":
+            heading += f" → fine-tuned, {model}"
+        if stage == "zero_shot":
+            heading, name = "", f"{strategy}, {encoder}"
+        yield heading, name, {(row["split"], row["measure"]): row for row in rows.to_dict("records")}
 
 
 def to_csv(table):
-    """The table as CSV text: one line per strategy, a number per cell, percent and points.
+    """The table as CSV text: one line per strategy and column, one number per cell, in percent and points.
 
     Censored label savings keep their sign (">2.31"). "labels random needs" is for the strategy's own final accuracy.
     """
     lines = []
-    for setting, strategy, cells in _lines(table):
-        first = next(iter(cells.values()))
-        line = dict(zip(study.SETTING, (first["dataset"], *setting), strict=True))
-        line |= {"strategy": strategy, "labels": first["num_labels"], "trials": first["trials"]}
-        for key, title, compared in _groups(table):
-            row = cells.get(key, {})
-            line[f"{title} (%)"] = _number(row.get("mean"), 100)
-            line[f"{title}: standard error"] = _number(row.get("se"), 100)
-            line[f"{title}: difference to random (points)"] = _number(row.get("difference"), 100)
-            line[f"{title}: difference, 95 % low"] = _number(row.get("difference_low"), 100)
-            line[f"{title}: difference, 95 % high"] = _number(row.get("difference_high"), 100)
-            line[f"{title}: sign-flip p"] = _number(row.get("difference_p"), 1)
-            if compared:
-                savings = row.get("savings")
-                known = isinstance(savings, statistics.Savings)
-                for name, field in (
-                    ("label savings", "factor"),
-                    ("label savings, 95 % low", "low"),
-                    ("label savings, 95 % high", "high"),
-                    ("labels random needs", "random_labels"),
-                ):
-                    bounded = getattr(savings, field) if known else None
-                    line[f"{title}: {name}"] = "" if bounded is None else _times(bounded).replace(NONE, "")
+    for row in table.to_dict("records"):
+        line = {field: row[field] for field in study.SETTING}
+        line["model"] = {"proxy": "proxy", "finetune": f"fine-tuned, {row['model']}"}.get(
+            row["stage"], "zero-shot head"
+        )
+        line |= {"strategy": row["strategy"], "split": row["split"], "metric": study.NAMES[row["measure"]]}
+        line |= {"labels": row["num_labels"], "trials": row["trials"]}
+        line["mean (%)"] = _number(100 * row["mean"])
+        line["standard error"] = _number(100 * row["se"])
+        line["difference to random (points)"] = _number(100 * row["difference"])
+        line["difference 95 % low"] = _number(100 * row["difference_low"])
+        line["difference 95 % high"] = _number(100 * row["difference_high"])
+        line["sign-flip p"] = _number(row["difference_p"])
+        savings = row["savings"] if isinstance(row["savings"], statistics.Savings) else None
+        line["label savings (times)"] = _bounded(savings and savings.factor)
+        line["savings 95 % low"] = _bounded(savings and savings.low)
+        line["savings 95 % high"] = _bounded(savings and savings.high)
+        line["labels random needs"] = _bounded(savings and savings.random_labels)
         lines.append(line)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
 
-def _number(x, scale):
-    return "" if x is None or math.isnan(x) else f"{scale * x:.4f}"
+def _number(x):
+    return "" if math.isnan(x) else f"{x:.6g}"
 
 
-def _header(groups):
-    """Two header rows: group titles with their spans, and the columns below them."""
-    tops = [(title, 3 if compared else 1) for _, title, compared in groups]
-    below = [name for _, _, compared in groups for name in ("% ± SE", "− random", "label savings")[: 3 if compared else 1]]
-    return tops, below
+def _bounded(x):
+    return "" if x is None else x.sign + _number(x.value)
 
 
-def _cells(cells, groups):
-    """Texts of one line with whether they are bold."""
-    for key, _, compared in groups:
-        row = cells.get(key)
-        yield _score(row), bool(row and row["best"])
-        if compared:
-            yield _difference(row), False
-            yield _savings(row), False
+def _cells(row, compared):
+    """Texts of one line under one column title."""
+    score = NONE if row is None else _score(row)
+    if not compared:
+        return [score]
+    return [score, NONE, NONE] if row is None else [score, _difference(row), _savings(row)]
+
+
+def _header(columns):
+    """Column titles with their spans, and the names below them."""
+    spans = [(title, 3 if compared else 1) for _, title, compared in columns]
+    return spans, [name for _, span in spans for name in ("% ± SE", "vs random", "label savings")[:span]]
 
 
 def to_html(table):
     """The table as one self-contained HTML page without scripts."""
-    groups = _groups(table)
-    tops, below = _header(groups)
-    width = 1 + len(below)
+    columns = _columns(table)
+    spans, names = _header(columns)
     dataset = html.escape(table["dataset"].iloc[0])
-    body, current = [], None
-    for setting, strategy, cells in _lines(table):
-        if setting != current:
-            current = setting
-            body.append(f'<tr><th colspan="{width}" class="setting">{html.escape(" · ".join(setting))}</th></tr>')
-        texts = "".join(
-            f"<td>{'<b>' if bold else ''}{html.escape(text)}{'</b>' if bold else ''}</td>"
-            for text, bold in _cells(cells, groups)
-        )
-        body.append(f'<tr><th scope="row">{html.escape(strategy)}</th>{texts}</tr>')
-    head = "".join(f'<th colspan="{span}" class="group">{html.escape(title)}</th>' for title, span in tops)
-    names = "".join(f"<th>{html.escape(name)}</th>" for name in below)
-    rows = "\n".join(body)
+    body, current = [], ""
+    for heading, strategy, rows in _lines(table):
+        if heading != current:
+            current = heading
+            body.append(f'<tr><th colspan="{1 + len(names)}" class="block">{html.escape(heading)}</th></tr>')
+        line = [f'<th scope="row">{html.escape(strategy)}</th>']
+        for key, _, compared in columns:
+            row = rows.get(key)
+            first, *others = (html.escape(text) for text in _cells(row, compared))
+            line += [f"<td><b>{first}</b></td>" if row and row["best"] else f"<td>{first}</td>"]
+            line += [f"<td>{text}</td>" for text in others]
+        body.append(f"<tr>{''.join(line)}</tr>")
+    titles = "".join(f'<th colspan="{span}" class="title">{html.escape(title)}</th>' for title, span in spans)
+    below = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
+    newline = "\n"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{dataset}: final table</title>
 <style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem; }}
+body {{ font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem; }}
 .wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; border-top: 2px solid #1a1a1a; border-bottom: 2px solid #1a1a1a; }}
-th, td {{ padding: .25rem .75rem; text-align: right; white-space: nowrap; font-weight: normal;
+table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
+th, td {{ padding: .2rem .4rem; text-align: right; white-space: nowrap; font-weight: normal;
   font-variant-numeric: tabular-nums; }}
 th:first-child {{ text-align: left; }}
 td b {{ font-weight: 700; }}
-th.group {{ text-align: center; font-weight: 600; border-bottom: 1px solid #999; }}
-th.setting {{ text-align: left; font-style: italic; border-top: 1px solid #1a1a1a; }}
+th.title {{ text-align: center; font-weight: 600; border-bottom: 1px solid #999; }}
+th.block {{ text-align: left; font-style: italic; border-top: 1px solid; padding-top: .5rem; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .5rem; }}
 p {{ max-width: 60rem; color: #444; }}
 </style></head><body>
 <div class="wide"><table>
 <caption>{dataset}</caption>
-<thead><tr><th></th>{head}</tr>
-<tr><th scope="col">strategy</th>{names}</tr></thead>
+<thead><tr><th></th>{titles}</tr>
+<tr><th scope="col">strategy</th>{below}</tr></thead>
 <tbody>
-{rows}
+{newline.join(body)}
 </tbody></table></div>
 <p>{html.escape(note(table))}</p>
 </body></html>
@@ -281,6 +279,7 @@ _LATEX = {
     ">": "$>$",
     "–": "--",
     "·": r"$\cdot$",
+    "→": r"$\to$",
 }
 
 
@@ -290,56 +289,63 @@ def _latex(text):
 
 def to_latex(table):
     """The table as a LaTeX `table*` for booktabs, with a caption that says what the numbers are."""
-    groups = _groups(table)
-    tops, below = _header(groups)
+    columns = _columns(table)
+    spans, names = _header(columns)
     dataset = table["dataset"].iloc[0]
-    rules, column = [], 2
-    for _, span in tops:
-        rules.append(rf"\cmidrule(lr){{{column}-{column + span - 1}}}")
-        column += span
+    rules, start = [], 2
+    for _, span in spans:
+        rules.append(rf"\cmidrule(lr){{{start}-{start + span - 1}}}")
+        start += span
+    titles = [rf"\multicolumn{{{span}}}{{c}}{{{_latex(title)}}}" for title, span in spans]
     lines = [
-        "% needs \\usepackage{booktabs,graphicx}",
+        r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table*}",
         r"\centering",
-        rf"\caption{{{_latex(f'{dataset}. {note(table)}')}}}",
+        rf"\caption{{\textbf{{{_latex(dataset)}.}} {_latex(note(table))}}}",
         rf"\label{{tab:final-{dataset.replace('_', '-')}}}",
         r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(below)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(names)}}}",
         r"\toprule",
-        " & ".join(["", *(rf"\multicolumn{{{span}}}{{c}}{{{_latex(title)}}}" for title, span in tops)]) + r" \\",
-        "".join(rules),
-        " & ".join(["strategy", *map(_latex, below)]) + r" \\",
+        " & ".join(["", *titles]) + r" \\",
+        " ".join(rules),
+        " & ".join(["strategy", *map(_latex, names)]) + r" \\",
     ]
-    current = None
-    for setting, strategy, cells in _lines(table):
-        if setting != current:
-            current = setting
-            heading = _latex(" · ".join(setting))
-            lines += [r"\midrule", rf"\multicolumn{{{1 + len(below)}}}{{l}}{{\textit{{{heading}}}}} \\"]
-        texts = [
-            rf"\textbf{{{_latex(text)}}}" if bold else _latex(text) for text, bold in _cells(cells, groups)
-        ]
-        lines.append(" & ".join([_latex(strategy), *texts]) + r" \\")
+    current = ""
+    for heading, strategy, rows in _lines(table):
+        if heading != current:
+            current = heading
+            lines += [r"\midrule", rf"\multicolumn{{{1 + len(names)}}}{{l}}{{\textit{{{_latex(heading)}}}}} \\"]
+        line = [_latex(strategy)]
+        for key, _, compared in columns:
+            row = rows.get(key)
+            first, *others = map(_latex, _cells(row, compared))
+            line += [rf"\textbf{{{first}}}" if row and row["best"] else first, *others]
+        lines.append(" & ".join(line) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""]
     return "\n".join(lines)
 
 
 def summary(tables):
-    """A short text for the terminal: per table and setting, strategy, test and pool score ± SE, label savings."""
-    blocks = []
+    """A short text for the terminal: strategy, test and pool score ± SE and label savings, per dataset and model."""
+    texts = []
     for table in tables:
-        (test, pool) = [(key, title) for key, title, compared in _groups(table) if compared]
-        lines, current = [], None
-        for setting, strategy, cells in _lines(table):
-            if setting != current:
-                current = setting
-                lines.append((" / ".join(setting), f"{test[1]} (%)", f"{pool[1]} (%)", "label savings: test", "pool"))
-            rows = [cells.get(test[0]), cells.get(pool[0])]
-            factors = [_savings(row).split(" ")[0] for row in rows]
-            lines.append((strategy, _score(rows[0]), _score(rows[1]), *factors))
-        widths = [max(len(line[i]) for line in lines) for i in range(5)]
-        models = table[table["trials"] > 0]
-        title = f"{table['dataset'].iloc[0]}: {models['num_labels'].max()} labels, {models['trials'].max()} trials, ± SE"
-        text = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-        blocks.append("\n".join([title, *text]))
-    return "\n\n".join(blocks) + "\n"
+        columns = [(key, title) for key, title, compared in _columns(table) if compared]
+        lines, current = [], ""
+        for heading, strategy, rows in _lines(table):
+            if heading != current:
+                current = heading
+                lines.append([heading])
+            cells = [rows.get(key) for key, _ in columns]
+            scores = [NONE if row is None else _score(row) for row in cells]
+            savings = [NONE if row is None else _savings(row).split(" ")[0] for row in cells]
+            lines.append([f"  {strategy}", *scores, *savings])
+        header = [
+            "  strategy",
+            *(f"{title} (%)" for _, title in columns),
+            *(f"label savings, {split}" for (split, _), _ in columns),
+        ]
+        rows = [header, *lines]
+        widths = [max(len(row[i]) for row in rows if len(row) > 1) for i in range(len(header))]
+        text = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False)).rstrip() for row in rows]
+        texts.append("\n".join([f"{table['dataset'].iloc[0]}: {_counts(table)}", *text]))
+    return "\n\n".join(texts) + "\n"

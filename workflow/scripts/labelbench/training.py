@@ -117,9 +117,7 @@ def fit(model, trainer, config, views, labels, pool_size, num_classes, validatio
                 drawn = next(stream)
                 weak, strong = views.pair(unlabelled[drawn], epoch)
                 at = torch.from_numpy(drawn).to(device)
-            batch = Batch(
-                views.weak(labels.index[chosen], epoch), targets[torch.from_numpy(chosen)], at, weak, strong
-            )
+            batch = Batch(views.weak(labels.index[chosen], epoch), targets[torch.from_numpy(chosen)], at, weak, strong)
             loss, mask = step_loss(model, batch, step / steps)
             optimiser.zero_grad()
             loss.backward()

@@ -19,12 +19,12 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
 
     The gradient of the cross-entropy at the predicted class ŷ, in the last layer, is g = q ⊗ v with q = p − onehot(ŷ)
     and v the features. Examples are drawn by k-means++ seeding on g: each with probability proportional to the squared
-    distance to the nearest one drawn so far. k-means++ draws the first uniformly; the authors' code and LabelBench start
-    from the largest ‖g‖, and so does this. Once all that is left coincides with something drawn, the rest is uniform.
-    O(U·budget·(d + K)) time in matrix products (`labelbench.greedy`), O(U(d + K)) memory; the K·d gradient is never
-    formed. Raises UserError if fewer than `budget` examples are unlabelled.
-    Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds", ICLR 2020; the factored distance:
-    LabelBench, Appendix G.
+    distance to the nearest one drawn so far. k-means++ draws the first uniformly; the authors' code and LabelBench
+    start from the largest ‖g‖, and so does this. Once all that is left coincides with something drawn, the rest is
+    uniform. O(U·budget·(d + K)) time in matrix products (`labelbench.greedy`), O(U(d + K)) memory; the K·d gradient
+    is never formed. Raises UserError if fewer than `budget` examples are unlabelled.
+    Ash et al., "Deep batch active learning by diverse, uncertain gradient lower bounds", ICLR 2020, algorithm 1; the
+    factored distance: LabelBench, Appendix G.
     """
     pool.check_budget(budget)
     from labelbench import greedy

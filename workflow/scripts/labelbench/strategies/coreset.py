@@ -26,4 +26,5 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     from labelbench import greedy
 
     candidates = greedy.points(pool.features(pool.unlabelled))
-    return pool.unlabelled[greedy.k_centre(candidates, pool.features(pool.labelled), budget)]
+    centres = pool.features(pool.labelled) if len(pool.labelled) else candidates.vectors[:0]
+    return pool.unlabelled[greedy.k_centre(candidates, centres, budget)]

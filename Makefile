@@ -1,0 +1,36 @@
+# Two commands for a fresh clone: `make demo` runs the default study, `make test` the test suite.
+# Both make .venv first; only Python ≥ 3.11 (with pip) and make are needed.
+
+PYTHON ?= python3
+CORES ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint install
+
+demo: install
+	$(BIN)/snakemake -c$(CORES) --quiet rules host
+	$(BIN)/snakemake --report report.html --quiet all
+	@echo
+	@cat results/tables/summary.txt
+	@echo
+	@echo "Figures: results/figures/   Tables: results/tables/   Report: report.html (open it in a browser)"
+
+test: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
+	$(BIN)/snakemake --lint
+
+install: $(VENV)/installed
+
+# The stamp is written last, so an interrupted installation is done again.
+$(VENV)/installed: envs/requirements.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	  "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet -r envs/requirements.txt -c envs/constraints.txt
+	@touch $@

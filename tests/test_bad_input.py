@@ -1,0 +1,116 @@
+"""Wrong input ends with a message that names cause and cure, a non-zero exit, and nothing half-written."""
+
+import gzip
+
+import h5py
+from conftest import configure, snakemake
+from test_datasets import write_fashion_mnist
+
+
+def refused(repo, *args):
+    """The output of a run that must fail; without a traceback in it."""
+    done = snakemake(repo, "-c1", *args, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert not list((repo / "results").rglob("*.part"))
+    return " ".join(done.stdout.split())
+
+
+def test_unknown_strategy(fresh):
+    configure(fresh, {"run": {"strategies": ["random", "margn"]}})
+    assert "'margn' is not defined. Did you mean 'margin'?" in refused(fresh)
+
+
+def test_unknown_setting_of_a_plugin(fresh):
+    configure(fresh, {"trainers": {"flexmatch": {"treshold": 0.9}}})
+    assert "there is no setting 'treshold'. Did you mean 'threshold'?" in refused(fresh)
+
+
+def test_unknown_key_of_the_config(fresh):
+    configure(fresh, {"run": {"trails": 4}})
+    assert "trails" in refused(fresh)
+
+
+def test_budget_larger_than_the_pool(fresh):
+    configure(fresh, {"budgets": {"default": {"batches": [600], "rounds": 4}}})
+    output = refused(fresh, "results/initial/digits/trial0/labels.h5")
+    assert "The budget of digits is larger than its pool: 1820 labels" in output
+    assert "Lower initial, batches or rounds under `budgets`" in output
+    assert not (fresh / "results/initial/digits/trial0/labels.h5").exists()
+
+
+def test_a_batch_larger_than_what_is_left(repo):
+    configure(repo, {"budgets": {"default": {"batches": [5, 990]}}})
+    output = refused(repo, "results/runs/digits/glyphclip/linear-flexmatch/random/trial0/round03/labels.h5")
+    assert "only 975 of the pool's 1000 examples are unlabelled" in output
+
+
+def test_fewer_labels_than_classes(fresh):
+    configure(fresh, {"budgets": {"default": {"initial": 7}}})
+    output = refused(fresh, "results/initial/digits/trial0/labels.h5")
+    assert "The first round of digits buys 7 labels, fewer than its 10 classes" in output
+
+
+def fashion(repo, folder):
+    configure(repo, {"datasets": {"fashion": {"name": "fashion_mnist", "folder": str(folder)}}})
+    configure(repo, {"run": {"datasets": ["fashion"]}})
+
+
+def test_missing_dataset_folder(fresh):
+    fashion(fresh, "/nowhere/fashion")
+    output = refused(fresh, "results/datasets/fashion.h5")
+    assert "/nowhere/fashion/train-images-idx3-ubyte.gz" in output
+    assert "apt-get install dataset-fashion-mnist" in output
+
+
+def test_truncated_idx_file(fresh, tmp_path):
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    write_fashion_mnist(folder)
+    path = folder / "train-images-idx3-ubyte.gz"
+    with gzip.open(path) as file:
+        content = file.read()
+    with gzip.open(path, "wb") as file:
+        file.write(content[:-100])
+    fashion(fresh, folder)
+    output = refused(fresh, "results/datasets/fashion.h5")
+    assert "train-images-idx3-ubyte.gz is truncated" in output
+    assert "Download it again" in output
+    assert not (fresh / "results/datasets/fashion.h5").exists()
+
+
+def test_checkpoint_of_another_architecture(fresh):
+    import torch
+    from safetensors.torch import save_file
+
+    other = fresh / "resources/other.safetensors"
+    save_file({"visual.conv1.weight": torch.zeros(32, 3, 7, 7), "logit_scale": torch.zeros(())}, other)
+    configure(fresh, {"encoders": {"glyphclip": {"pretrained": "resources/other.safetensors"}}})
+    output = refused(fresh, "results/embeddings/digits/glyphclip/clean.h5")
+    assert "resources/other.safetensors" in output
+    assert "visual.conv1.weight" in output
+    assert not (fresh / "results/embeddings/digits/glyphclip/clean.h5").exists()
+
+
+def test_missing_checkpoint(fresh):
+    configure(fresh, {"encoders": {"glyphclip": {"pretrained": "resources/gone.safetensors"}}})
+    assert "resources/gone.safetensors" in refused(fresh, "results/embeddings/digits/glyphclip/clean.h5")
+
+
+def test_label_set_of_another_dataset(repo):
+    folder = repo / "results/runs/digits/glyphclip/linear-flexmatch/random"
+    labels = folder / "trial0/round02/labels.h5"
+    with h5py.File(labels, "r+") as file:
+        file.attrs["fingerprint"] = "0" * 32
+    output = refused(repo, str((folder / "trial0/round02/metrics.json").relative_to(repo)), "--forcerun", "train_proxy")
+    assert "belongs to another dataset" in output
+    assert "Delete" in output
+
+
+def test_truncated_label_set(repo):
+    folder = repo / "results/runs/digits/glyphclip/linear-flexmatch/random"
+    labels = folder / "trial0/round02/labels.h5"
+    labels.write_bytes(labels.read_bytes()[:300])
+    output = refused(repo, str((folder / "trial0/round02/metrics.json").relative_to(repo)), "--forcerun", "train_proxy")
+    assert "cannot be read as HDF5" in output
+    assert "Delete it and run Snakemake again" in output

@@ -1,0 +1,136 @@
+import itertools
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_study
+from labelbench import figures, statistics, study
+from labelbench.errors import UserError
+
+SETTING = ("glyphclip", "linear", "flexmatch")
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory):
+    return synthetic_study.table(tmp_path_factory.mktemp("study"), datasets=("digits",))
+
+
+def line(axis, strategy):
+    """The data line drawn in the look of a strategy."""
+    colour, marker, _ = figures.look(strategy)
+    return next(x for x in axis.lines if x.get_color() == colour and x.get_marker() == marker)
+
+
+def test_known_strategies_differ_in_colour_or_line_and_always_in_marker():
+    looks = [figures.look(s) for s in figures._LOOKS]
+    for one, other in itertools.combinations(looks, 2):
+        assert one[1] != other[1]
+        assert (one[0], one[2]) != (other[0], other[2])
+    assert figures.look("my_strategy") == figures.look("my_strategy")
+    assert figures.look("my_strategy") not in looks
+    assert len({figures.look(f"variant_{i}") for i in range(20)}) > 12
+
+
+def test_curves_are_means_with_their_intervals(metrics):
+    figure = figures.learning_curves(metrics, "digits", "accuracy")
+    for axis, split, metric in zip(figure.axes, ("test", "pool"), ("accuracy", "pool_accuracy"), strict=True):
+        assert axis.get_ylabel() == f"{split} accuracy (%)"
+        assert axis.get_xlabel() == "labels bought"
+        assert sorted(axis.get_xticks()) == [30, 40, 50, 60, 70, 80]
+        for strategy, band in zip(("random", "margin", "badge"), axis.collections, strict=True):
+            curves = study.curves(metrics, "digits", SETTING, strategy, split, metric)
+            drawn = line(axis, strategy)
+            assert drawn.get_xdata().tolist() == [30, 40, 50, 60, 70, 80]
+            assert np.allclose(drawn.get_ydata(), 100 * curves.scores.mean(0))
+            low, high = band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()
+            expected = statistics.estimate(100 * curves.scores)
+            assert (low, high) == pytest.approx((expected.low.min(), expected.high.max()))
+    assert "95 % interval over 4 paired trials" in figure.get_suptitle()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "margin", "badge"]
+
+
+def test_zero_shot_is_a_line_where_it_was_measured(metrics):
+    test, pool = figures.learning_curves(metrics, "digits", "accuracy").axes
+    assert [t.get_text() for t in test.texts] == ["zero-shot"]
+    assert any(set(x.get_ydata()) == {87.0} for x in test.lines)
+    assert not pool.texts
+
+
+def test_long_schedules_are_logarithmic_with_room_between_ticks(tmp_path):
+    labels = (200, 400, 600, 800, 1000, 1500, 2000, 3000, 5000, 7000, 10000)
+    metrics = synthetic_study.table(tmp_path, datasets=("digits",), labels=labels, trials=2, finetune=())
+    axis = figures.learning_curves(metrics, "digits", "accuracy").axes[0]
+    assert axis.get_xscale() == "log"
+    assert "log scale" in axis.get_xlabel()
+    ticks = sorted(axis.get_xticks())
+    assert {labels[0], labels[-1]} <= set(ticks) <= set(labels)
+    assert min(b / a for a, b in itertools.pairwise(ticks)) > 1.7
+
+
+def test_final_scores_show_every_model(metrics):
+    figure = figures.final_scores(metrics, "digits", "accuracy")
+    test = figure.axes[0]
+    assert [t.get_text() for t in test.get_yticklabels()] == [
+        "shared start, 30 labels",
+        "random, 80 labels",
+        "margin, 80 labels",
+        "badge, 80 labels",
+    ]
+    drawn = {round(float(x.get_xdata()[0]), 6) for x in test.lines if x.get_linestyle() == "None"}
+    expected = set()
+    for stage, model in (("proxy", ""), ("finetune", "flexmatch"), ("finetune", "passive")):
+        for strategy in ("random", "margin", "badge"):
+            curves = study.curves(metrics, "digits", SETTING, strategy, "test", "accuracy", stage, model)
+            expected |= {round(100 * float(curves.scores[:, i].mean()), 6) for i in (0, -1)}
+    assert drawn == expected
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "proxy",
+        "fine-tuned, flexmatch",
+        "fine-tuned, passive",
+        "zero-shot",
+    ]
+
+
+def test_final_scores_without_fine_tuned_models(tmp_path):
+    metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=2, finetune=(), zero_shot=None)
+    figure = figures.final_scores(metrics, "digits", "accuracy")
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["proxy"]
+
+
+@pytest.mark.parametrize("draw", [figures.learning_curves, figures.final_scores])
+def test_one_trial_has_no_interval(tmp_path, draw):
+    metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=1, finetune=(), zero_shot=None)
+    figure = draw(metrics, "digits", "accuracy")
+    assert all(not axis.collections for axis in figure.axes)
+    assert all(x.get_marker() != "None" for axis in figure.axes for x in axis.lines)
+    assert "one trial" in figure.get_suptitle()
+
+
+def test_every_setting_has_its_row(metrics):
+    both = pd.concat([metrics, metrics[metrics["stage"] != "zero_shot"].assign(selector="shallow")])
+    titles = [a.get_title(loc="left") for a in figures.learning_curves(both, "digits", "accuracy").axes]
+    assert titles == ["glyphclip · linear · flexmatch", "", "glyphclip · shallow · flexmatch", ""]
+
+
+def test_unknown_dataset_is_refused(metrics):
+    with pytest.raises(UserError, match="nothing about dataset cifar10"):
+        figures.learning_curves(metrics, "cifar10", "accuracy")
+
+
+@pytest.mark.parametrize("format", ["svg", "pdf"])
+def test_files_are_the_same_every_time(metrics, tmp_path, format):
+    before = dict(mpl.rcParams)
+    for name in ("a", "b"):
+        figures.save(figures.learning_curves(metrics, "digits", "accuracy"), tmp_path / name, format)
+    content = (tmp_path / "a").read_bytes()
+    assert content == (tmp_path / "b").read_bytes()
+    assert dict(mpl.rcParams) == before
+    if format == "svg":
+        root = ElementTree.fromstring(content)
+        assert root.tag.endswith("svg")
+        assert b"dc:date" not in content
+    else:
+        assert content.startswith(b"%PDF")
+        assert b"CreationDate" not in content

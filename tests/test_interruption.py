@@ -1,0 +1,90 @@
+"""Kill -9 of a job, or of Snakemake, at any moment: the next run ends with the same files as an undisturbed one."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import snakemake
+
+from labelbench import jobs
+
+
+def deterministic_files(repo):
+    """Path and bytes of what must be the same in every run: label sets, metrics, models, embeddings."""
+    found = {}
+    for path in sorted((repo / "results").rglob("*")):
+        timing = path.name in ("cost.json", "select_cost.json")
+        if path.is_file() and not timing and "tables" not in path.parts and "figures" not in path.parts:
+            found[str(path.relative_to(repo))] = path.read_bytes()
+    return found
+
+
+def job_processes(repo):
+    """Process ids of running job scripts of this repository."""
+    found = subprocess.run(["pgrep", "-f", f"python.*{repo}/.snakemake/scripts/"], capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def start(repo):
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "-c2"],
+        cwd=repo,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("victim", ["job", "snakemake", "everything"])
+def test_killed_study_ends_as_an_undisturbed_one(fresh, finished, victim):
+    moments = random.Random(victim)
+    for _ in range(3):
+        run = start(fresh)
+        time.sleep(moments.uniform(4, 14))
+        if victim == "job":
+            for pid in job_processes(fresh)[:1]:
+                os.kill(pid, signal.SIGKILL)
+            run.wait(timeout=120)  # Snakemake lets the other job end and stops
+        elif victim == "snakemake":
+            run.kill()  # its jobs live on as orphans
+            run.wait()
+        else:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        snakemake(fresh, "--unlock")
+    snakemake(fresh, "-c2")
+    assert "Nothing to be done" in snakemake(fresh, "-c1")
+    expected, found = deterministic_files(finished), deterministic_files(fresh)
+    assert len(expected) > 80
+    assert [name for name in expected if expected[name] != found.get(name)] == []
+    # Half-written files of killed processes may stand beside, never in place of, a result.
+    assert all(name.endswith(".part") for name in set(found) - set(expected))
+
+
+def test_output_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "folder/result.json"
+    with pytest.raises(RuntimeError), jobs.written_whole(target) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert not list(target.parent.iterdir())
+    with jobs.written_whole(target) as part:
+        part.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    target = tmp_path / "result.json"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = target.with_name(f"result.json.{os.uname().nodename}.{gone.pid}.part")
+    alive = target.with_name(f"result.json.{os.uname().nodename}.{os.getppid()}.part")
+    left.write_text("half")
+    alive.write_text("somebody is writing")
+    jobs.write_json(target, {"a": 1})
+    assert not left.exists()
+    assert alive.exists()

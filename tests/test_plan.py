@@ -1,0 +1,76 @@
+"""Configs: what is completed, what is refused, and with which words."""
+
+import copy
+
+import pytest
+import yaml
+from conftest import REPO, merged
+
+from labelbench import plan
+from labelbench.errors import UserError
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load((REPO / "config/config.yaml").read_text())
+
+
+def refused(config, overlay):
+    with pytest.raises(UserError) as caught:
+        plan.study(merged(copy.deepcopy(config), overlay))
+    return str(caught.value)
+
+
+def test_the_default_config_resolves(config):
+    study = plan.study(config)
+    assert set(study.run.strategies) <= set(study.strategies)
+    assert study.trainers["flexmatch"].settings["threshold"] == 0.95  # a default, written out
+
+
+def test_unknown_strategy(config):
+    message = refused(config, {"run": {"strategies": ["random", "margn"]}})
+    assert "'margn' is not defined" in message
+    assert "Did you mean 'margin'?" in message
+
+
+def test_unknown_plugin(config):
+    message = refused(config, {"strategies": {"mine": {"name": "bagde"}}})
+    assert "config, strategies: mine" in message
+    assert "Did you mean 'badge'?" in message
+
+
+def test_unknown_setting(config):
+    message = refused(config, {"trainers": {"flexmatch": {"treshold": 0.9}}})
+    assert "config, trainers: flexmatch: there is no setting 'treshold'. Did you mean 'threshold'?" in message
+
+
+def test_wrong_type(config):
+    assert "epochs: 'many' is not of type 'integer'" in refused(config, {"trainers": {"passive": {"epochs": "many"}}})
+
+
+def test_impossible_value(config):
+    assert "threshold is a probability" in refused(config, {"trainers": {"flexmatch": {"threshold": 2.0}}})
+
+
+def test_missing_setting(config):
+    assert "'folder' is required" in refused(config, {"datasets": {"fashion": {"name": "fashion_mnist"}}})
+
+
+def test_budget_for_an_unknown_dataset(config):
+    message = refused(config, {"budgets": {"digit": {"initial": 1, "batches": [1], "rounds": 1}}})
+    assert "Did you mean 'digits'?" in message
+
+
+def test_finetuned_rounds():
+    rounds = plan.evaluated_rounds
+    assert rounds("x", ["last"], 6) == [6]
+    assert rounds("x", ["first", 3, "last"], 6) == [1, 3, 6]
+    assert rounds("x", ["all"], 3) == [1, 2, 3]
+    with pytest.raises(UserError, match="7 is neither"):
+        rounds("x", [7], 6)
+
+
+def test_schedule_repeats_its_last_batch():
+    schedule = plan.Schedule(initial=30, batches=[10, 20], rounds=5)
+    assert [schedule.batch(r) for r in (2, 3, 4, 5)] == [10, 20, 20, 20]
+    assert schedule.total == 100

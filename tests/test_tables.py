@@ -1,0 +1,343 @@
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_study
+from labelbench import statistics, study, tables
+from labelbench.errors import UserError
+
+SETTING = ("glyphclip", "linear", "flexmatch")
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory):
+    return synthetic_study.table(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def digits(metrics):
+    return tables.final_table(metrics, "digits", "accuracy")
+
+
+@pytest.fixture(scope="module")
+def longtail(metrics):
+    return tables.final_table(metrics, "digits_longtail", "balanced_accuracy")
+
+
+def finals(metrics, strategy, metric="accuracy", split="test", dataset="digits", stage="proxy", model=""):
+    """Final scores by trial, straight from the table of metrics."""
+    rows = metrics[(metrics["strategy"] == strategy) & (metrics["metric"] == metric) & (metrics["split"] == split)]
+    rows = rows[(rows["dataset"] == dataset) & (rows["stage"] == stage) & (rows["model"] == model)]
+    return rows[rows["round"] == 6].sort_values("trial")["value"].to_numpy()
+
+
+def row(table, strategy, split="test", measure="accuracy", stage="proxy", model=""):
+    keys = {"strategy": strategy, "split": split, "measure": measure, "stage": stage, "model": model}
+    found = table[np.logical_and.reduce([table[k] == v for k, v in keys.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+# The table of metrics.
+
+
+def leave(folder, name="metrics.json", **content):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+    return str(folder / name)
+
+
+def test_rows_of_one_model(tmp_path):
+    values = {"test": {"accuracy": 0.9}, "": {"mask_rate": None, "epochs": 3, "device": "cpu", "early": True}}
+    metrics = leave(tmp_path / "a", **synthetic_study.record(metrics=values))
+    cost = leave(tmp_path / "a", "cost.json", train_seconds=1.5, peak_memory_mb=400)
+    select = leave(tmp_path / "a", "select_cost.json", select_seconds=0.2, peak_memory_mb=300)
+    head = leave(tmp_path, "zero_shot.json", dataset="digits", encoder="e", metrics={"val": {"loss": 0.3}})
+    rows = study.read([metrics], [cost, select], [head])
+    assert [(r["split"], r["metric"], r["value"]) for r in rows] == [
+        ("test", "accuracy", 0.9),
+        ("", "epochs", 3.0),
+        ("", "train_seconds", 1.5),
+        ("", "peak_memory_mb", 400.0),
+        ("", "select_seconds", 0.2),
+        ("", "select_peak_memory_mb", 300.0),
+        ("val", "loss", 0.3),
+    ]
+    assert all(set(r) == set(study.COLUMNS) for r in rows)
+    assert (rows[-1]["stage"], rows[-1]["num_labels"], rows[-1]["strategy"]) == ("zero_shot", 0, "")
+
+
+@pytest.mark.parametrize("text", ["", '{"dataset": "dig', '{"dataset": "digits"}', "[]"])
+def test_a_broken_file_is_named(tmp_path, text):
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        study.read([path], [])
+
+
+def test_a_cost_without_its_model_is_named(tmp_path):
+    metrics = leave(tmp_path / "a", **synthetic_study.record())
+    cost = leave(tmp_path / "b", "cost.json", train_seconds=1.0)
+    with pytest.raises(UserError, match=re.escape(cost)):
+        study.read([metrics], [cost])
+
+
+def test_the_shared_round_begins_every_curve(metrics):
+    assert "initial" not in set(metrics["strategy"])
+    first = [study.curves(metrics, "digits", SETTING, s, "test", "accuracy") for s in ("random", "margin", "badge")]
+    assert all(curves.labels.tolist() == [30, 40, 50, 60, 70, 80] for curves in first)
+    assert all((curves.scores[:, 0] == first[0].scores[:, 0]).all() for curves in first)
+    assert (first[0].scores[:, -1] != first[1].scores[:, -1]).all()
+
+
+def test_the_table_does_not_depend_on_the_order_of_files(tmp_path):
+    files = synthetic_study.write(tmp_path / "study", trials=2)
+    names, texts = ["random", "margin", "badge"], []
+    for step in (1, -1):
+        rows = study.share_first_round(study.read(*(paths[::step] for paths in files)), names)
+        study.write(rows, tmp_path / "metrics.csv", names)
+        texts.append((tmp_path / "metrics.csv").read_bytes())
+    assert texts[0] == texts[1]
+    assert list(study.load(tmp_path / "metrics.csv")["strategy"].unique()) == ["", *names]
+
+
+def test_broken_pairs_are_named():
+    rows = [
+        {**synthetic_study.record(strategy=s, trial=t, pair=p), "split": "test", "metric": "accuracy", "value": 0.5}
+        for s, t, p in [("initial", 0, "p0"), ("margin", 0, "p0"), ("initial", 1, "p1"), ("badge", 1, "other")]
+    ]
+    study.check_pairing(rows[:3])
+    with pytest.raises(UserError) as error:
+        study.check_pairing(rows)
+    assert "dataset digits, trial 1: badge has other; initial has p1" in str(error.value)
+    assert "trial 0" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, at: m.drop(m.index[at & (m["round"] == 3)]), "is missing for some rounds"),
+        (lambda m, at: m.assign(num_labels=m["num_labels"].where(~(at & (m["round"] == 3)), 51)), "numbers of labels"),
+        (lambda m, at: pd.concat([m, m[at]]), "stands twice"),
+    ],
+)
+def test_curves_that_cannot_be_averaged_are_refused(metrics, change, message):
+    at = (metrics["strategy"] == "margin") & (metrics["trial"] == 2) & (metrics["metric"] == "accuracy")
+    with pytest.raises(UserError, match=rf"digits, glyphclip/linear/flexmatch, margin: .*{message}"):
+        study.curves(change(metrics, at), "digits", SETTING, "margin", "test", "accuracy")
+
+
+# The final table.
+
+
+def test_scores_and_paired_differences(metrics, digits):
+    for stage, model in (("proxy", ""), ("finetune", "flexmatch")):
+        margin = finals(metrics, "margin", stage=stage, model=model)
+        random = finals(metrics, "random", stage=stage, model=model)
+        found = row(digits, "margin", stage=stage, model=model)
+        assert found["mean"] == pytest.approx(margin.mean())
+        assert found["se"] == pytest.approx(margin.std(ddof=1) / 2)
+        gap = statistics.paired_difference(margin, random)
+        assert found["difference"] == pytest.approx(gap.mean)
+        assert (found["difference_low"], found["difference_high"]) == pytest.approx((gap.low, gap.high))
+        assert found["difference_p"] == statistics.sign_flip_p(margin - random, None)
+        assert (found["num_labels"], found["trials"]) == (80, 4)
+    assert math.isnan(row(digits, "random")["difference"])
+
+
+def test_the_pool_is_the_one_with_bought_labels_as_annotated(metrics, digits):
+    found = row(digits, "margin", split="pool")["mean"]
+    assert found == pytest.approx(finals(metrics, "margin", "pool_accuracy", "pool").mean())
+    assert found != pytest.approx(finals(metrics, "margin", "pool_model_accuracy", "pool").mean())
+
+
+def test_savings_compare_with_random(metrics, digits):
+    margin, random = (
+        study.curves(metrics, "digits", SETTING, s, "pool", "pool_accuracy") for s in ("margin", "random")
+    )
+    found = row(digits, "margin", split="pool")["savings"]
+    assert found == statistics.label_savings(margin.labels, margin.scores, random.labels, random.scores, None)
+    assert found.factor.value > 1
+
+
+def test_a_long_tail_leads_with_balanced_accuracy_then_macro_f1(metrics, longtail):
+    assert list(longtail["measure"].unique()) == ["balanced_accuracy", "macro_f1"]
+    assert isinstance(row(longtail, "margin", measure="balanced_accuracy")["savings"], statistics.Savings)
+    pool_f1 = row(longtail, "badge", split="pool", measure="macro_f1")
+    expected = finals(metrics, "badge", "pool_macro_f1", "pool", dataset="digits_longtail")
+    assert pool_f1["mean"] == pytest.approx(expected.mean())
+
+
+def test_zero_shot_stands_first_and_has_no_trials(digits):
+    assert digits.iloc[0]["strategy"] == "zero-shot"
+    assert digits.iloc[0]["mean"] == 0.87
+    assert (digits.iloc[0]["num_labels"], digits.iloc[0]["trials"]) == (0, 0)
+
+
+def record(strategy, trial, accuracy):
+    return synthetic_study.record(strategy=strategy, trial=trial, metrics={"test": {"accuracy": accuracy}})
+
+
+def test_best_are_the_highest_and_what_cannot_be_told_from_it(tmp_path):
+    values = {
+        "random": [0.80, 0.82, 0.81, 0.83],
+        "margin": [0.90, 0.92, 0.91, 0.93],
+        "badge": [0.91, 0.90, 0.92, 0.91],  # its differences to margin change sign
+        "entropy": [0.89, 0.91, 0.90, 0.92],  # always a point below margin
+    }
+    rows = [
+        one
+        for s, scores in values.items()
+        for t, v in enumerate(scores)
+        for one in study.read([leave(tmp_path / f"{s}{t}", **record(s, t, v))], [])
+    ]
+    study.write(rows, tmp_path / "metrics.csv", list(values))
+    table = tables.final_table(study.load(tmp_path / "metrics.csv"), "digits", "accuracy")
+    assert dict(zip(table["strategy"], table["best"], strict=True)) == {
+        "random": False,
+        "margin": True,
+        "badge": True,
+        "entropy": False,
+    }
+
+
+def test_other_trials_are_refused(metrics):
+    fewer = metrics[~((metrics["strategy"] == "margin") & (metrics["trial"] == 3))]
+    with pytest.raises(UserError, match=r"digits: margin has trials \[0, 1, 2\], other strategies \[0, 1, 2, 3\]"):
+        tables.final_table(fewer, "digits", "accuracy")
+
+
+def test_wrong_lead_and_unknown_dataset_are_refused(metrics):
+    with pytest.raises(UserError, match="leading metric is 'f1'"):
+        tables.final_table(metrics, "digits", "f1")
+    with pytest.raises(UserError, match="nothing about dataset cifar10"):
+        tables.final_table(metrics, "cifar10", "accuracy")
+
+
+# What readers see.
+
+
+class Rows(HTMLParser):
+    """Cells (text, span, bold) of every table row of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append(["", int(dict(attributes).get("colspan", 1)), False])
+        elif tag == "b":
+            self.rows[-1][-1][2] = True
+
+    def handle_data(self, text):
+        if self.rows and self.rows[-1] and text.strip():
+            self.rows[-1][-1][0] += text
+
+
+def test_html_is_a_whole_table_and_says_what_it_shows(digits, longtail):
+    for table, width in ((digits, 7), (longtail, 9)):
+        page = tables.to_html(table)
+        rows = Rows(page.split("</table>")[0]).rows
+        assert {sum(span for _, span, _ in cells) for cells in rows} == {width}
+        assert len(rows) == 2 + 1 + 3 * (1 + 3)  # header, zero-shot, three blocks of three strategies
+        for statement in ("4 paired trials", "80 labels", "standard error", "count bought labels as annotated"):
+            assert statement in page
+        assert "<script" not in page
+        assert "http" not in page
+
+
+def test_html_numbers(metrics, digits):
+    rows = {cells[0][0]: cells for cells in Rows(tables.to_html(digits).split("</table>")[0]).rows[::-1]}
+    margin, random = finals(metrics, "margin"), finals(metrics, "random")
+    gap = statistics.paired_difference(margin, random)
+    assert rows["margin"][1][0] == f"{100 * margin.mean():.2f} ± {100 * margin.std(ddof=1) / 2:.2f}"
+    expected = f"{100 * gap.mean:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]".replace("-", "−")
+    assert rows["margin"][2][0] == expected
+    assert rows["random"][2][0] == rows["random"][3][0] == "–"
+    assert rows["margin"][1][2] == row(digits, "margin")["best"]
+
+
+def test_names_are_escaped(digits):
+    odd = digits.assign(dataset="a_b<c>&d")
+    assert "<c>" not in tables.to_html(odd)
+    assert r"a\_b$<$c$>$\&d" in tables.to_latex(odd)
+
+
+def test_latex_rows_have_all_columns(digits, longtail):
+    for table, width in ((digits, 7), (longtail, 9)):
+        text = tables.to_latex(table)
+        body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        for line in rows:
+            spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+            assert line.count("&") + 1 - len(spans) + sum(spans) == width
+        assert len(re.findall(r"(?<!\\)%", text)) == 2  # the first line and \resizebox's end of line: all else escaped
+        assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+        assert text.isascii()
+        assert r"\caption{" in text
+        assert "4 paired trials" in text
+
+
+def test_csv_has_a_number_per_cell(metrics, digits):
+    found = pd.read_csv(io.StringIO(tables.to_csv(digits)))
+    proxies = found[(found["model"] == "proxy") & (found["split"] == "pool")].set_index("strategy")
+    expected = finals(metrics, "margin", "pool_accuracy", "pool")
+    assert proxies.loc["margin", "mean (%)"] == pytest.approx(100 * expected.mean(), rel=1e-5)
+    assert proxies.loc["margin", "labels"] == 80
+    savings = row(digits, "margin", split="pool")["savings"]
+    assert float(proxies.loc["margin", "label savings (times)"]) == pytest.approx(savings.factor.value, rel=1e-5)
+    assert proxies.loc["margin", "labels random needs"] == ">80"
+    assert len(found) == 1 + 3 * 2 * 3
+
+
+def test_censored_savings_show_their_sign(digits):
+    savings = statistics.Savings(
+        0.9, *(statistics.Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">")))
+    )
+    table = digits.assign(savings=[savings] * len(digits))
+    assert "&gt;2.50× [1.25, &gt;2.50]" in tables.to_html(table)
+    assert r"$>$2.50$\times$ [1.25, $>$2.50]" in tables.to_latex(table)
+    assert ",>2.5,1.25,>2.5,>80" in tables.to_csv(table)
+
+
+def test_summary_is_short_and_aligned(digits, longtail):
+    text = tables.summary([digits, longtail])
+    first, second = text.strip().split("\n\n")
+    lines = first.splitlines()
+    assert lines[0] == "digits: 80 labels, 4 paired trials"
+    assert lines[1].split("  ")[1] == "strategy"
+    column = lines[1].index("pool accuracy")
+    margin = next(line for line in lines if line.startswith("  margin"))
+    found = row(digits, "margin", split="pool")
+    assert margin[column:].startswith(f"{100 * found['mean']:.2f} ± {100 * found['se']:.2f} ")
+    assert margin.endswith(f"{found['savings'].factor.value:.2f}×")
+    assert "balanced accuracy" in second
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_study_of_one_trial_without_random(tmp_path):
+    metrics = synthetic_study.table(
+        tmp_path, datasets=("digits",), strategies=("margin",), trials=1, finetune=(), zero_shot=None
+    )
+    table = tables.final_table(metrics, "digits", "accuracy")
+    page = tables.to_html(table)
+    assert "one trial" in page
+    assert "nan" not in (page + tables.to_latex(table) + tables.to_csv(table) + tables.summary([table])).lower()
+    assert f"{100 * row(table, 'margin')['mean']:.2f}" in page
+
+
+def test_several_settings_are_blocks(metrics):
+    other = metrics[metrics["stage"] != "zero_shot"].assign(selector="shallow")
+    table = tables.final_table(pd.concat([metrics, other]), "digits", "accuracy")
+    page = tables.to_html(table)
+    assert page.count("glyphclip · linear · flexmatch") == page.count("glyphclip · shallow · flexmatch") == 3
+    assert page.count("zero-shot, glyphclip") == 1
