@@ -5,8 +5,9 @@
 
 A pool file holds `features` (N, d), `probabilities` (N, K), `labels` (N,) and `labelled`, the indices of the labelled
 examples. Only `select` is timed: the arrays are in memory before. `--reference` also times the plain one-at-a-time
-reference of the tests, in turn with it. `peak_memory_mb` is the peak resident memory of the process up to the end of
-the first selection, the arrays included.
+reference of the tests, in turn with it, in the float type of the arrays, and counts equal picks (BADGE draws at random:
+only its distribution is that of the reference). `peak_memory_mb` is the peak resident memory of the process up to the
+end of the first selection, the arrays included.
 """
 
 import argparse
@@ -54,14 +55,22 @@ def synthetic(n, k, d, seed, labelled=1000):
 
 
 def load(path):
-    """The arrays of a pool file; ends the program with a message where one is missing."""
+    """The arrays of a pool file; ends the program with a message where the file or an array is missing."""
     import numpy as np
 
+    if not path.is_file():
+        sys.exit(f"There is no pool file {path}.")
     with np.load(path) as file:
         missing = {"features", "probabilities", "labels", "labelled"} - set(file.files)
         if missing:
             sys.exit(f"{path} lacks {', '.join(sorted(missing))}; it has {', '.join(sorted(file.files))}.")
         return file["features"], file["probabilities"], file["labels"], file["labelled"]
+
+
+def three_sizes(text):
+    """(N, K, d) from "N,K,d"."""
+    n, k, d = (int(x) for x in text.split(","))
+    return n, k, d
 
 
 def timed(function):
@@ -76,7 +85,9 @@ def main():
     parser.add_argument("--strategy", required=True)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, help="pool file (.npz)")
-    source.add_argument("--synthetic", metavar="N,K,d", help="pool of Gaussian blobs, 1000 of it labelled")
+    source.add_argument(
+        "--synthetic", metavar="N,K,d", type=three_sizes, help="pool of Gaussian blobs, 1000 of it labelled"
+    )
     parser.add_argument("--budget", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic pool and of the strategy")
     parser.add_argument("--threads", type=int, default=1)
@@ -100,8 +111,7 @@ def main():
         if args.input:
             features, probabilities, labels, labelled = load(args.input)
         else:
-            n, k, d = (int(x) for x in args.synthetic.split(","))
-            features, probabilities, labels, labelled = synthetic(n, k, d, args.seed)
+            features, probabilities, labels, labelled = synthetic(*args.synthetic, args.seed)
         pool = Pool.from_arrays(features, probabilities, labelled, labels[labelled])
         pool.check_budget(args.budget)
     except UserError as error:

@@ -35,7 +35,7 @@ wildcard_constraints:
     model="|".join(STUDY.trainers),
     strategy="|".join(["initial", *STUDY.strategies]),
     trial="[0-9]+",
-    round="[0-9]{2,}",
+    round="[0-9][0-9]+",
     view="clean|aug[0-9]+",
 
 

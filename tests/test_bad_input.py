@@ -3,6 +3,7 @@
 import gzip
 
 import h5py
+
 from conftest import configure, snakemake
 from test_datasets import write_fashion_mnist
 

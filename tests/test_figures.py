@@ -5,6 +5,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+
 import synthetic_study
 from labelbench import figures, statistics, study
 from labelbench.errors import UserError

@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-from conftest import snakemake
 
+from conftest import snakemake
 from labelbench import jobs
 
 

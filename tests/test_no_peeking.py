@@ -5,6 +5,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+
 from conftest import snakemake
 
 FOLDER = "results/runs/digits/glyphclip/linear-flexmatch"

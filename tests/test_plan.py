@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import yaml
-from conftest import REPO, merged
 
+from conftest import REPO, merged
 from labelbench import plan
 from labelbench.errors import UserError
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+
 from labelbench import statistics
 from labelbench.statistics import Bounded
-from scipy import stats
 
 scores = st.floats(0, 1, allow_nan=False)
 

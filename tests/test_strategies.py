@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference_strategies
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 import labelbench
+import reference_strategies
 from labelbench import greedy, registry
 from labelbench.errors import UserError
 from labelbench.pool import Pool
@@ -256,6 +256,15 @@ def test_k_centre_float64_decides_where_float32_cannot():
     assert run("coreset", features, np.full((40, 2), 0.5, np.float32), [0], 1).tolist() == [20]
 
 
+@pytest.mark.parametrize("block", [4, 512])
+def test_k_centre_breaks_ties_by_index_where_float64_rounds_differently(block):
+    # Permuted coordinates: all as far from the origin, but sums of squares in another order differ in the last place.
+    row = np.exp(3 * np.random.default_rng(0).standard_normal(48))
+    features = np.array([np.random.default_rng(i).permutation(row) for i in range(60)], dtype=np.float32)
+    pool, origin = greedy.points(torch.tensor(features)), torch.zeros((1, 48))
+    assert greedy.k_centre(pool, origin, 1, block=block).tolist() == [0]
+
+
 def test_coreset_needs_no_labelled_example():
     features, probabilities, _ = blobs(n=50)
     picks = run("coreset", features, probabilities, [], 20)
@@ -354,6 +363,17 @@ def test_badge_never_takes_a_copy_of_a_pick_while_others_are_left():
     for seed in range(5):
         picks = run("badge", features[rows], probabilities[rows], [], 100, seed=seed)
         assert len(set(rows[picks])) == 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_d2_sampling_never_repeats_a_pick_even_if_rounding_leaves_it_a_distance(seed, monkeypatch):
+    monkeypatch.setattr(greedy, "RESOLUTION", -1.0)
+    features, probabilities, _ = blobs(n=60, d=64, seed=seed)
+    points = greedy.points(torch.tensor(features[[0] * 30 + [*range(30)]]), torch.tensor(probabilities))
+    rounding = torch.full_like(points.norms, 1.0)
+    points = greedy.Points(points.vectors, points.residuals, points.norms + rounding)
+    picks = greedy.d2_sampling(points, 60, np.random.default_rng(seed))
+    assert len(set(picks)) == 60
 
 
 def test_outer_products_have_the_distances_of_explicit_gradients():

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+
 import synthetic_study
 from labelbench import statistics, study, tables
 from labelbench.errors import UserError

@@ -2,12 +2,16 @@
 
 import logging
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from conftest import REPO
 from labelbench import label_set, proxy, registry, training
 from labelbench.trainers import flexmatch, passive
 
@@ -193,6 +197,47 @@ def test_epoch_e_uses_augmentation_seed_e_modulo_n():
         weak, strong = views.pair(np.array([0, 2]), epoch)
         assert (weak == epoch % 5).all()
         assert (strong == 100 + epoch % 5).all()
+
+
+def test_adamw_is_torchs():
+    torch.manual_seed(0)
+    ours = torch.nn.Linear(5, 3)
+    theirs = torch.nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    optimisers = training.AdamW(list(ours.parameters()), 0.1), torch.optim.AdamW(theirs.parameters(), weight_decay=0.1)
+    for k in range(5):
+        x = torch.randn(4, 5)
+        for model in (ours, theirs):
+            model(x).square().sum().backward()
+        optimisers[0].step(0.01 * (k + 1))
+        optimisers[1].param_groups[0]["lr"] = 0.01 * (k + 1)
+        optimisers[1].step()
+        optimisers[1].zero_grad()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, reference)
+
+
+@pytest.mark.parametrize("job", ["train_proxy.py", "select_batch.py"])
+def test_short_jobs_do_not_import_what_is_slow(job):
+    """Imports of a proxy job and a training step; torch's compiler alone would double its start-up."""
+    code = (
+        "import re, sys, logging, numpy as np\n"
+        f"for line in open('workflow/scripts/{job}'):\n"
+        "    if re.match(r'\\s*(from|import) ', line): exec(line.strip())\n"
+        "import torch\n"
+        "from labelbench import training\n"
+        "from labelbench.trainers import flexmatch\n"
+        "model = torch.nn.Linear(2, 2)\n"
+        "model(torch.ones(1, 2)).sum().backward()\n"
+        "training.AdamW(list(model.parameters()), 0.1).step(0.1)\n"
+        "slow = {'torch._dynamo', 'torchvision', 'open_clip', 'timm', 'pandas', 'sklearn', 'scipy', 'matplotlib'}\n"
+        "print(sorted(slow & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPO / "workflow/scripts")},
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_learning_rate_warms_up_and_follows_the_cosine():

@@ -21,8 +21,8 @@ class Dataset:
     """A dataset without its images.
 
     splits: by name, always with `pool`, `val` and `test`; class_names: K words for prompts and tables; templates:
-    prompts with one `{}`; images_hash: sha256 of the image source; fingerprint: 32 hex digits that identify images, splits and labels, computed where it is
-    not given: label sets and embeddings carry it.
+    prompts with one `{}`; images_hash: sha256 of the image source; fingerprint: 32 hex digits that identify images,
+    splits and labels, computed where it is not given: label sets and embeddings carry it.
     """
 
     splits: dict

@@ -5,8 +5,6 @@ then scanned: at full resolution, or as UCI's optical digits were, whose documen
 how: a 32 x 32 bitmap of black and white, of which every 4 x 4 block is counted.
 """
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +43,8 @@ FONTS = (
 CANVAS = 64  # pixels a font's glyph is kept at
 SCAN = 32  # pixels it is distorted to, and a pen drawing is made at
 BLOCK = 4  # of a coarse scan
+DIGITS_SHARE = 0.75  # of the characters in a batch
+DRAWN_SHARE = 0.6  # of the digits in a batch, drawn by pen
 
 
 def captions(character):
@@ -118,21 +118,13 @@ def scan(images, size, generator):
     return (seen * contrast + noise * torch.randn(seen.shape, generator=generator)).clamp(0, 1)
 
 
-@dataclass(frozen=True)
-class Mix:
-    """What a batch is made of: the share of digits among the characters, and of pen drawings among the digits."""
-
-    digits: float = 0.75
-    drawn: float = 0.6
-
-
-def batch(glyphs, characters, batch_size, image_size, mix, generator):
+def batch(glyphs, characters, batch_size, image_size, generator):
     """A batch of training images: (B, 1, image_size, image_size) float32 in [0, 1] and character numbers (B,) int64.
 
     `glyphs`, `characters`: what `font_glyphs` returned. Every random number comes from `generator`.
     """
-    num_digits = math.floor(mix.digits * batch_size)
-    num_drawn = math.floor(mix.drawn * num_digits)
+    num_digits = int(DIGITS_SHARE * batch_size)
+    num_drawn = int(DRAWN_SHARE * num_digits)
     drawn = torch.randint(len(DIGITS), (num_drawn,), generator=generator)
     is_digit = characters < len(DIGITS)
 

@@ -184,12 +184,11 @@ def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int 
         if cumulative[-1] == 0:
             rest = np.setdiff1d(np.arange(len(stale)), picks)
             return np.append(picks, rng.choice(rest, budget - len(picks), replace=False))
-        # side="right" passes over points of weight 0.
         proposals = np.searchsorted(cumulative, rng.random(block) * cumulative[-1], side="right")
         proposals = np.minimum(proposals, len(stale) - 1)
         members = pool.take(proposals)
         between = distances(members, members).cpu().numpy()
-        between[proposals[:, None] == proposals] = 0
+        between[proposals[:, None] == proposals] = 0  # exactly, whatever the rounding
         now = stale[proposals]
         threshold = rng.random(block) * now
         accepted = []

@@ -58,7 +58,7 @@ def written_whole(path):
     part = path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

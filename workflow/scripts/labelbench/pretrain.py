@@ -1,7 +1,5 @@
 """Contrastive pre-training of `glyphclip` (Radford et al. 2021, §2.3) on captioned characters."""
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from labelbench import (
-    glyphs,
-    torchvision_cpu,  # noqa: F401  before open_clip
-)
+from labelbench import glyphs
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,9 @@ def pretrain(model_config, config, log):
     gives the same weights again. Embeddings of tokens that no caption holds are zero, and stay zero, so that they
     compress to nothing. `log(message)` hears of the progress.
     """
-    import open_clip
+    from labelbench import torchvision_cpu  # noqa: F401  before open_clip
+
+    import open_clip  # isort: skip
 
     open_clip.add_model_config(model_config)
     name = Path(model_config).stem
@@ -84,9 +81,7 @@ def pretrain(model_config, config, log):
     printed, characters = glyphs.font_glyphs()
     model.train()
     for step in range(config.steps):
-        images, labels = glyphs.batch(
-            printed, characters, config.batch_size, model.visual.image_size[0], glyphs.Mix(), generator
-        )
+        images, labels = glyphs.batch(printed, characters, config.batch_size, model.visual.image_size[0], generator)
         present, of_text = labels.unique(return_inverse=True)
         captions = torch.stack(
             [texts[c][torch.randint(len(texts[c]), (), generator=generator)] for c in present.tolist()]

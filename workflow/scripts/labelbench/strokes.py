@@ -2,7 +2,8 @@
 
 Each digit has a few skeletons, written down by hand: strokes through control points on a 10 x 10 grid, x to the right
 and y downwards. A drawing picks a skeleton, moves its control points, runs a Catmull-Rom spline through them
-(Catmull & Rom 1974), shears, rotates and stretches the curve and inks it with a round pen. No digit data set was used.
+(Catmull & Rom 1974), shears, rotates and stretches the curve and inks it with a round pen. What it owes to real
+digits says `resources/glyphclip/MODEL_CARD.md`.
 """
 
 import functools

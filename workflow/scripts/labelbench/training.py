@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.optim.adamw import adamw
 
 EVALUATION_BATCH = 4096
 
@@ -62,6 +63,30 @@ def passes(n, size, steps, rng):
             made += 1
 
 
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) by torch's own functional form.
+
+    The constructor of `torch.optim.AdamW` imports torch's compiler, which takes as long as all the rest of a short job.
+    """
+
+    def __init__(self, parameters, weight_decay):
+        self.parameters, self.weight_decay = parameters, weight_decay
+        self._mean = [torch.zeros_like(p) for p in parameters]
+        self._square = [torch.zeros_like(p) for p in parameters]
+        self._steps = [torch.zeros((), device=p.device) for p in parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate):
+        """Update the parameters from their gradients and clear these."""
+        adamw(
+            self.parameters, [p.grad for p in self.parameters], self._mean, self._square, [], self._steps, fused=True,
+            amsgrad=False, beta1=0.9, beta2=0.999, lr=learning_rate, weight_decay=self.weight_decay, eps=1e-8,
+            maximize=False,
+        )  # fmt: skip
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
 def learning_rate_factor(step, steps, warmup):
     """Linear warm-up over the first `warmup` fraction of steps, then a cosine over 7/16 of a period (FixMatch)."""
     first = warmup * steps
@@ -94,15 +119,7 @@ def fit(model, trainer, config, views, labels, pool_size, num_classes, validatio
     steps_per_epoch = max(math.ceil(len(labels.index) / config.batch_size), config.min_steps_per_epoch)
     steps = steps_per_epoch * config.epochs
     step_loss = trainer.objective(config, len(unlabelled), num_classes, device)
-    optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: learning_rate_factor(step, steps, config.lr_warmup)
-    )
+    optimiser = AdamW([p for p in model.parameters() if p.requires_grad], config.weight_decay)
     draw_labelled, draw_unlabelled = rng.spawn(2)
     stream = cycle(len(unlabelled), batch_unlabelled, draw_unlabelled) if batch_unlabelled else None
     validation_batches, validation_labels = validation
@@ -119,10 +136,8 @@ def fit(model, trainer, config, views, labels, pool_size, num_classes, validatio
                 at = torch.from_numpy(drawn).to(device)
             batch = Batch(views.weak(labels.index[chosen], epoch), targets[torch.from_numpy(chosen)], at, weak, strong)
             loss, mask = step_loss(model, batch, step / steps)
-            optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
-            schedule.step()
+            optimiser.step(config.learning_rate * learning_rate_factor(step, steps, config.lr_warmup))
             step += 1
             losses.append(loss.detach())
             masks += [] if mask is None else [mask]

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747): 70,000 product photos, 28×28 grey levels, 10 classes."""
+"""Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, arXiv 1708.07747): 70,000 photos, 28×28 grey levels, 10 classes."""
 
 import gzip
 import hashlib
@@ -21,14 +21,14 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
 HOW_TO_GET = (
-    "Get them with `apt-get install dataset-fashion-mnist` (they then lie in /usr/share/datasets/fashion-mnist) or from "
+    "Get them with `apt-get install dataset-fashion-mnist` (folder /usr/share/datasets/fashion-mnist) or from "
     "https://github.com/zalandoresearch/fashion-mnist, and name their folder as `folder` of this dataset in the config."
 )
 
 
 @dataclass(frozen=True)
 class Config:
-    """folder: where the four idx.gz files lie; invert: dark on white, as in shop photos (better with ImageNet features)."""
+    """folder: where the four idx.gz files lie; invert: dark on white, as in shop photos."""
 
     folder: str
     invert: bool = True

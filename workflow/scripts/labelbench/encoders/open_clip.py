@@ -70,7 +70,7 @@ def load(config, device="cpu"):
             f"encoder {config.model}: projection: false needs open_clip's own vision transformer, and this model's "
             f"image tower is a {type(model.visual).__name__}. Leave projection at true."
         )
-    backbone = ImageTower(model.visual, normalize=True)
+    backbone = ImageTower(model.visual, normalize=True).eval()
 
     @torch.inference_mode()
     def embed(images):
@@ -160,7 +160,7 @@ def _explained(config, error):
             "and write its path as `pretrained`."
         )
     try:
-        checkpoint = open_clip.load_state_dict(config.pretrained)
+        checkpoint = open_clip.factory.load_state_dict(config.pretrained)
         model = open_clip.create_model(config.model)
         lines = disagreements(model.state_dict(), open_clip.convert.convert_state_dict(model, checkpoint))
     except Exception as unreadable:
