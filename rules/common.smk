@@ -24,7 +24,11 @@ LEAD = {
     for dataset in STUDY.run.datasets
 }
 
-_RUN = "<results>/runs/{dataset}/{encoder}/{selector}-{trainer}/{strategy}/trial{trial}/round{round}"
+_PATH = (
+    "runs/{dataset}/{encoder}/{selector}-{trainer}/{strategy}/trial{trial}/round{round}"
+)
+_RUN = f"<results>/{_PATH}"
+_LOG = f"<logs>/{_PATH}"
 
 
 wildcard_constraints:
@@ -51,7 +55,7 @@ def folder(round_, wildcards=None, **names):
 def labels_of_round(wildcards, round_):
     if round_ == 1:
         return "<results>/initial/{dataset}/trial{trial}/labels.h5"
-    return folder(round_, wildcards) + "/labels.h5"
+    return f"{folder(round_, wildcards)}/labels.h5"
 
 
 def labels_of_this_round(wildcards):
@@ -66,7 +70,7 @@ def proxy_of_round_before(wildcards):
     """The model that a strategy looks at; `random` looks at none, so its labels wait for no training."""
     if not STUDY.strategies[wildcards.strategy].module.USES_MODEL:
         return []
-    return folder(int(wildcards.round) - 1, wildcards) + "/proxy.safetensors"
+    return f"{folder(int(wildcards.round) - 1, wildcards)}/proxy.safetensors"
 
 
 def clean_embeddings_if_used(wildcards):

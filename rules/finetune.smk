@@ -8,7 +8,7 @@ rule finetune:
         metrics=f"{_RUN}/finetune-{{model}}/metrics.json",
         cost=f"{_RUN}/finetune-{{model}}/cost.json",
     log:
-        _RUN.replace("<results>/runs", "<logs>/runs") + "/finetune-{model}.log",
+        f"{_LOG}/finetune-{{model}}.log",
     conda:
         "../envs/train.yaml"
     threads: 1

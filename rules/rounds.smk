@@ -12,7 +12,7 @@ rule train_proxy:
         metrics=f"{_RUN}/metrics.json",
         cost=f"{_RUN}/cost.json",
     log:
-        _RUN.replace("<results>/runs", "<logs>/runs") + "/train_proxy.log",
+        f"{_LOG}/train_proxy.log",
     conda:
         "../envs/train.yaml"
     threads: 1
@@ -37,7 +37,7 @@ rule select_batch:
         labels=f"{_RUN}/labels.h5",
         cost=f"{_RUN}/select_cost.json",
     log:
-        _RUN.replace("<results>/runs", "<logs>/runs") + "/select_batch.log",
+        f"{_LOG}/select_batch.log",
     conda:
         "../envs/train.yaml"
     threads: 1
