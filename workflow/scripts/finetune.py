@@ -7,13 +7,14 @@ from labelbench import dataset_file, jobs, label_set, metrics, registry, results
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 
-import torch
-from safetensors.torch import load_file
+with jobs.slow_imports():
+    import torch
+    from safetensors.torch import load_file
 
-from labelbench import images as image_batches
-from labelbench import training, views
+    from labelbench import images as image_batches
+    from labelbench import training, views
 
-log.info("imports done")
+watch = jobs.Stopwatch()
 spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -33,7 +34,6 @@ def clean_batches(split):
     return image_batches.clean_batches(images, dataset.splits[split].source, encoder.transform, device)
 
 
-watch = jobs.Stopwatch()
 history = training.fit(
     model,
     trainer,
@@ -56,7 +56,10 @@ history = training.fit(
 )
 seconds = watch.seconds()
 logits = {split: training.predict(model, clean_batches(split)).numpy() for split in dataset.splits}
-jobs.write_json(job.output.cost, {"train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()})
+jobs.write_json(
+    job.output.cost,
+    {"startup_seconds": watch.startup, "train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()},
+)
 results.write(
     job,
     labels,

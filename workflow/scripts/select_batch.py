@@ -26,10 +26,13 @@ if budget > left:
     )
 
 if strategy.USES_MODEL:
-    import torch
+    with jobs.slow_imports():
+        import torch
 
-    from labelbench import proxy
+        from labelbench import proxy
 
+watch = jobs.Stopwatch()
+if strategy.USES_MODEL:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = proxy.load(job.input.proxy).to(device)
     clean = embeddings.read(job.input.clean, "pool", dataset.fingerprint)
@@ -41,8 +44,6 @@ if strategy.USES_MODEL:
 else:
     device, outputs = "cpu", None
 
-log.info("imports done")
-watch = jobs.Stopwatch()
 pool = Pool(
     labelled=labels.index,
     labels=labels.label,
@@ -53,7 +54,11 @@ pool = Pool(
 )
 rng = seeds.generator(spec["seed"], trial, round_, "selection")
 chosen = strategy.select(pool, budget, strategy.Config(**settings), rng)
-cost = {"select_seconds": watch.seconds(), "peak_memory_mb": watch.peak_memory_mb()}
+cost = {
+    "startup_seconds": watch.startup,
+    "select_seconds": watch.seconds(),
+    "peak_memory_mb": watch.peak_memory_mb(),
+}
 bought = labels.extended(chosen, Oracle(true_labels, budget).buy(chosen), round_)
 if len(chosen) != budget:
     raise ValueError(f"the strategy chose {len(chosen)} examples for a budget of {budget}")

@@ -7,11 +7,12 @@ from labelbench import dataset_file, embeddings, jobs, label_set, metrics, regis
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 
-import torch
+with jobs.slow_imports():
+    import torch
 
-from labelbench import proxy, training
+    from labelbench import proxy, training
 
-log.info("imports done")
+watch = jobs.Stopwatch()
 spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,7 +27,6 @@ def batches(split):
         yield torch.from_numpy(clean[split][begin : begin + training.EVALUATION_BATCH]).to(device)
 
 
-watch = jobs.Stopwatch()
 trainer_settings, selector_settings = dict(spec["trainer"]), dict(spec["selector"])
 trainer = registry.load("trainers", trainer_settings.pop("name"))
 selector = selector_settings.pop("name")
@@ -60,5 +60,8 @@ seconds = watch.seconds()
 logits = {split: training.predict(model, batches(split)).numpy() for split in clean}
 with jobs.written_whole(job.output.proxy) as part:
     proxy.save(part, model, spec["selector"], job.params.code)
-jobs.write_json(job.output.cost, {"train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()})
+jobs.write_json(
+    job.output.cost,
+    {"startup_seconds": watch.startup, "train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()},
+)
 results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, logits, labels), history)
