@@ -45,15 +45,16 @@ def hash_weights(state):
 
 
 def disagreements(model_state, checkpoint, at_most=3):
-    """Lines naming the first tensors in which a checkpoint and a model differ: missing, superfluous, other shape."""
-    lines = []
+    """Lines naming the first tensors in which a checkpoint and a model differ: other shape, missing, superfluous."""
+    shapes, names = [], []
     for name in dict.fromkeys([*model_state, *checkpoint]):
         if name not in checkpoint:
-            lines.append(f"{name} is missing in the checkpoint")
+            names.append(f"{name} is missing in the checkpoint")
         elif name not in model_state:
-            lines.append(f"{name} of the checkpoint does not exist in the model")
+            names.append(f"{name} of the checkpoint does not exist in the model")
         elif checkpoint[name].shape != model_state[name].shape:
             there, here = tuple(checkpoint[name].shape), tuple(model_state[name].shape)
-            lines.append(f"{name} is {there} in the checkpoint and {here} in the model")
+            shapes.append(f"{name} is {there} in the checkpoint and {here} in the model")
+    lines = shapes + names
     more = [f"and {len(lines) - at_most} more"] if len(lines) > at_most else []
     return lines[:at_most] + more

@@ -29,12 +29,11 @@ def start(job):
     log = logging.getLogger("labelbench")
 
     def explain(kind, error, trace):
+        # Only into the log: Snakemake shows that of a failed job (show-failed-logs in profiles/default).
         if issubclass(kind, UserError):
             log.error("%s", error)
         else:
             log.error("unexpected error", exc_info=(kind, error, trace))
-        # Snakemake shows the log of a failed job (show-failed-logs in profiles/default), so stderr stays short.
-        print(f"{job.rule}: {kind.__name__}: {error}", file=sys.stderr)
 
     sys.excepthook = explain
     # The code digests describe the checkout, so the checkout is what must run.
