@@ -2,7 +2,6 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 # workflow/scripts holds both the job scripts and the library they import. Adding it
 # here serves this file; Snakemake hands its own sys.path on to every script job.
@@ -12,9 +11,8 @@ sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 from labelbench import plan, provenance
 from labelbench.errors import UserError
 
-validate(config, "../workflow/schemas/config.schema.yaml")
-
 try:
+    plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None

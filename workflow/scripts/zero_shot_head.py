@@ -31,7 +31,7 @@ logits = {
 }
 found = metrics.evaluate(dataset, logits, labels=None)
 with jobs.written_whole(job.output.head) as part:
-    save_file({"weight": weight.cpu().contiguous()}, part, metadata={"spec": job.params.spec, "code": job.params.code})
+    save_file({"weight": weight.cpu().contiguous()}, part, metadata={"code": job.params.code})
 jobs.write_json(
     job.output.metrics,
     {

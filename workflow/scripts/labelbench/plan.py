@@ -4,9 +4,11 @@ import dataclasses
 import difflib
 import types
 import typing
+from pathlib import Path
 from typing import NamedTuple
 
 import jsonschema
+import yaml
 
 from labelbench import registry
 from labelbench.errors import UserError
@@ -40,6 +42,17 @@ def _schema(annotation):
     if annotation is type(None):
         return {"type": "null"}
     return {"type": _JSON_TYPES[annotation]}
+
+
+def check(config, schema):
+    """Raise `UserError` unless `config` satisfies the JSON schema in the YAML file `schema`.
+
+    Snakemake's own `validate` does the same but imports pandas, which doubles the time to read the workflow.
+    """
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(Path(schema).read_text()))
+    for error in sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.path))):
+        where = ": ".join(str(part) for part in error.absolute_path)
+        raise UserError(f"config{', ' + where if where else ''}: {error.message}. See config/README.md.")
 
 
 def complete(where, config_class, settings):

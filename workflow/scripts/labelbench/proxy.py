@@ -44,14 +44,16 @@ def build(name, config, mean, std, num_classes, seed):
 def save(path, proxy, settings, code):
     """Write weights as safetensors, with the proxy's settings (a dict) and code digest in the header."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in proxy.state_dict().items()}
-    save_file(tensors, path, metadata={"settings": json.dumps(settings, sort_keys=True), "code": code})
+    # One entry: safetensors writes several in any order, and the same model should be the same file.
+    made_by = json.dumps({"settings": settings, "code": code}, sort_keys=True)
+    save_file(tensors, path, metadata={"made_by": made_by})
 
 
 def load(path):
     """The proxy in a file made by `save`, ready for inference."""
     try:
         with safe_open(path, "pt") as file:
-            settings = json.loads(file.metadata()["settings"])
+            settings = json.loads(file.metadata()["made_by"])["settings"]
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:
         raise UserError(f"{path} is not a readable proxy ({error}). Delete it and run Snakemake again.") from None
