@@ -31,6 +31,7 @@ install: $(VENV)/installed
 $(VENV)/installed: envs/requirements.txt envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
 	  "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 …")'
+	@echo "Installing into $(VENV): some minutes and up to several GB, for torch brings its own CUDA on most systems."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet -r envs/requirements.txt -c envs/constraints.txt
 	@touch $@

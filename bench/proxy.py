@@ -48,8 +48,7 @@ def measure(selector, trainer_name, data, args):
     chosen = np.random.default_rng(args.seed).choice(args.pool, args.labels, replace=False)
     bought = label_set.empty("synthetic", 0).extended(chosen, labels[chosen], 1)
     mean, std = clean.astype(np.float32).mean(0), clean.astype(np.float32).std(0)
-    settings = registry.load("proxies", selector).Config()
-    model = proxy.build(selector, settings, mean, std, args.classes, seed=args.seed)
+    model = proxy.build({"name": selector}, mean, std, args.classes, seed=args.seed)
     views = training.CachedViews(weak, strong, "cpu")
     epoch_ends = [time.perf_counter()]
 

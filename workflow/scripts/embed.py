@@ -13,14 +13,12 @@ import torch
 
 from labelbench import embedder, views
 
-encoder_name = spec["encoder"].pop("name")
-encoder_plugin = registry.load("encoders", encoder_name)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-encoder = encoder_plugin.load(encoder_plugin.Config(**spec["encoder"]), device)
+encoder_plugin, encoder_config = registry.configured("encoders", spec["encoder"])
+encoder = encoder_plugin.load(encoder_config, device)
 dataset = dataset_file.read(job.input.dataset)
-images_name = spec["dataset"].pop("name")
-images_plugin = registry.load("datasets", images_name)
-images = images_plugin.images(images_plugin.Config(**spec["dataset"]))
+images_plugin, images_config = registry.configured("datasets", spec["dataset"])
+images = images_plugin.images(images_config)
 view = job.wildcards.view
 embedder.embed(
     job.output[0],
@@ -29,7 +27,12 @@ embedder.embed(
     encoder,
     view,
     None if view == "clean" else views.make_views(encoder.transform, views.Config(**spec["views"])),
-    {"encoder": encoder_name, "weights": encoder.weights_hash, "spec": job.params.spec, "code": job.params.code},
+    {
+        "encoder": spec["encoder"]["name"],
+        "weights": encoder.weights_hash,
+        "spec": job.params.spec,
+        "code": job.params.code,
+    },
     workers=min(job.threads, os.cpu_count()) - 1,
     device=device,
     log=log,

@@ -20,14 +20,14 @@ trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
-encoder_plugin = registry.load("encoders", spec["encoder"].pop("name"))
-encoder = encoder_plugin.load(encoder_plugin.Config(**spec["encoder"]), device)
-images_plugin = registry.load("datasets", spec["dataset"].pop("name"))
-images = images_plugin.images(images_plugin.Config(**spec["dataset"]))
+encoder_plugin, encoder_config = registry.configured("encoders", spec["encoder"])
+encoder = encoder_plugin.load(encoder_config, device)
+images_plugin, images_config = registry.configured("datasets", spec["dataset"])
+images = images_plugin.images(images_config)
 head = load_file(job.input.head)["weight"] if job.input.get("head") else None
 seed = seeds.integer(spec["seed"], trial, round_, "head initialisation")
 model = image_batches.classifier(encoder, head, dataset.num_classes, seed).to(device)
-trainer = registry.load("trainers", spec["trainer"].pop("name"))
+trainer, trainer_config = registry.configured("trainers", spec["trainer"])
 
 
 def clean_batches(split):
@@ -37,7 +37,7 @@ def clean_batches(split):
 history = training.fit(
     model,
     trainer,
-    trainer.Config(**spec["trainer"]),
+    trainer_config,
     image_batches.LiveViews(
         images,
         dataset.splits["pool"].source,

@@ -15,8 +15,7 @@ spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
 dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
-settings = dict(spec["strategy"])
-strategy = registry.load("strategies", settings.pop("name"))
+strategy, config = registry.configured("strategies", spec["strategy"])
 true_labels = dataset.splits["pool"].labels
 budget, left = spec["budget"], len(true_labels) - len(labels.index)
 if budget > left:
@@ -53,7 +52,7 @@ pool = Pool(
     device=device,
 )
 rng = seeds.generator(spec["seed"], trial, round_, "selection")
-chosen = strategy.select(pool, budget, strategy.Config(**settings), rng)
+chosen = strategy.select(pool, budget, config, rng)
 cost = {
     "startup_seconds": watch.startup,
     "select_seconds": watch.seconds(),

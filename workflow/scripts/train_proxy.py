@@ -27,12 +27,9 @@ def batches(split):
         yield torch.from_numpy(clean[split][begin : begin + training.EVALUATION_BATCH]).to(device)
 
 
-trainer_settings, selector_settings = dict(spec["trainer"]), dict(spec["selector"])
-trainer = registry.load("trainers", trainer_settings.pop("name"))
-selector = selector_settings.pop("name")
+trainer, trainer_config = registry.configured("trainers", spec["trainer"])
 model = proxy.build(
-    selector,
-    registry.load("proxies", selector).Config(**selector_settings),
+    spec["selector"],
     mean,
     std,
     dataset.num_classes,
@@ -46,7 +43,7 @@ views = training.CachedViews(
 history = training.fit(
     model,
     trainer,
-    trainer.Config(**trainer_settings),
+    trainer_config,
     views,
     labels,
     pool_size=len(clean["pool"]),

@@ -16,10 +16,10 @@ from labelbench import training
 spec = json.loads(job.params.spec)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 dataset = dataset_file.read(job.input.dataset)
-encoder_plugin = registry.load("encoders", spec["encoder"].pop("name"))
-encoder = encoder_plugin.load(encoder_plugin.Config(**spec["encoder"]), device)
-images_plugin = registry.load("datasets", spec["dataset"].pop("name"))
-images = images_plugin.images(images_plugin.Config(**spec["dataset"]))
+encoder_plugin, encoder_config = registry.configured("encoders", spec["encoder"])
+encoder = encoder_plugin.load(encoder_config, device)
+images_plugin, images_config = registry.configured("datasets", spec["dataset"])
+images = images_plugin.images(images_config)
 weight = encoder.zero_shot_head(dataset.class_names, dataset.templates)
 model = image_batches.classifier(encoder, weight, dataset.num_classes, seed=0).to(device)
 logits = {

@@ -18,12 +18,13 @@ class Proxy(nn.Module):
     serves every encoder.
     """
 
-    def __init__(self, name, config, mean, std, num_classes):
+    def __init__(self, settings, mean, std, num_classes):
         super().__init__()
         scale = 1 / torch.as_tensor(std)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", -torch.as_tensor(mean) * scale)
-        self.hidden, width = registry.load("proxies", name).hidden(config, len(mean))
+        plugin, config = registry.configured("proxies", settings)
+        self.hidden, width = plugin.hidden(config, len(mean))
         self.head = nn.Linear(width, num_classes)
 
     def features(self, x):
@@ -34,11 +35,14 @@ class Proxy(nn.Module):
         return self.head(self.features(x))
 
 
-def build(name, config, mean, std, num_classes, seed):
-    """A proxy with torch's default random initialisation drawn from `seed` (int), whatever was drawn before."""
+def build(settings, mean, std, num_classes, seed):
+    """A proxy with torch's default random initialisation drawn from `seed` (int), whatever was drawn before.
+
+    settings: the plug-in's `name` and settings; mean, std: (d,) float32 of the pool's clean embeddings.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Proxy(name, config, mean, std, num_classes)
+        return Proxy(settings, mean, std, num_classes)
 
 
 def save(path, proxy, settings, code):
@@ -57,9 +61,7 @@ def load(path):
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     except SafetensorError as error:
         raise UserError(f"{path} is not a readable proxy ({error}). Delete it and run Snakemake again.") from None
-    name = settings.pop("name")
-    config = registry.load("proxies", name).Config(**settings)
     unset = torch.ones_like(tensors["shift"])
-    proxy = Proxy(name, config, unset, unset, len(tensors["head.bias"]))
+    proxy = Proxy(settings, unset, unset, len(tensors["head.bias"]))
     proxy.load_state_dict(tensors)
     return proxy.eval().requires_grad_(False)

@@ -24,3 +24,9 @@ def load(kind, name):
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"There is no {kind} plug-in named {name!r}.{hint} There are: {', '.join(known)}.")
     return importlib.import_module(f"labelbench.{kind}.{name}")
+
+
+def configured(kind, settings):
+    """The plug-in that `settings["name"]` names, and its `Config` with the other settings."""
+    module = load(kind, settings["name"])
+    return module, module.Config(**{key: value for key, value in settings.items() if key != "name"})
