@@ -76,7 +76,6 @@ def test_fashion_mnist_reads_the_published_format(tmp_path):
 
 def test_missing_folder_says_how_to_get_the_files(tmp_path):
     config = fashion_mnist.Config(folder=str(tmp_path / "nowhere"))
-    assert "dataset-fashion-mnist" in fashion_mnist.missing(config)
     with pytest.raises(UserError, match="train-images-idx3-ubyte.gz.*apt-get install dataset-fashion-mnist"):
         fashion_mnist.prepare(config)
 
@@ -117,5 +116,5 @@ def test_unreadable_dataset_file_says_what_remakes_it(tmp_path):
 @pytest.mark.parametrize("name", registry.names("datasets"))
 def test_every_dataset_offers_the_contract(name):
     plugin = registry.load("datasets", name)
-    assert all(callable(getattr(plugin, f)) for f in ("sources", "missing", "lead_metric", "prepare", "images"))
+    assert all(callable(getattr(plugin, f)) for f in ("sources", "lead_metric", "prepare", "images"))
     assert plugin.__doc__

@@ -29,11 +29,6 @@ def sources(config):
     return []
 
 
-def missing(config):
-    """What the user has to do to get the source files, or None: here there is nothing to get."""
-    return
-
-
 def lead_metric(config):
     """The metric that leads the dataset's tables."""
     return "accuracy" if config.imbalance_ratio == 1 else "balanced_accuracy"

@@ -39,14 +39,6 @@ def sources(config):
     return [str(Path(config.folder) / name) for name in FILES.values()]
 
 
-def missing(config):
-    """What the user has to do to get the source files, or None if they are all there."""
-    absent = [path for path in sources(config) if not Path(path).is_file()]
-    if not absent:
-        return None
-    return f"Fashion-MNIST is not complete: {', '.join(absent)} not found. {HOW_TO_GET}"
-
-
 def lead_metric(config):
     """The metric that leads the dataset's tables."""
     return "accuracy"
@@ -83,8 +75,8 @@ def prepare(config):
     """The `Dataset`: the pool is all of the official training set; validation and test are random halves of the test
     set, as the LabelBench paper splits CIFAR.
     """
-    if problem := missing(config):
-        raise UserError(problem)
+    if absent := [path for path in sources(config) if not Path(path).is_file()]:
+        raise UserError(f"Fashion-MNIST is not complete: {', '.join(absent)} not found. {HOW_TO_GET}")
     pixels = _pixels(config)
     train = _read_idx(Path(config.folder) / FILES["train_labels"], 1).astype(np.int64)
     test = _read_idx(Path(config.folder) / FILES["test_labels"], 1).astype(np.int64)
