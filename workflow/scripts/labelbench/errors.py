@@ -1,4 +1,6 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can mend this; and the hint its messages share."""
+
+import difflib
 
 
 class UserError(Exception):
@@ -6,3 +8,9 @@ class UserError(Exception):
 
     Job scripts end with the message alone; every other exception keeps its traceback.
     """
+
+
+def did_you_mean(name, known):
+    """A question with the nearest of the `known` names, to follow a sentence; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

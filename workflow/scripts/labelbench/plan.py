@@ -1,7 +1,6 @@
 """What the Snakefile asks while it builds the DAG. No job imports this."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from pathlib import Path
@@ -11,7 +10,7 @@ import jsonschema
 import yaml
 
 from labelbench import registry
-from labelbench.errors import UserError
+from labelbench.errors import UserError, did_you_mean
 from labelbench.provenance import canonical
 
 
@@ -65,8 +64,7 @@ def complete(where, config_class, settings):
     known = ", ".join(fields) or "none"
     for key in settings:
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(key, fields)
             raise UserError(f"{where}: there is no setting {key!r}.{hint} Its settings are: {known}.")
     for name, field in fields.items():
         if name not in settings:
@@ -110,8 +108,7 @@ def chosen(where, names, defined):
     """`names`, checked to be defined. Raises `UserError` with the nearest defined name otherwise."""
     for name in names:
         if name not in defined:
-            close = difflib.get_close_matches(name, defined, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, defined)
             raise UserError(f"{where}: {name!r} is not defined.{hint} Defined are: {', '.join(defined)}.")
     return list(names)
 

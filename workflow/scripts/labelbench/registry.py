@@ -3,11 +3,10 @@
 Jobs import this module, so its digest is part of theirs: what only the Snakefile needs stands in `plan.py`.
 """
 
-import difflib
 import importlib
 import pkgutil
 
-from labelbench.errors import UserError
+from labelbench.errors import UserError, did_you_mean
 
 
 def names(kind):
@@ -20,8 +19,7 @@ def load(kind, name):
     """The plug-in's module. Raises `UserError` with the nearest names for one that does not exist."""
     known = names(kind)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, known)
         raise UserError(f"There is no {kind} plug-in named {name!r}.{hint} There are: {', '.join(known)}.")
     return importlib.import_module(f"labelbench.{kind}.{name}")
 
