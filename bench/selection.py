@@ -1,17 +1,20 @@
-"""Times one selection on a pool given as arrays and prints one JSON line.
+"""Times one selection and prints one JSON line.
 
     python bench/selection.py --strategy badge --synthetic 50000,100,512 --budget 1000
-    python bench/selection.py --strategy coreset --input pool.npz --budget 1000 --reference
+    python bench/selection.py --strategy galaxy --input imagenet_size --budget 50000 --threads 2
+    python bench/selection.py --strategy coreset --synthetic 20000,10,64 --budget 500 --reference
 
-A pool file holds `features` (N, d), `probabilities` (N, K), `labels` (N,) and `labelled`, the indices of the labelled
-examples. Only `select` is timed: the arrays are in memory before. `--reference` also times the plain one-at-a-time
-reference of the tests, in turn with it, in the float type of the arrays, and counts equal picks (BADGE draws at random:
-only its distribution is that of the reference). `peak_memory_mb` is the peak resident memory of the process up to the
-end of the first selection, the arrays included.
+A pool is features and a linear head, synthetic in memory or the files that bench/synthetic_pool.py writes (features are
+memory-mapped then). Only `select` is timed. `--reference` also times the plain one-at-a-time reference of the tests, in
+turn with it, in float64, and counts equal picks (where `same_picks` is false the two draw differently from the same
+distribution). `peak_memory_mb` is the peak resident memory of the process up to the end of the first selection,
+memory-mapped files included. Labels are the pool's own, sold by an oracle where a strategy buys one at a time.
 """
 
 import argparse
+import hashlib
 import json
+import logging
 import os
 import resource
 import statistics
@@ -20,77 +23,49 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests"), str(ROOT / "bench")]
 
 
-def synthetic(n, k, d, seed, labelled=1000):
-    """Gaussian class blobs with a power-law spectrum.
+def synthetic(n, k, d, seed, labelled=1000):  # temporary
+    import numpy as np
+    from synthetic_pool import synthetic as make
 
-    Returns features (n, d) and probabilities (n, k) in float32, the latter with a mean top-1 of 0.85, labels (n,), and
-    the indices of `labelled` examples.
-    """
+    f, w, b, labels, chosen = make(n, k, d, seed, labelled)
+    logits = f @ w.T + b
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    return f, e / e.sum(1, keepdims=True), labels, chosen
+
+
+def load(folder):
+    """Features, weight, bias, labels and labelled of a pool folder; ends the program where a file is missing."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(k, size=n)
-    # Class means about 6 standard deviations of the noise apart, in any dimension.
-    means = rng.standard_normal((k, d), dtype=np.float32) * np.float32(6 / (2 * d) ** 0.5)
-    features = rng.standard_normal((n, d), dtype=np.float32)
-    features += means[labels]
-    logits = features @ means.T - 0.5 * np.square(means).sum(1)
-    # A spectrum that decays, as those of embeddings do. In a round cloud all distances are alike, which flatters
-    # blocked algorithms.
-    features *= np.arange(1, d + 1, dtype=np.float32) ** -0.5
-
-    def softmax(logits, temperature):
-        e = np.exp((logits - logits.max(1, keepdims=True)) / np.float32(temperature))
-        return e / e.sum(1, keepdims=True)
-
-    low, high = 0.01, 100.0
-    for _ in range(30):
-        temperature = (low * high) ** 0.5
-        too_sharp = softmax(logits[:2000], temperature).max(1).mean() > 0.85
-        low, high = (temperature, high) if too_sharp else (low, temperature)
-    return features, softmax(logits, temperature), labels, rng.choice(n, min(labelled, n // 2), replace=False)
-
-
-def load(path):
-    """The arrays of a pool file; ends the program with a message where the file or an array is missing."""
-    import numpy as np
-
-    if not path.is_file():
-        sys.exit(f"There is no pool file {path}.")
-    with np.load(path) as file:
-        missing = {"features", "probabilities", "labels", "labelled"} - set(file.files)
-        if missing:
-            sys.exit(f"{path} lacks {', '.join(sorted(missing))}; it has {', '.join(sorted(file.files))}.")
-        return file["features"], file["probabilities"], file["labels"], file["labelled"]
-
-
-def three_sizes(text):
-    """(N, K, d) from "N,K,d"."""
-    n, k, d = (int(x) for x in text.split(","))
-    return n, k, d
+    for name in ("features.npy", "head.npz"):
+        if not (folder / name).is_file():
+            sys.exit(f"There is no {folder / name}. bench/synthetic_pool.py writes such a folder.")
+    head = np.load(folder / "head.npz")
+    features = np.load(folder / "features.npy", mmap_mode="c")
+    return features, head["weight"], head["bias"], head["labels"], head["labelled"]
 
 
 def timed(function):
-    """(seconds, result) of one call."""
-    start = time.perf_counter()
+    """(wall seconds, CPU seconds of all threads, result) of one call."""
+    start, cpu = time.perf_counter(), time.process_time()
     result = function()
-    return time.perf_counter() - start, result
+    return time.perf_counter() - start, time.process_time() - cpu, result
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategy", required=True)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, help="pool file (.npz)")
-    source.add_argument(
-        "--synthetic", metavar="N,K,d", type=three_sizes, help="pool of Gaussian blobs, 1000 of it labelled"
-    )
+    source.add_argument("--input", type=Path, help="folder with features.npy and head.npz")
+    source.add_argument("--synthetic", metavar="N,K,d", help="pool of Gaussian blobs, 1000 of it labelled")
     parser.add_argument("--budget", type=int, required=True)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the strategy")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic pool and of the strategy")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=1, help="the median time is reported (default: 1)")
     parser.add_argument("--reference", action="store_true", help="time the plain reference too")
     args = parser.parse_args()
@@ -100,55 +75,81 @@ def main():
         os.environ[name] = str(args.threads)
     import numpy as np
     import torch
+    import yaml
+    from synthetic_pool import synthetic, three_sizes
 
-    from labelbench import registry
+    from labelbench import plan, registry
     from labelbench.errors import UserError
-    from labelbench.pool import Pool
+    from labelbench.oracle import Oracle
+    from labelbench.pool import Head, Pool
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)
+    torch.set_grad_enabled(False)
     try:
         strategy = registry.load("strategies", args.strategy)
+        values = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in args.set)}
+        config = plan.complete(args.strategy, strategy.Config, values)
         if args.input:
-            features, probabilities, labels, labelled = load(args.input)
+            features, weight, bias, labels, labelled = load(args.input)
         else:
-            features, probabilities, labels, labelled = synthetic(*args.synthetic, args.seed)
-        pool = Pool.from_arrays(features, probabilities, labelled, labels[labelled])
+            features, weight, bias, labels, labelled = synthetic(*three_sizes(args.synthetic), args.seed, 1000)
+        head = Head(*(torch.as_tensor(x, device=args.device) for x in (weight, bias)))
+        pool = Pool.from_head(features, head, labelled, labels[labelled], device=args.device)
         pool.check_budget(args.budget)
     except UserError as error:
         sys.exit(str(error))
 
-    def select():
-        return strategy.select(pool, args.budget, strategy.Config(), np.random.default_rng(args.seed))
+    def extra(oracle):
+        needs = {"oracle": oracle} if getattr(strategy, "SEQUENTIAL", False) else {}
+        return needs | ({"true_labels": labels} if getattr(strategy, "UPPER_BOUND", False) else {})
 
-    seconds, reference_seconds = [], []
+    def select():
+        needs = extra(Oracle(labels, args.budget))
+        return strategy.select(pool, args.budget, config, np.random.default_rng(args.seed), **needs)
+
+    def reference():
+        import references
+
+        features_, probabilities = (
+            x.double().cpu().numpy() for x in pool.features_and_probabilities(np.arange(len(features)))
+        )
+        view = references.View(features_, probabilities, labelled, labels[labelled], len(bias), weight, bias)
+        needs = extra(lambda index: int(labels[index]))
+        rng = np.random.default_rng(args.seed)
+        return timed(lambda: references.load(args.strategy).select(view, args.budget, config, rng, **needs))
+
+    seconds, cpu_seconds, reference_seconds = [], [], []
     for repeat in range(args.repeats):
-        elapsed, picks = timed(select)
+        elapsed, cpu, picks = timed(select)
         seconds.append(elapsed)
+        cpu_seconds.append(cpu)
         if repeat == 0:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if args.reference:
-            import reference_strategies
-
-            reference = getattr(reference_strategies, args.strategy)
-            rng = np.random.default_rng(args.seed)
-            elapsed, expected = timed(lambda: reference(features, probabilities, labelled, args.budget, rng))  # noqa: B023
+            elapsed, _, expected = reference()
             reference_seconds.append(elapsed)
 
     result = {
         "strategy": args.strategy,
+        "settings": values,
         "N": len(features),
-        "K": probabilities.shape[1],
+        "K": len(bias),
         "d": features.shape[1],
+        "labelled": len(labelled),
         "budget": args.budget,
         "threads": args.threads,
+        "device": args.device,
         "seconds": round(statistics.median(seconds), 4),
+        "cpu_seconds": round(statistics.median(cpu_seconds), 4),
         "peak_memory_mb": round(peak),
     }
     if args.reference:
         result["reference_seconds"] = round(statistics.median(reference_seconds), 4)
         result["reference_ratio"] = round(statistics.median(reference_seconds) / statistics.median(seconds), 2)
-        result["same_picks_as_reference"] = int(np.sum(picks == expected))
-    result["picks"] = picks.tolist()
+        result["same_picks"] = bool(np.array_equal(picks, expected))
+        result["common_picks"] = len(np.intersect1d(picks, expected))
+    result["picks_sha256"] = hashlib.sha256(picks.astype("<i8").tobytes()).hexdigest()[:16]
     print(json.dumps(result))
 
 

@@ -22,6 +22,8 @@ LEAD = {
     for dataset in STUDY.run.datasets
 }
 
+KINDS = {name: plan.kind(STUDY.strategies[name]) for name in STUDY.run.strategies}
+
 _PATH = (
     "runs/{dataset}/{encoder}/{selector}-{trainer}/{strategy}/trial{trial}/round{round}"
 )
@@ -52,7 +54,7 @@ def folder(round_, wildcards=None, **names):
 
 def labels_of_round(wildcards, round_):
     if round_ == 1:
-        return "<results>/initial/{dataset}/trial{trial}/labels.h5"
+        return "<results>/initial/{dataset}/{encoder}/trial{trial}/labels.h5"
     return f"{folder(round_, wildcards)}/labels.h5"
 
 
@@ -64,17 +66,35 @@ def labels_of_round_before(wildcards):
     return labels_of_round(wildcards, int(wildcards.round) - 1)
 
 
+def uses_model(entry):
+    return bool({"features", "probabilities", "head"} & set(entry.module.USES))
+
+
 def proxy_of_round_before(wildcards):
     """The model that a strategy looks at; `random` looks at none, so its labels wait for no training."""
-    if not STUDY.strategies[wildcards.strategy].module.USES_MODEL:
+    if not uses_model(STUDY.strategies[wildcards.strategy]):
         return []
     return f"{folder(int(wildcards.round) - 1, wildcards)}/proxy.safetensors"
 
 
 def clean_embeddings_if_used(wildcards):
-    if not STUDY.strategies[wildcards.strategy].module.USES_MODEL:
+    if not uses_model(STUDY.strategies[wildcards.strategy]):
         return []
     return "<results>/embeddings/{dataset}/{encoder}/clean.h5"
+
+
+def clean_embeddings_if_initial_uses_them(wildcards):
+    return (
+        "<results>/embeddings/{dataset}/{encoder}/clean.h5"
+        if plan.initial_uses(STUDY)
+        else []
+    )
+
+
+def zero_shot_guesses_if_initial_uses_them(wildcards):
+    if "probabilities" not in plan.initial_uses(STUDY):
+        return []
+    return "<results>/embeddings/{dataset}/{encoder}/zero_shot_pool.h5"
 
 
 def source_files(wildcards):
@@ -150,8 +170,20 @@ def zero_shot_code(wildcards):
     return image_job_code("zero_shot_head.py", wildcards)
 
 
+def zero_shot_pool_code(wildcards):
+    return image_job_code("zero_shot_pool.py", wildcards)
+
+
 def initial_spec(wildcards):
-    return spec(seed=STUDY.seed, initial=STUDY.budgets[wildcards.dataset].initial)
+    return spec(
+        seed=STUDY.seed,
+        budget=STUDY.budgets[wildcards.dataset].initial,
+        initial=STUDY.initial,
+    )
+
+
+def initial_code(wildcards):
+    return provenance.digest("initial_labels.py", STUDY.initial.source)
 
 
 def initial_total(wildcards, input):
@@ -185,8 +217,11 @@ def select_spec(wildcards):
 
 
 def select_code(wildcards):
-    sources = [STUDY.strategies[wildcards.strategy].source]
-    if STUDY.strategies[wildcards.strategy].module.USES_MODEL:
+    entry = STUDY.strategies[wildcards.strategy]
+    # The upper bound runs other strategies by name; the digest does not follow such imports.
+    others = getattr(entry.config, "strategies", ())
+    sources = [entry.source, *(f"labelbench/strategies/{other}.py" for other in others)]
+    if uses_model(entry):
         sources.append(STUDY.selectors[wildcards.selector].source)
     return provenance.digest("select_batch.py", *sources)
 

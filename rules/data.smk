@@ -21,10 +21,12 @@ rule prepare_dataset:
 rule initial_labels:
     input:
         dataset="<results>/datasets/{dataset}.h5",
+        clean=clean_embeddings_if_initial_uses_them,
+        zero_shot=zero_shot_guesses_if_initial_uses_them,
     output:
-        "<results>/initial/{dataset}/trial{trial}/labels.h5",
+        "<results>/initial/{dataset}/{encoder}/trial{trial}/labels.h5",
     log:
-        "<logs>/initial_labels/{dataset}/trial{trial}.log",
+        "<logs>/initial_labels/{dataset}/{encoder}/trial{trial}.log",
     conda:
         "../envs/train.yaml"
     resources:
@@ -32,7 +34,7 @@ rule initial_labels:
         runtime="10m",
     params:
         spec=initial_spec,
-        code=provenance.digest("initial_labels.py"),
+        code=initial_code,
         total=initial_total,
     script:
         "../workflow/scripts/initial_labels.py"

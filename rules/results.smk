@@ -44,7 +44,9 @@ rule tables:
         "../envs/plot.yaml"
     params:
         trials=STUDY.run.trials,
-        spec=provenance.canonical({"datasets": STUDY.run.datasets, "lead": LEAD}),
+        spec=provenance.canonical(
+            {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
+        ),
         code=provenance.digest("tables.py"),
     script:
         "../workflow/scripts/tables.py"
@@ -84,7 +86,9 @@ rule figures:
         "../envs/plot.yaml"
     params:
         trials=STUDY.run.trials,
-        spec=provenance.canonical({"datasets": STUDY.run.datasets, "lead": LEAD}),
+        spec=provenance.canonical(
+            {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
+        ),
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"

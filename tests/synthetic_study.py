@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 GAIN = {"random": 0.0, "margin": 0.55, "badge": 0.45, "entropy": 0.2, "confidence": 0.4, "coreset": -0.35}
+KINDS = dict.fromkeys(GAIN, "batch")
 
 
 def record(**changes):

@@ -34,10 +34,10 @@ def test_unknown_key_of_the_config(fresh):
 
 def test_budget_larger_than_the_pool(fresh):
     configure(fresh, {"budgets": {"default": {"batches": [600], "rounds": 4}}})
-    output = refused(fresh, "results/initial/digits/trial0/labels.h5")
+    output = refused(fresh, "results/initial/digits/glyphclip/trial0/labels.h5")
     assert "The budget of digits is larger than its pool: 1820 labels" in output
     assert "Lower initial, batches or rounds under `budgets`" in output
-    assert not (fresh / "results/initial/digits/trial0/labels.h5").exists()
+    assert not (fresh / "results/initial/digits/glyphclip/trial0/labels.h5").exists()
 
 
 def test_a_batch_larger_than_what_is_left(repo):
@@ -48,7 +48,7 @@ def test_a_batch_larger_than_what_is_left(repo):
 
 def test_fewer_labels_than_classes(fresh):
     configure(fresh, {"budgets": {"default": {"initial": 7}}})
-    output = refused(fresh, "results/initial/digits/trial0/labels.h5")
+    output = refused(fresh, "results/initial/digits/glyphclip/trial0/labels.h5")
     assert "The first round of digits buys 7 labels, fewer than its 10 classes" in output
 
 

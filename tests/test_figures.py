@@ -9,6 +9,7 @@ import pytest
 import synthetic_study
 from labelbench import figures, statistics, study
 from labelbench.errors import UserError
+from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")
 
@@ -24,6 +25,12 @@ def line(axis, strategy):
     return next(x for x in axis.lines if x.get_color() == colour and x.get_marker() == marker)
 
 
+def test_legends_mark_what_is_no_plain_batch_strategy(metrics):
+    kinds = KINDS | {"margin": "upper bound"}
+    legend = figures.learning_curves(metrics, "digits", "accuracy", kinds).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["random", "margin ‡", "badge"]
+
+
 def test_known_strategies_differ_in_colour_or_line_and_always_in_marker():
     looks = [figures.look(s) for s in figures._LOOKS]
     for one, other in itertools.combinations(looks, 2):
@@ -35,7 +42,7 @@ def test_known_strategies_differ_in_colour_or_line_and_always_in_marker():
 
 
 def test_curves_are_means_with_their_intervals(metrics):
-    figure = figures.learning_curves(metrics, "digits", "accuracy")
+    figure = figures.learning_curves(metrics, "digits", "accuracy", KINDS)
     for axis, split, metric in zip(figure.axes, ("test", "pool"), ("accuracy", "pool_accuracy"), strict=True):
         assert axis.get_ylabel() == f"{split} accuracy (%)"
         assert axis.get_xlabel() == "labels bought"
@@ -53,7 +60,7 @@ def test_curves_are_means_with_their_intervals(metrics):
 
 
 def test_zero_shot_is_a_line_where_it_was_measured(metrics):
-    test, pool = figures.learning_curves(metrics, "digits", "accuracy").axes
+    test, pool = figures.learning_curves(metrics, "digits", "accuracy", KINDS).axes
     assert [t.get_text() for t in test.texts] == ["zero-shot"]
     assert any(set(x.get_ydata()) == {87.0} for x in test.lines)
     assert not pool.texts
@@ -62,7 +69,7 @@ def test_zero_shot_is_a_line_where_it_was_measured(metrics):
 def test_long_schedules_are_logarithmic_with_room_between_ticks(tmp_path):
     labels = (200, 400, 600, 800, 1000, 1500, 2000, 3000, 5000, 7000, 10000)
     metrics = synthetic_study.table(tmp_path, datasets=("digits",), labels=labels, trials=2, finetune=())
-    axis = figures.learning_curves(metrics, "digits", "accuracy").axes[0]
+    axis = figures.learning_curves(metrics, "digits", "accuracy", KINDS).axes[0]
     assert axis.get_xscale() == "log"
     assert "log scale" in axis.get_xlabel()
     ticks = sorted(axis.get_xticks())
@@ -71,7 +78,7 @@ def test_long_schedules_are_logarithmic_with_room_between_ticks(tmp_path):
 
 
 def test_final_scores_show_every_model(metrics):
-    figure = figures.final_scores(metrics, "digits", "accuracy")
+    figure = figures.final_scores(metrics, "digits", "accuracy", KINDS)
     test = figure.axes[0]
     assert [t.get_text() for t in test.get_yticklabels()] == [
         "shared start, 30 labels",
@@ -96,14 +103,14 @@ def test_final_scores_show_every_model(metrics):
 
 def test_final_scores_without_fine_tuned_models(tmp_path):
     metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=2, finetune=(), zero_shot=None)
-    figure = figures.final_scores(metrics, "digits", "accuracy")
+    figure = figures.final_scores(metrics, "digits", "accuracy", KINDS)
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["proxy"]
 
 
 @pytest.mark.parametrize("draw", [figures.learning_curves, figures.final_scores])
 def test_one_trial_has_no_interval(tmp_path, draw):
     metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=1, finetune=(), zero_shot=None)
-    figure = draw(metrics, "digits", "accuracy")
+    figure = draw(metrics, "digits", "accuracy", KINDS)
     assert all(not axis.collections for axis in figure.axes)
     assert all(x.get_marker() != "None" for axis in figure.axes for x in axis.lines)
     assert "one trial" in figure.get_suptitle()
@@ -111,20 +118,20 @@ def test_one_trial_has_no_interval(tmp_path, draw):
 
 def test_every_setting_has_its_row(metrics):
     both = pd.concat([metrics, metrics[metrics["stage"] != "zero_shot"].assign(selector="shallow")])
-    titles = [a.get_title(loc="left") for a in figures.learning_curves(both, "digits", "accuracy").axes]
+    titles = [a.get_title(loc="left") for a in figures.learning_curves(both, "digits", "accuracy", KINDS).axes]
     assert titles == ["glyphclip · linear · flexmatch", "", "glyphclip · shallow · flexmatch", ""]
 
 
 def test_unknown_dataset_is_refused(metrics):
     with pytest.raises(UserError, match="nothing about dataset cifar10"):
-        figures.learning_curves(metrics, "cifar10", "accuracy")
+        figures.learning_curves(metrics, "cifar10", "accuracy", KINDS)
 
 
 @pytest.mark.parametrize("format", ["svg", "pdf"])
 def test_files_are_the_same_every_time(metrics, tmp_path, format):
     before = dict(mpl.rcParams)
     for name in ("a", "b"):
-        figures.save(figures.learning_curves(metrics, "digits", "accuracy"), tmp_path / name, format)
+        figures.save(figures.learning_curves(metrics, "digits", "accuracy", KINDS), tmp_path / name, format)
     content = (tmp_path / "a").read_bytes()
     assert content == (tmp_path / "b").read_bytes()
     assert dict(mpl.rcParams) == before

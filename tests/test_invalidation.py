@@ -161,7 +161,7 @@ def test_dropping_a_strategy_reruns_only_tables_and_figures(repo):
 
 def test_new_strategy_is_one_file_and_one_line(repo):
     library(repo, "strategies/last.py").write_text(
-        "from dataclasses import dataclass\n\nUSES_MODEL = False\n\n\n"
+        "from dataclasses import dataclass\n\nUSES = ()\n\n\n"
         "@dataclass(frozen=True)\nclass Config:\n    pass\n\n\n"
         "def select(pool, budget, config, rng):\n    return pool.unlabelled[-budget:]\n"
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labelbench.errors import UserError
-from labelbench.pool import Pool
+from labelbench.pool import Head, Pool
 
 
 def arrays(n=20, k=3, d=4):
@@ -46,8 +46,9 @@ def test_chunks_cover_the_indices_in_their_order(chunk_size, dtype):
 
 def test_materialised_outputs_are_copies():
     features, probabilities = (torch.tensor(x, dtype=torch.float32) for x in arrays())
-    outputs = lambda indices: (features[: len(indices)], probabilities[: len(indices)])  # noqa: E731
-    pool = Pool(np.array([19]), np.array([0]), np.arange(19), 3, outputs)
+    embed = lambda indices: features[: len(indices)]  # noqa: E731
+    classify = lambda indices, _: probabilities[: len(indices)]  # noqa: E731
+    pool = Pool(np.array([19]), np.array([0]), np.arange(19), 3, embed, classify)
     before = features.clone(), probabilities.clone()
     for x in pool.features_and_probabilities(pool.unlabelled):
         x.zero_()
@@ -57,17 +58,42 @@ def test_materialised_outputs_are_copies():
 
 def test_the_model_is_asked_only_on_demand_and_at_most_a_chunk_at_a_time():
     features, probabilities = arrays()
-    asked = []
+    asked, classified = [], []
 
-    def outputs(indices):
+    def embed(indices):
         asked.append(indices.tolist())
-        return features[indices], probabilities[indices]
+        return features[indices]
 
-    pool = Pool(np.array([0]), np.array([0]), np.arange(1, 20), 3, outputs, chunk_size=8)
+    def classify(indices, x):
+        classified.append((indices.tolist(), len(x)))
+        return probabilities[indices]
+
+    pool = Pool(np.array([0]), np.array([0]), np.arange(1, 20), 3, embed, classify, chunk_size=8)
     pool.check_budget(3)
     assert asked == []
     pool.features(pool.unlabelled)
-    assert asked == [list(range(1, 9)), list(range(9, 17)), list(range(17, 20))]
+    chunks = [list(range(1, 9)), list(range(9, 17)), list(range(17, 20))]
+    assert asked == chunks
+    assert classified == []
+    pool.probabilities(pool.unlabelled)
+    assert classified == [(chunk, len(chunk)) for chunk in chunks]
+
+
+def test_no_indices_have_features_of_the_right_width():
+    pool = Pool.from_arrays(*arrays(), [], [])
+    features, probabilities = pool.features_and_probabilities(pool.labelled)
+    assert features.shape == (0, 4)
+    assert probabilities.shape == (0, 3)
+
+
+def test_a_pool_with_a_head_has_its_probabilities():
+    features, _ = arrays()
+    head = Head(torch.tensor([[1.0, 0, 0, 2], [0, -1, 0, 0]]), torch.tensor([0.5, 0.0]))
+    pool = Pool.from_head(features, head, [0], [1])
+    expected = np.exp(features @ head.weight.numpy().T + head.bias.numpy())
+    expected /= expected.sum(1, keepdims=True)
+    assert pool.num_classes == 2
+    assert np.allclose(pool.probabilities(np.arange(20)), expected, atol=1e-6)
 
 
 def test_a_pool_cannot_hold_a_label_that_was_not_bought():
@@ -76,12 +102,12 @@ def test_a_pool_cannot_hold_a_label_that_was_not_bought():
     with pytest.raises(ValueError, match="20 labels for 2 labelled examples"):
         Pool.from_arrays(features, probabilities, labelled=[1, 2], labels=every_label)
     with pytest.raises(ValueError, match="both labelled and unlabelled"):
-        Pool(np.array([1, 2]), np.array([0, 0]), np.arange(2, 20), 3, outputs=None)
+        Pool(np.array([1, 2]), np.array([0, 0]), np.arange(2, 20), 3)
 
 
 def test_unlabelled_indices_must_ascend_because_ties_are_broken_by_index():
     with pytest.raises(ValueError, match="ascending"):
-        Pool(np.array([0]), np.array([0]), np.array([3, 2]), 3, outputs=None)
+        Pool(np.array([0]), np.array([0]), np.array([3, 2]), 3)
 
 
 def test_a_strategy_cannot_change_the_label_set():
@@ -106,4 +132,4 @@ def test_a_diverged_model_is_named(which, value):
     data[which][13, 2] = value
     pool = Pool.from_arrays(*data, [0], [0], chunk_size=8)
     with pytest.raises(UserError, match="diverged"):
-        pool.features(pool.unlabelled)
+        pool.probabilities(pool.unlabelled)

@@ -11,6 +11,7 @@ import pytest
 import synthetic_study
 from labelbench import statistics, study, tables
 from labelbench.errors import UserError
+from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")
 
@@ -22,12 +23,12 @@ def metrics(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(metrics):
-    return tables.final_table(metrics, "digits", "accuracy")
+    return tables.final_table(metrics, "digits", "accuracy", KINDS)
 
 
 @pytest.fixture(scope="module")
 def longtail(metrics):
-    return tables.final_table(metrics, "digits_longtail", "balanced_accuracy")
+    return tables.final_table(metrics, "digits_longtail", "balanced_accuracy", KINDS)
 
 
 def finals(metrics, strategy, metric="accuracy", split="test", dataset="digits", stage="proxy", model=""):
@@ -115,7 +116,7 @@ def test_broken_pairs_are_named():
     study.check_pairing(rows[:3])
     with pytest.raises(UserError) as error:
         study.check_pairing(rows)
-    assert "dataset digits, trial 1: badge has other; initial has p1" in str(error.value)
+    assert "dataset digits, encoder glyphclip, trial 1: badge has other; initial has p1" in str(error.value)
     assert "trial 0" not in str(error.value)
 
 
@@ -198,7 +199,7 @@ def test_best_are_the_highest_and_what_cannot_be_told_from_it(tmp_path):
         for one in study.read([leave(tmp_path / f"{s}{t}", **record(s, t, v))], [])
     ]
     study.write(rows, tmp_path / "metrics.csv", list(values))
-    table = tables.final_table(study.load(tmp_path / "metrics.csv"), "digits", "accuracy")
+    table = tables.final_table(study.load(tmp_path / "metrics.csv"), "digits", "accuracy", KINDS)
     assert dict(zip(table["strategy"], table["best"], strict=True)) == {
         "random": False,
         "margin": True,
@@ -207,17 +208,33 @@ def test_best_are_the_highest_and_what_cannot_be_told_from_it(tmp_path):
     }
 
 
+def test_what_cannot_be_used_or_sees_labels_early_is_marked_and_never_the_best(metrics, digits):
+    kinds = KINDS | {"margin": "upper bound", "badge": "sequential"}
+    table = tables.final_table(metrics, "digits", "accuracy", kinds)
+    best = dict(zip(digits["strategy"], digits["best"], strict=True))
+    assert best["margin"]
+    assert not table.loc[table["strategy"] == "margin", "best"].any()
+    assert table.loc[table["strategy"] == "badge", "best"].any()
+    for text in (tables.to_html(table), tables.summary([table])):
+        assert "margin ‡" in text
+        assert "badge †" in text
+        assert "random †" not in text
+    assert "not a strategy that can be used" in tables.note(table)
+    assert "†" not in tables.note(digits)
+    assert set(pd.read_csv(io.StringIO(tables.to_csv(table))).query("strategy == 'margin'")["kind"]) == {"upper bound"}
+
+
 def test_other_trials_are_refused(metrics):
     fewer = metrics[~((metrics["strategy"] == "margin") & (metrics["trial"] == 3))]
     with pytest.raises(UserError, match=r"digits: margin has trials \[0, 1, 2\], other strategies \[0, 1, 2, 3\]"):
-        tables.final_table(fewer, "digits", "accuracy")
+        tables.final_table(fewer, "digits", "accuracy", KINDS)
 
 
 def test_wrong_lead_and_unknown_dataset_are_refused(metrics):
     with pytest.raises(UserError, match="leading metric is 'f1'"):
-        tables.final_table(metrics, "digits", "f1")
+        tables.final_table(metrics, "digits", "f1", KINDS)
     with pytest.raises(UserError, match="nothing about dataset cifar10"):
-        tables.final_table(metrics, "cifar10", "accuracy")
+        tables.final_table(metrics, "cifar10", "accuracy", KINDS)
 
 
 # What readers see.
@@ -329,7 +346,7 @@ def test_a_study_of_one_trial_without_random(tmp_path):
     metrics = synthetic_study.table(
         tmp_path, datasets=("digits",), strategies=("margin",), trials=1, finetune=(), zero_shot=None
     )
-    table = tables.final_table(metrics, "digits", "accuracy")
+    table = tables.final_table(metrics, "digits", "accuracy", KINDS)
     page = tables.to_html(table)
     assert "one trial" in page
     assert "nan" not in (page + tables.to_latex(table) + tables.to_csv(table) + tables.summary([table])).lower()
@@ -338,7 +355,7 @@ def test_a_study_of_one_trial_without_random(tmp_path):
 
 def test_several_settings_are_blocks(metrics):
     other = metrics[metrics["stage"] != "zero_shot"].assign(selector="shallow")
-    table = tables.final_table(pd.concat([metrics, other]), "digits", "accuracy")
+    table = tables.final_table(pd.concat([metrics, other]), "digits", "accuracy", KINDS)
     page = tables.to_html(table)
     assert page.count("glyphclip · linear · flexmatch") == page.count("glyphclip · shallow · flexmatch") == 3
     assert page.count("zero-shot, glyphclip") == 1

@@ -13,7 +13,7 @@ spec = json.loads(job.params.spec)
 metrics = study.load(job.input[0])
 for name, draw in (("curves", figures.learning_curves), ("finals", figures.final_scores)):
     for i, dataset in enumerate(spec["datasets"]):
-        figure = draw(metrics, dataset, spec["lead"][dataset])
+        figure = draw(metrics, dataset, spec["lead"][dataset], spec["kinds"])
         for format in ("svg", "pdf"):
             with jobs.written_whole(job.output[f"{name}_{format}"][i]) as part:
                 figures.save(figure, part, format)

@@ -1,31 +1,62 @@
-"""The label set of round 1: drawn at random, shared by every strategy and selector of the trial."""
+"""The label set of round 1, shared by every strategy and selector of the trial.
+
+There is no model yet: a strategy that asks for features gets the encoder's embeddings, one that asks for
+probabilities those of the zero-shot head.
+"""
 
 import json
+from dataclasses import replace
 
-from labelbench import dataset_file, jobs, label_set, seeds
+import numpy as np
+
+from labelbench import dataset_file, embeddings, initial, jobs, label_set, registry, seeds
 from labelbench.errors import UserError
 from labelbench.oracle import Oracle
+from labelbench.pool import Pool
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 spec = json.loads(job.params.spec)
 trial = int(job.wildcards.trial)
 dataset = dataset_file.read(job.input.dataset)
-pool = dataset.splits["pool"].labels
-budget, name = spec["initial"], job.wildcards.dataset
-if job.params.total > len(pool):
+true_labels = dataset.splits["pool"].labels
+budget, name = spec["budget"], job.wildcards.dataset
+if job.params.total > len(true_labels):
     raise UserError(
         f"The budget of {name} is larger than its pool: {job.params.total} labels in all rounds together, of "
-        f"{len(pool)} examples. Lower initial, batches or rounds under `budgets` in the config."
+        f"{len(true_labels)} examples. Lower initial, batches or rounds under `budgets` in the config."
     )
 if budget < dataset.num_classes:
     raise UserError(
         f"The first round of {name} buys {budget} labels, fewer than its {dataset.num_classes} classes. "
         "Raise `initial` under `budgets` in the config."
     )
-chosen = seeds.generator(spec["seed"], trial, 1, "initial").choice(len(pool), budget, replace=False)
+if spec["initial"]["name"] == "labelbench":
+    chosen = initial.labelbench(trial, len(true_labels), budget)
+else:
+    strategy, config = registry.configured("strategies", spec["initial"])
+    pool = Pool(
+        labelled=np.empty(0),
+        labels=np.empty(0),
+        unlabelled=np.arange(len(true_labels)),
+        num_classes=dataset.num_classes,
+    )
+    if strategy.USES:
+        import torch
+
+        torch.set_grad_enabled(False)
+        clean = embeddings.read(job.input.clean, "pool", dataset.fingerprint)
+        pool = replace(
+            pool,
+            embed=lambda indices: torch.from_numpy(clean[indices]),
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+    if "probabilities" in strategy.USES:
+        logits = embeddings.read(job.input.zero_shot, "pool", dataset.fingerprint)
+        pool = replace(pool, classify=lambda indices, _: torch.from_numpy(logits[indices]).float().softmax(1))
+    chosen = strategy.select(pool, budget, config, seeds.generator(spec["seed"], trial, 1, "initial"))
 labels = label_set.empty(dataset.fingerprint, trial)
-labels = labels.extended(chosen, Oracle(pool, budget).buy(chosen), round_=1)
+labels = labels.extended(chosen, Oracle(true_labels, budget).buy(chosen), round_=1)
 with jobs.written_whole(job.output[0]) as part:
     label_set.write(part, labels, job.params.spec, job.params.code)
-log.info("bought %d of %d labels", budget, len(pool))
+log.info("bought %d of %d labels", budget, len(true_labels))

@@ -1,13 +1,14 @@
 """Label set and proxy of the round before + clean embeddings → label set of this round."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from labelbench import dataset_file, embeddings, jobs, label_set, registry, seeds
 from labelbench.errors import UserError
 from labelbench.oracle import Oracle
-from labelbench.pool import Pool
+from labelbench.pool import Head, Pool
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -24,43 +25,48 @@ if budget > left:
         f"{len(true_labels)} examples are unlabelled. Lower batches or rounds under `budgets` in the config."
     )
 
-if strategy.USES_MODEL:
+uses_model = bool({"features", "probabilities", "head"} & set(strategy.USES))
+if uses_model:
     with jobs.slow_imports():
         import torch
 
         from labelbench import proxy
 
 watch = jobs.Stopwatch()
-if strategy.USES_MODEL:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = proxy.load(job.input.proxy).to(device)
-    clean = embeddings.read(job.input.clean, "pool", dataset.fingerprint)
-
-    @torch.inference_mode()
-    def outputs(indices):
-        features = model.features(torch.from_numpy(clean[indices]).to(device))
-        return features, model.head(features).softmax(1)
-else:
-    device, outputs = "cpu", None
-
 pool = Pool(
     labelled=labels.index,
     labels=labels.label,
     unlabelled=np.setdiff1d(np.arange(len(true_labels)), labels.index),
     num_classes=dataset.num_classes,
-    outputs=outputs,
-    device=device,
 )
+if uses_model:
+    torch.set_grad_enabled(False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = proxy.load(job.input.proxy).to(device)
+    clean = embeddings.read(job.input.clean, "pool", dataset.fingerprint)
+    pool = replace(
+        pool,
+        embed=lambda indices: model.features(torch.from_numpy(clean[indices]).to(device)),
+        classify=lambda _, features: model.head(features).softmax(1),
+        head=Head(model.head.weight, model.head.bias),
+        device=device,
+    )
 rng = seeds.generator(spec["seed"], trial, round_, "selection")
-chosen = strategy.select(pool, budget, config, rng)
+oracle, extra = Oracle(true_labels, budget), {}
+if getattr(strategy, "SEQUENTIAL", False):
+    extra["oracle"] = oracle
+if getattr(strategy, "UPPER_BOUND", False):
+    extra["true_labels"] = true_labels
+chosen = strategy.select(pool, budget, config, rng, **extra)
 cost = {
     "startup_seconds": watch.startup,
     "select_seconds": watch.seconds(),
     "peak_memory_mb": watch.peak_memory_mb(),
 }
-bought = labels.extended(chosen, Oracle(true_labels, budget).buy(chosen), round_)
-if len(chosen) != budget:
-    raise ValueError(f"the strategy chose {len(chosen)} examples for a budget of {budget}")
+answers = oracle.answers if extra.get("oracle") else oracle.buy(chosen)
+if len(chosen) != budget or oracle.bought != chosen.tolist():
+    raise ValueError(f"the strategy chose {len(chosen)} examples, the oracle sold {len(oracle.bought)} of {budget}")
+bought = labels.extended(chosen, answers, round_)
 jobs.write_json(job.output.cost, cost)
 with jobs.written_whole(job.output.labels) as part:
     label_set.write(part, bought, job.params.spec, job.params.code)

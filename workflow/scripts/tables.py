@@ -9,7 +9,7 @@ log = jobs.start(job)
 spec = json.loads(job.params.spec)
 
 metrics = study.load(job.input[0])
-finals = [tables.final_table(metrics, dataset, spec["lead"][dataset]) for dataset in spec["datasets"]]
+finals = [tables.final_table(metrics, dataset, spec["lead"][dataset], spec["kinds"]) for dataset in spec["datasets"]]
 for paths, render in (
     (job.output.csv, tables.to_csv),
     (job.output.html, tables.to_html),

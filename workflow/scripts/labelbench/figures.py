@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from labelbench import statistics, study
-from labelbench.study import NAMES, SPLITS, metric_of
+from labelbench.study import MARKS, NAMES, SPLITS, metric_of
 
 # Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -62,11 +62,12 @@ def look(strategy):
     return _FURTHER[zlib.crc32(strategy.encode()) % len(_FURTHER)]
 
 
-def learning_curves(metrics, dataset, lead):
+def learning_curves(metrics, dataset, lead, kinds):
     """Figure of test and pool curves side by side, one row of panels per (encoder, selector, trainer).
 
-    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy". Lines are means over trials,
-    bands their 95 % Student-t intervals (none with one trial), the dotted line the encoder's zero-shot level.
+    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy"; `kinds`: by strategy, as for
+    `tables.final_table`, marked behind its name. Lines are means over trials, bands their 95 % Student-t intervals
+    (none with one trial), the dotted line the encoder's zero-shot level.
     """
     settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
     with mpl.rc_context(_STYLE):
@@ -88,14 +89,16 @@ def learning_curves(metrics, dataset, lead):
         handles = []
         for strategy in strategies:
             colour, marker, line = look(strategy)
-            handles.append(Line2D([], [], color=colour, marker=marker, linestyle=line, label=strategy))
+            handles.append(
+                Line2D([], [], color=colour, marker=marker, linestyle=line, label=strategy + MARKS[kinds[strategy]])
+            )
         figure.legend(
             handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 5), handlelength=3
         )
     return figure
 
 
-def final_scores(metrics, dataset, lead):
+def final_scores(metrics, dataset, lead, kinds):
     """Figure of what the labels are worth to each model: proxies, fine-tuned models, the zero-shot level.
 
     One line per strategy after the last round, preceded by the start that all strategies share. Filled markers are
@@ -117,7 +120,7 @@ def final_scores(metrics, dataset, lead):
                     curves = study.curves(metrics, dataset, setting, strategy, split, metric, stage, model)
                     if curves is None:
                         continue
-                    names[line] = f"{strategy}, {curves.labels[-1]:,} labels"
+                    names[line] = f"{strategy}{MARKS[kinds[strategy]]}, {curves.labels[-1]:,} labels"
                     _draw_score(axis, line + offset, curves.scores[:, -1], look(strategy), fill)
                     if line == 1 and curves.rounds[0] == 1 and len(curves.rounds) > 1:
                         names[0] = f"shared start, {curves.labels[0]:,} labels"

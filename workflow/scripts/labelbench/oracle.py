@@ -11,16 +11,25 @@ class Oracle:
 
     def __init__(self, labels, budget):
         self._labels = labels
+        self._sold = set()
         self.budget = budget
         self.bought = []
 
     def buy(self, indices):
         """Labels (n,) int64 of these pool positions. Raises `ValueError` beyond the budget or for a second purchase."""
         indices = np.atleast_1d(np.asarray(indices, dtype=np.int64))
-        wanted = [*self.bought, *indices.tolist()]
-        if len(wanted) > self.budget:
-            raise ValueError(f"{len(wanted)} labels asked of an oracle with a budget of {self.budget}")
-        if len(set(wanted)) < len(wanted):
+        wanted = indices.tolist()
+        if len(self.bought) + len(wanted) > self.budget:
+            raise ValueError(
+                f"{len(self.bought) + len(wanted)} labels asked of an oracle with a budget of {self.budget}"
+            )
+        if len(set(wanted)) < len(wanted) or not self._sold.isdisjoint(wanted):
             raise ValueError("a label is bought twice")
-        self.bought = wanted
+        self._sold.update(wanted)
+        self.bought += wanted
         return self._labels[indices]
+
+    @property
+    def answers(self):
+        """Labels (n,) int64 of everything bought so far, in that order."""
+        return self._labels[np.array(self.bought, dtype=np.int64)]

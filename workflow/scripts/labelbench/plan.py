@@ -156,11 +156,13 @@ class Run(NamedTuple):
 class Study:
     """A config, checked and completed: definitions as entries by name, and what to run.
 
-    views: augmentation settings by dataset; budgets: `Schedule` by dataset; finetuned_rounds: round numbers by dataset.
+    initial: the strategy that buys the labels of round 1; views: augmentation settings by dataset; budgets: `Schedule`
+    by dataset; finetuned_rounds: round numbers by dataset.
     """
 
     seed: int
     run: Run
+    initial: Entry
     datasets: dict
     views: dict
     encoders: dict
@@ -169,6 +171,43 @@ class Study:
     strategies: dict
     budgets: dict
     finetuned_rounds: dict
+
+
+def kind(entry):
+    """What readers of a table must know of a strategy: it is `batch`, `sequential` or `upper bound`."""
+    if getattr(entry.module, "UPPER_BOUND", False):
+        return "upper bound"
+    return "sequential" if getattr(entry.module, "SEQUENTIAL", False) else "batch"
+
+
+def _initial(name, strategies, run, encoders):
+    """The entry of the strategy `name` that buys the first labels. Raises `UserError` where it cannot.
+
+    `labelbench` is no strategy: it names the batches that the paper's published runs began with.
+    """
+    if name == "labelbench":
+        return Entry(name, {"name": name}, None, "labelbench/initial.py", None)
+    where = "config, run: initial"
+    if name == "random" and name not in strategies:
+        strategies = strategies | resolve("strategies", {"random": {}})
+    entry = strategies[chosen(where, [name], strategies)[0]]
+    if kind(entry) != "batch":
+        raise UserError(f"{where}: {name} learns from labels as it goes and cannot choose the first ones.")
+    if "head" in entry.module.USES:
+        raise UserError(f"{where}: {name} looks into a trained model, and in round 1 there is none yet.")
+    if "probabilities" in entry.module.USES:
+        for encoder in run["encoders"]:
+            if not encoders[encoder].module.has_text_tower(encoders[encoder].config):
+                raise UserError(
+                    f"{where}: {name} asks for class probabilities. In round 1 these are the zero-shot head's, and the "
+                    f"encoder {encoder} has no text tower to make one from. Choose a strategy that uses features only."
+                )
+    return entry
+
+
+def initial_uses(study):
+    """What the strategy of round 1 asks the pool for."""
+    return study.initial.module.USES if study.initial.module else ()
 
 
 def study(config):
@@ -199,6 +238,7 @@ def study(config):
     return Study(
         seed=config["seed"],
         run=Run(**names, trials=run["trials"]),
+        initial=_initial(run.get("initial", "random"), defined["strategies"], run, defined["encoders"]),
         views=views,
         budgets=budgets,
         finetuned_rounds={

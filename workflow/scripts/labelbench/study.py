@@ -26,6 +26,7 @@ COLUMNS = (*IDENTITY, "split", "metric", "value", "pair")
 SETTING = ("dataset", "encoder", "selector", "trainer")
 SPLITS = ("test", "pool")
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+MARKS = {"batch": "", "sequential": " †", "upper bound": " ‡"}  # behind a strategy's name, by its kind
 SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
 
 
@@ -79,7 +80,7 @@ def _rows(identity, split, values):
 
 
 def check_pairing(rows):
-    """Raise `UserError` if trials are not paired: within (dataset, trial) all strategies share one `pair` hash.
+    """Raise `UserError` if trials are not paired: in (dataset, encoder, trial) all strategies share one `pair` hash.
 
     `pair` identifies the initial label set and the seeds. Comparisons to random subtract trial by trial, which means
     nothing if the trials of two strategies began differently. Rows of stage `zero_shot` belong to no trial.
@@ -87,11 +88,11 @@ def check_pairing(rows):
     hashes = defaultdict(lambda: defaultdict(set))
     for row in rows:
         if row["stage"] != "zero_shot":
-            hashes[row["dataset"], row["trial"]][row["pair"]].add(row["strategy"])
+            hashes[row["dataset"], row["encoder"], row["trial"]][row["pair"]].add(row["strategy"])
     broken = [
-        f"dataset {dataset}, trial {trial}: "
+        f"dataset {dataset}, encoder {encoder}, trial {trial}: "
         + "; ".join(f"{', '.join(sorted(names))} has {pair}" for pair, names in sorted(pairs.items()))
-        for (dataset, trial), pairs in sorted(hashes.items())
+        for (dataset, encoder, trial), pairs in sorted(hashes.items())
         if len(pairs) > 1
     ]
     if broken:

@@ -15,18 +15,21 @@ NONE = "–"
 # From this many trials on the bootstrap interval covers about 95 % in the simulation of tests/test_statistics.py.
 _CALIBRATED_TRIALS = 5
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_p")
-_COLUMNS = [*study.SETTING, "stage", "model", "strategy", "split", "measure", "num_labels", "trials"]
-_COLUMNS += ["mean", "se", *_DIFFERENCE, "savings", "best"]
+_COLUMNS = [*study.SETTING, "stage", "model", "strategy", "kind", "split", "measure"]
+_COLUMNS += ["num_labels", "trials", "mean", "se", *_DIFFERENCE, "savings", "best"]
 
 
-def final_table(metrics, dataset, lead):
+def final_table(metrics, dataset, lead, kinds):
     """One row per (setting, stage, model, strategy, split, measure) after the last round; fractions in [0, 1].
 
-    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy" (macro F1 follows it). Adds
-    to the keys num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval and sign-flip
-    p-value, `savings` (`statistics.Savings`; proxies only, fine-tuned models have no curves), and `best`: the highest
-    mean of its block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed (no random
-    in the study, one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels or trials.
+    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy" (macro F1 follows it);
+    `kinds`: by strategy, "batch", "sequential" (buys labels one at a time within a batch) or "upper bound" (sees labels
+    that nobody bought; never counted as best).
+    Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
+    and sign-flip p-value, `savings` (`statistics.Savings`; proxies only, fine-tuned models have no curves), and `best`:
+    the highest mean of its block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed
+    (no random in the study, one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels
+    or trials.
     """
     if lead not in MEASURES:
         raise UserError(f"dataset {dataset}: the leading metric is {lead!r}; it must be {' or '.join(MEASURES)}.")
@@ -38,7 +41,7 @@ def final_table(metrics, dataset, lead):
             level = study.zero_shot(metrics, dataset, encoder, split, study.metric_of(split, measure))
             if level is not None:
                 keys = {"dataset": dataset, "encoder": encoder, "stage": "zero_shot", "strategy": "zero-shot"}
-                keys |= dict.fromkeys(("selector", "trainer", "model"), "")
+                keys |= dict.fromkeys(("selector", "trainer", "model"), "") | {"kind": "batch"}
                 counts = {"num_labels": 0, "trials": 0}
                 rows.append({**keys, "split": split, "measure": measure, **counts, "mean": level, "best": False})
     for setting in settings:
@@ -51,11 +54,13 @@ def final_table(metrics, dataset, lead):
                 found = {s: curves for s, curves in found.items() if curves is not None}
                 keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
                 keys |= {"stage": stage, "model": model, "split": split, "measure": measure}
-                rows += [{**keys, **row} for row in _column(found, dataset, stage == "proxy" and measure == lead)]
+                rows += [
+                    {**keys, **row} for row in _column(found, dataset, stage == "proxy" and measure == lead, kinds)
+                ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _column(curves, dataset, with_savings):
+def _column(curves, dataset, with_savings, kinds):
     """Rows of one column of one block, from the `study.Curves` by strategy."""
     if not curves:
         return []
@@ -64,19 +69,21 @@ def _column(curves, dataset, with_savings):
         if curve.trials.tolist() != trials:
             raise UserError(f"{dataset}: {strategy} has trials {curve.trials.tolist()}, other strategies {trials}.")
     finals = {s: curve.scores[:, -1] for s, curve in curves.items()}
-    highest = finals[max(finals, key=lambda s: finals[s].mean())]
+    usable = [s for s in finals if kinds[s] != "upper bound"]
+    highest = finals[max(usable, key=lambda s: finals[s].mean())] if usable else None
     reference = curves.get(REFERENCE)
     rows = []
     for strategy, curve in curves.items():
         final = statistics.estimate(finals[strategy])
         row = {
             "strategy": strategy,
+            "kind": kinds[strategy],
             "num_labels": int(curve.labels[-1]),
             "trials": len(trials),
             "mean": float(final.mean),
             "se": float(final.se),
-            "best": finals[strategy] is highest
-            or bool(statistics.paired_difference(highest, finals[strategy]).low <= 0),
+            "best": strategy in usable
+            and (finals[strategy] is highest or bool(statistics.paired_difference(highest, finals[strategy]).low <= 0)),
         }
         if reference is not None and strategy != REFERENCE:
             # The same draws for every strategy: an interval does not depend on which other strategies ran.
@@ -111,6 +118,13 @@ def note(table):
         "Pool metrics count bought labels as annotated and all others as predicted. "
         "Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
     )
+    if (table["kind"] == "sequential").any():
+        text += " †: sees the label of every pick before it makes the next; the others choose a batch at once."
+    if (table["kind"] == "upper bound").any():
+        text += (
+            " ‡: not a strategy that can be used, but a bound for those that can: it tries candidate batches with "
+            "labels of the pool that nobody bought."
+        )
     if table["trials"].max() < _CALIBRATED_TRIALS:
         text += " With so few trials the bootstrap interval is somewhat too narrow."
     return text
@@ -167,6 +181,7 @@ def _lines(table):
             heading += f" → fine-tuned, {model}"
         if stage == "zero_shot":
             heading, name = "", f"{strategy}, {encoder}"
+        name += study.MARKS[rows["kind"].iloc[0]]
         yield heading, name, {(row["split"], row["measure"]): row for row in rows.to_dict("records")}
 
 
@@ -181,7 +196,12 @@ def to_csv(table):
         line["model"] = {"proxy": "proxy", "finetune": f"fine-tuned, {row['model']}"}.get(
             row["stage"], "zero-shot head"
         )
-        line |= {"strategy": row["strategy"], "split": row["split"], "metric": study.NAMES[row["measure"]]}
+        line |= {
+            "strategy": row["strategy"],
+            "kind": row["kind"],
+            "split": row["split"],
+            "metric": study.NAMES[row["measure"]],
+        }
         line |= {"labels": row["num_labels"], "trials": row["trials"]}
         line["mean (%)"] = _number(100 * row["mean"])
         line["standard error"] = _number(100 * row["se"])
@@ -280,6 +300,8 @@ _LATEX = {
     "–": "--",
     "·": r"$\cdot$",
     "→": r"$\to$",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from labelbench.pool import Pool
 
-USES_MODEL = True
+USES = ("features", "probabilities")
 
 
 @dataclass(frozen=True)

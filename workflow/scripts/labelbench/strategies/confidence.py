@@ -7,7 +7,7 @@ import numpy as np
 from labelbench.pool import Pool
 from labelbench.strategies._scores import smallest
 
-USES_MODEL = True
+USES = ("probabilities",)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from labelbench.pool import Pool
 
-USES_MODEL = True
+USES = ("features",)
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,4 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     from labelbench import greedy
 
     candidates = greedy.points(pool.features(pool.unlabelled))
-    centres = pool.features(pool.labelled) if len(pool.labelled) else candidates.vectors[:0]
-    return pool.unlabelled[greedy.k_centre(candidates, centres, budget)]
+    return pool.unlabelled[greedy.k_centre(candidates, pool.features(pool.labelled), budget)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from labelbench.pool import Pool
 
-USES_MODEL = False
+USES = ()
 
 
 @dataclass(frozen=True)
