@@ -74,3 +74,34 @@ def test_schedule_repeats_its_last_batch():
     schedule = plan.Schedule(initial=30, batches=[10, 20], rounds=5)
     assert [schedule.batch(r) for r in (2, 3, 4, 5)] == [10, 20, 20, 20]
     assert schedule.total == 100
+
+
+def test_first_round_is_random_unless_a_strategy_is_named(config):
+    assert plan.study(config).initial.name == "random"
+    chosen = merged(config, {"run": {"initial": "coreset"}})
+    assert plan.study(chosen).initial.name == "coreset"
+    assert plan.initial_uses(plan.study(chosen)) == ("features",)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("corset", "Did you mean 'coreset'"),
+        ("galaxy", "learns from labels as it goes"),
+        ("oracle", "learns from labels as it goes"),
+        ("alfamix", "there is none yet"),
+    ],
+)
+def test_first_rounds_that_cannot_be(config, name, message):
+    strategies = {name: None} if name != "corset" else {}
+    assert message in refused(config, {"run": {"initial": name}, "strategies": strategies})
+
+
+def test_probabilities_of_a_first_round_need_a_zero_shot_head(config):
+    encoder = {"lite": {"name": "timm", "model": "efficientnet_lite0", "weights": "package:x"}}
+    message = refused(config, {"run": {"initial": "margin", "encoders": ["lite"]}, "encoders": encoder})
+    assert "no text tower" in message
+
+
+def test_published_first_batches_are_four(config):
+    assert "published first batches of 4 runs" in refused(config, {"run": {"initial": "labelbench", "trials": 5}})

@@ -33,6 +33,12 @@ _LOOKS = {
 _FURTHER = [
     (colour, marker, line) for marker, line, colour in itertools.product(("p", "*", "d", "H"), _LINES, _COLOURS)
 ]
+_LESS_COMMON = (
+    *("bait_binary", "bait_topc", "maxherding", "uherding", "probcover", "dropquery", "cluster_margin", "alfamix"),
+    *("base", "power_margin", "class_balanced", "kmeans", "oracle"),
+)
+_LOOKS |= zip(_LESS_COMMON, _FURTHER, strict=False)
+_UNKNOWN = _FURTHER[len(_LESS_COMMON) :]
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -59,7 +65,7 @@ def look(strategy):
     """
     if strategy in _LOOKS:
         return _LOOKS[strategy]
-    return _FURTHER[zlib.crc32(strategy.encode()) % len(_FURTHER)]
+    return _UNKNOWN[zlib.crc32(strategy.encode()) % len(_UNKNOWN)]
 
 
 def learning_curves(metrics, dataset, lead, kinds):

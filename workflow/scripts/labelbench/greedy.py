@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from labelbench import progress
+
 # A dot product of a few hundred float32 terms is good to a few units in the last place (6e-8) of the norms.
 RESOLUTION = 2e-6
 
@@ -105,9 +107,13 @@ def k_centre(pool: Points, centres: torch.Tensor, budget: int, block: int = 512)
     norms = pool.norms.cpu().numpy()
     grid = 2.0 ** (math.frexp(max(norms.max(), 1e-30))[1] - 36)
     nearest = torch.full_like(pool.norms, torch.inf)
-    lower(nearest, pool, points(centres))
+    with progress.track(len(centres), "k-centre, distances to the labelled", "centres") as done:
+        for part in centres.split(512):
+            lower(nearest, pool, points(part))
+            done.update(len(part))
     picks = np.empty(0, dtype=np.int64)
     batch = []
+    done = progress.track(budget, "k-centre")
     while len(picks) < budget:
         if batch:
             lower(nearest, pool, pool.take(batch))
@@ -137,8 +143,10 @@ def k_centre(pool: Points, centres: torch.Tensor, budget: int, block: int = 512)
             np.minimum(now, between[best], out=now)
             now[best] = -1
         picks = np.append(picks, batch).astype(np.int64)
+        done.update(len(batch))
         if not batch:
             block *= 2
+    done.close()
     return picks
 
 
@@ -176,6 +184,7 @@ def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int 
     picks = np.array([pool.norms.cpu().numpy().argmax()])
     accepted = picks
     nearest = torch.full_like(pool.norms, torch.inf)
+    done = progress.track(budget, "D² sampling")
     while len(picks) < budget:
         lower(nearest, pool, pool.take(accepted))
         stale = nearest.cpu().double().numpy()
@@ -200,4 +209,6 @@ def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int 
                 np.minimum(now, between[at], out=now)
         accepted = np.array(accepted, dtype=np.int64)
         picks = np.append(picks, accepted)
+        done.update(len(accepted))
+    done.close()
     return picks

@@ -11,6 +11,7 @@ import yaml
 
 from labelbench import registry
 from labelbench.errors import UserError, did_you_mean
+from labelbench.initial import SEEDS
 from labelbench.provenance import canonical
 
 
@@ -185,9 +186,14 @@ def _initial(name, strategies, run, encoders):
 
     `labelbench` is no strategy: it names the batches that the paper's published runs began with.
     """
-    if name == "labelbench":
-        return Entry(name, {"name": name}, None, "labelbench/initial.py", None)
     where = "config, run: initial"
+    if name == "labelbench":
+        if run["trials"] > len(SEEDS):
+            raise UserError(
+                f"{where}: there are published first batches of {len(SEEDS)} runs, but trials is {run['trials']}. "
+                f"Set trials to at most {len(SEEDS)}, or choose another `initial`."
+            )
+        return Entry(name, {"name": name}, None, "labelbench/initial.py", None)
     if name == "random" and name not in strategies:
         strategies = strategies | resolve("strategies", {"random": {}})
     entry = strategies[chosen(where, [name], strategies)[0]]
