@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench import figures, statistics, study
+from labelbench import figures, registry, statistics, study
 from labelbench.errors import UserError
 from synthetic_study import KINDS
 
@@ -31,13 +31,14 @@ def test_legends_mark_what_is_no_plain_batch_strategy(metrics):
     assert [text.get_text() for text in legend.get_texts()] == ["random", "margin ‡", "badge"]
 
 
-def test_known_strategies_differ_in_colour_or_line_and_always_in_marker():
-    looks = [figures.look(s) for s in figures._LOOKS]
-    for one, other in itertools.combinations(looks, 2):
-        assert one[1] != other[1]
-        assert (one[0], one[2]) != (other[0], other[2])
+def test_every_strategy_has_a_look_of_its_own():
+    looks = [figures.look(name) for name in registry.names("strategies")]
+    assert len(set(looks)) == len(looks)
+    assert set(registry.names("strategies")) <= set(figures._LOOKS)
+    common = ("random", "margin", "badge", "coreset", "entropy", "confidence", "galaxy", "bait", "direct", "typiclust")
+    assert len({figures.look(name)[1] for name in common}) == len(common)  # markers tell them apart without colour
     assert figures.look("my_strategy") == figures.look("my_strategy")
-    assert figures.look("my_strategy") not in looks
+    assert figures.look("my_strategy") not in figures._LOOKS.values()
     assert len({figures.look(f"variant_{i}") for i in range(20)}) > 12
 
 
@@ -142,3 +143,11 @@ def test_files_are_the_same_every_time(metrics, tmp_path, format):
     else:
         assert content.startswith(b"%PDF")
         assert b"CreationDate" not in content
+
+
+@pytest.mark.parametrize("draw", [figures.learning_curves, figures.final_scores])
+def test_every_test_set_has_a_panel(metrics, draw):
+    shifted = metrics[metrics["split"] == "test"].assign(split="test_ood")
+    axes = draw(pd.concat([metrics, shifted]), "digits", "accuracy", KINDS).axes
+    labels = [axis.get_ylabel() if draw is figures.learning_curves else axis.get_xlabel() for axis in axes]
+    assert labels == ["test accuracy (%)", "test_ood accuracy (%)", "pool accuracy (%)"]

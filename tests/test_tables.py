@@ -224,6 +224,17 @@ def test_what_cannot_be_used_or_sees_labels_early_is_marked_and_never_the_best(m
     assert set(pd.read_csv(io.StringIO(tables.to_csv(table))).query("strategy == 'margin'")["kind"]) == {"upper bound"}
 
 
+def test_every_test_set_has_its_columns_before_the_pool(metrics):
+    shifted = metrics[metrics["split"] == "test"].assign(split="test_ood", value=lambda rows: rows["value"] / 2)
+    table = tables.final_table(pd.concat([metrics, shifted]), "digits", "accuracy", KINDS)
+    assert [title for _, title, _ in tables._columns(table)] == [
+        "test accuracy", "test_ood accuracy", "pool accuracy",
+    ]  # fmt: skip
+    margin, halved = row(table, "margin"), row(table, "margin", split="test_ood")
+    assert halved["mean"] == pytest.approx(margin["mean"] / 2)
+    assert halved["difference"] == pytest.approx(margin["difference"] / 2)
+
+
 def test_other_trials_are_refused(metrics):
     fewer = metrics[~((metrics["strategy"] == "margin") & (metrics["trial"] == 3))]
     with pytest.raises(UserError, match=r"digits: margin has trials \[0, 1, 2\], other strategies \[0, 1, 2, 3\]"):

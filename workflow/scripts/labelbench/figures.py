@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from labelbench import statistics, study
-from labelbench.study import MARKS, NAMES, SPLITS, metric_of
+from labelbench.study import MARKS, NAMES, metric_of
 
 # Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -77,7 +77,7 @@ def learning_curves(metrics, dataset, lead, kinds):
     """
     settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(settings, 2.9, share_y=False)
+        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False)
         for axis, setting, split in panels:
             found = {s: study.curves(metrics, dataset, setting, s, split, metric_of(split, lead)) for s in strategies}
             found = {s: curves for s, curves in found.items() if curves is not None}
@@ -115,7 +115,7 @@ def final_scores(metrics, dataset, lead, kinds):
     models = study.models(metrics, dataset)
     with mpl.rc_context(_STYLE):
         height = 0.9 + (1 + len(strategies)) * (0.16 + 0.14 * len(models))
-        figure, panels = _panels(settings, height, share_y=True)
+        figure, panels = _panels(settings, study.splits_of(metrics, dataset), height, share_y=True)
         for axis, setting, split in panels:
             names = {}
             for (stage, model), fill, offset in zip(
@@ -157,14 +157,14 @@ def save(figure, path, format):
         figure.savefig(path, format=format, metadata=dates[format])
 
 
-def _panels(settings, height, share_y):
+def _panels(settings, splits, height, share_y):
     """A figure with one row of panels per setting, `height` inches each, and its (axis, setting, split)."""
-    figure = Figure(figsize=(7.2, height * len(settings) + 0.6), layout="constrained")
-    axes = figure.subplots(len(settings), len(SPLITS), squeeze=False, sharey="row" if share_y else False)
+    figure = Figure(figsize=(max(7.2, 3.6 * len(splits)), height * len(settings) + 0.6), layout="constrained")
+    axes = figure.subplots(len(settings), len(splits), squeeze=False, sharey="row" if share_y else False)
     for row, setting in zip(axes, settings, strict=True):
         row[0].set_title(" · ".join(setting), loc="left", fontsize=9, style="italic")
     return figure, [
-        (a, s, split) for row, s in zip(axes, settings, strict=True) for a, split in zip(row, SPLITS, strict=True)
+        (a, s, split) for row, s in zip(axes, settings, strict=True) for a, split in zip(row, splits, strict=True)
     ]
 
 

@@ -24,7 +24,6 @@ IDENTITY = (
 )
 COLUMNS = (*IDENTITY, "split", "metric", "value", "pair")
 SETTING = ("dataset", "encoder", "selector", "trainer")
-SPLITS = ("test", "pool")
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 MARKS = {"batch": "", "sequential": " †", "upper bound": " ‡"}  # behind a strategy's name, by its kind
 SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
@@ -163,6 +162,12 @@ def strategies_of(metrics, dataset):
     """The strategies a dataset was studied with, in the order of the table."""
     runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
     return list(runs["strategy"].unique())
+
+
+def splits_of(metrics, dataset):
+    """What tables and figures of a dataset show, in reading order: its test sets (`test`, `test_…`), then the pool."""
+    found = set(metrics.loc[metrics["dataset"] == dataset, "split"])
+    return [*sorted(split for split in found if split.split("_")[0] == "test"), *sorted(found & {"pool"})]
 
 
 def models(metrics, dataset):

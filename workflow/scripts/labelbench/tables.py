@@ -34,7 +34,7 @@ def final_table(metrics, dataset, lead, kinds):
     if lead not in MEASURES:
         raise UserError(f"dataset {dataset}: the leading metric is {lead!r}; it must be {' or '.join(MEASURES)}.")
     settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
-    columns = [(split, measure) for measure in MEASURES[lead] for split in study.SPLITS]
+    columns = [(split, measure) for measure in MEASURES[lead] for split in study.splits_of(metrics, dataset)]
     rows = []
     for encoder in dict.fromkeys(encoder for encoder, _, _ in settings):
         for split, measure in columns:
@@ -164,7 +164,8 @@ def _columns(table):
     """The table's columns in reading order: ((split, measure), title, whether it has comparisons with random)."""
     lead = table["measure"].iloc[0]
     found = table[["split", "measure"]].drop_duplicates().itertuples(index=False, name=None)
-    keys = sorted(found, key=lambda key: (MEASURES[lead].index(key[1]), study.SPLITS.index(key[0])))
+    # Test sets come before the pool, each in its alphabetical place.
+    keys = sorted(found, key=lambda key: (MEASURES[lead].index(key[1]), key[0] == "pool", key[0]))
     return [((split, measure), f"{split} {study.NAMES[measure]}", measure == lead) for split, measure in keys]
 
 
