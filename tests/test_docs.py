@@ -1,0 +1,32 @@
+"""The documentation says what the code does, where a test can tell."""
+
+import re
+
+import pytest
+
+from conftest import REPO
+from labelbench import registry
+
+TABLE = [
+    [cell.strip() for cell in line.strip("|\n").split("|")]
+    for line in (REPO / "docs/strategies.md").read_text().splitlines()
+    if line.startswith("| `")
+]
+
+
+def test_every_strategy_has_its_row():
+    assert sorted(row[0].strip("`") for row in TABLE) == registry.names("strategies")
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0].strip("`") for row in TABLE])
+def test_a_row_says_what_the_strategy_uses_and_is(row):
+    module = registry.load("strategies", row[0].strip("`"))
+    assert row[2] == (", ".join(module.USES) or "nothing")
+    kind = {"no": "", "**yes**": "SEQUENTIAL", "**upper bound**": "UPPER_BOUND"}[row[5]]
+    assert [flag for flag in ("SEQUENTIAL", "UPPER_BOUND") if getattr(module, flag, False)] == ([kind] if kind else [])
+
+
+def test_links_of_the_documentation_lead_somewhere():
+    for page in ("README.md", "config/README.md", "docs/strategies.md"):
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", (REPO / page).read_text()):
+            assert (REPO / page).parent.joinpath(target).exists(), f"{page} links to {target}"
