@@ -100,7 +100,7 @@ def zero_shot_guesses_if_initial_uses_them(wildcards):
 def source_files(wildcards):
     """The dataset's source files. What is missing matters only where the dataset file has to be made."""
     entry = STUDY.datasets[wildcards.dataset]
-    return [f for f in entry.module.sources(entry.config) if Path(f).is_file()]
+    return [f for f in entry.module.sources(entry.config) if Path(f).exists()]
 
 
 def weight_files(wildcards):
@@ -137,9 +137,11 @@ def dataset_code(wildcards):
 
 
 def embed_spec(wildcards):
+    # The view too: between workflows, Snakemake's cache tells files apart by params, not by wildcards.
     parts = {
         "dataset": STUDY.datasets[wildcards.dataset],
         "encoder": STUDY.encoders[wildcards.encoder],
+        "view": wildcards.view,
     }
     if wildcards.view != "clean":
         parts["views"] = STUDY.views[wildcards.dataset]
@@ -148,6 +150,28 @@ def embed_spec(wildcards):
 
 def embed_code(wildcards):
     return image_job_code("embed.py", wildcards)
+
+
+def embed_part(wildcards):
+    return f"{wildcards.part} of {wildcards.parts}"
+
+
+def embedded_in(one_job):
+    names = [d for d, parts in STUDY.shards.items() if (parts == 1) == one_job]
+    # An expression that never matches: an empty one would constrain nothing.
+    return "|".join(names) or "(?!)"
+
+
+def shard_files(wildcards):
+    parts = STUDY.shards[wildcards.dataset]
+    return [
+        f"<results>/embeddings/{{dataset}}/{{encoder}}/{{view}}.shard{part}of{parts}.h5"
+        for part in range(1, parts + 1)
+    ]
+
+
+def gather_code(wildcards):
+    return provenance.digest("gather_shards.py")
 
 
 def image_job_code(script, wildcards, *sources):
@@ -179,6 +203,7 @@ def initial_spec(wildcards):
         seed=STUDY.seed,
         budget=STUDY.budgets[wildcards.dataset].initial,
         initial=STUDY.initial,
+        **STUDY.noise[wildcards.dataset],
     )
 
 
@@ -213,14 +238,13 @@ def select_spec(wildcards):
         seed=STUDY.seed,
         budget=STUDY.budgets[wildcards.dataset].batch(int(wildcards.round)),
         strategy=STUDY.strategies[wildcards.strategy],
+        **STUDY.noise[wildcards.dataset],
     )
 
 
 def select_code(wildcards):
     entry = STUDY.strategies[wildcards.strategy]
-    # The upper bound runs other strategies by name; the digest does not follow such imports.
-    others = getattr(entry.config, "strategies", ())
-    sources = [entry.source, *(f"labelbench/strategies/{other}.py" for other in others)]
+    sources = [entry.source]
     if uses_model(entry):
         sources.append(STUDY.selectors[wildcards.selector].source)
     return provenance.digest("select_batch.py", *sources)

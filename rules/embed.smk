@@ -1,3 +1,7 @@
+# Embeddings can be shared between workflows (`snakemake --cache embed embed_shard`): their params hold all that they
+# depend on. There is no `cache:` here because Snakemake would then warn in every run without `--cache`.
+
+
 rule embed:
     input:
         dataset="<results>/datasets/{dataset}.h5",
@@ -6,6 +10,8 @@ rule embed:
         "<results>/embeddings/{dataset}/{encoder}/{view}.h5",
     log:
         "<logs>/embed/{dataset}/{encoder}/{view}.log",
+    wildcard_constraints:
+        dataset=embedded_in(one_job=True),
     conda:
         "../envs/train.yaml"
     threads: 1
@@ -17,6 +23,54 @@ rule embed:
         code=embed_code,
     script:
         "../workflow/scripts/embed.py"
+
+
+# A dataset with `shards` above 1 is embedded by that many jobs, which a kill does not undo when they are done.
+rule embed_shard:
+    input:
+        dataset="<results>/datasets/{dataset}.h5",
+        weights=weight_files,
+    output:
+        temp("<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.h5"),
+    log:
+        "<logs>/embed_shard/{dataset}/{encoder}/{view}.{part}of{parts}.log",
+    wildcard_constraints:
+        part="[0-9]+",
+        parts="[0-9]+",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="4h",
+    params:
+        spec=embed_spec,
+        code=embed_code,
+        part=embed_part,
+    script:
+        "../workflow/scripts/embed.py"
+
+
+# Not part of `embed`, so that a cache between workflows keeps shards once and not their sum as well.
+rule gather_shards:
+    input:
+        shards=shard_files,
+    output:
+        "<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+    log:
+        "<logs>/gather_shards/{dataset}/{encoder}/{view}.log",
+    wildcard_constraints:
+        dataset=embedded_in(one_job=False),
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem_mb=2000,
+        runtime="1h",
+    params:
+        spec=embed_spec,
+        code=gather_code,
+    script:
+        "../workflow/scripts/gather_shards.py"
 
 
 rule zero_shot_head:

@@ -1,5 +1,6 @@
 """Encoder plug-ins: one contract, what they compute, and what they say when they cannot."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from labelbench import registry, torchvision_cpu  # noqa: F401  before open_clip and timm
 from labelbench.datasets import digits
-from labelbench.encoder import hash_weights
+from labelbench.encoder import hash_weights, resolved_precision
 from labelbench.encoders import open_clip as open_clip_encoder
 from labelbench.encoders import timm as timm_encoder
 from labelbench.errors import UserError
@@ -38,7 +39,7 @@ def glyphclip(**changes):
 
 def home_made(folder, name, vision, **more):
     """A model configuration file and a random checkpoint of it."""
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": TEXT, **more}
+    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": TEXT} | more
     path = folder / f"{name}.json"
     path.write_text(json.dumps(config))
     open_clip.add_model_config(path)
@@ -344,3 +345,146 @@ def test_timm_checkpoint_by_path_and_by_name(tmp_path, lite0):
     stem = load_file(tmp_path / "own.safetensors")["conv_stem.weight"]
     assert torch.equal(encoder.backbone.conv_stem.weight, stem)
     assert encoder.weights_hash != lite0.weights_hash
+
+
+def container(state):
+    """A TorchScript module with these tensors under these names, as OpenAI's files hold them, and buffers besides."""
+    top = torch.nn.Module()
+    for name, value in state.items():
+        *path, last = name.split(".")
+        module = top
+        for part in path:
+            if part not in dict(module.named_children()):
+                module.add_module(part, torch.nn.Module())
+            module = module.get_submodule(part)
+        module.register_parameter(last, torch.nn.Parameter(value))
+    for name in ("input_resolution", "context_length", "vocab_size"):
+        top.register_buffer(name, torch.tensor(16))
+    return torch.jit.script(top)
+
+
+def test_openais_own_file_brings_its_activation(tmp_path):
+    plain = home_made(tmp_path, "tiny_openai", TOWER)
+    state = {name: value.half() for name, value in load_file(plain.pretrained).items()}
+    container(state).save(str(tmp_path / "ViT.pt"))
+    config = open_clip_encoder.Config("tiny_openai", str(tmp_path / "ViT.pt"), plain.model_config)
+    model = open_clip.create_model("tiny_openai", force_quick_gelu=True).eval()
+    model.load_state_dict({name: value.float() for name, value in state.items()})
+    with torch.inference_mode():
+        expected = model.encode_image(images(2, 16))
+    assert torch.equal(open_clip_encoder.load(config).embed(images(2, 16)), expected)
+    assert not torch.allclose(open_clip_encoder.load(plain).embed(images(2, 16)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_tag_brings_its_activation(tmp_path, monkeypatch, quick):
+    plain = home_made(tmp_path, "tiny_tagged", TOWER)
+    tags = {"mine": {"url": "https://nowhere/weights.pt", "quick_gelu": quick}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny_tagged", tags)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *args, **kwargs: plain.pretrained)
+    model = open_clip.create_model("tiny_tagged", plain.pretrained, force_quick_gelu=quick).eval()
+    with torch.inference_mode():
+        expected = model.encode_image(images(2, 16))
+    config = open_clip_encoder.Config("tiny_tagged", "mine", plain.model_config)
+    assert torch.equal(open_clip_encoder.load(config).embed(images(2, 16)), expected)
+
+
+def test_coca_before_and_after_its_projection(tmp_path):
+    vision = {**TOWER, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    multimodal = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    config = home_made(tmp_path, "tiny_coca2", vision, multimodal_cfg=multimodal, custom_text=True)
+    model = open_clip.create_model("tiny_coca2", config.pretrained).eval()
+    after = open_clip_encoder.load(config)
+    before = open_clip_encoder.load(dataclasses.replace(config, projection=False))
+    with torch.inference_mode():
+        assert torch.equal(after.embed(images(2, 16)), model.encode_image(images(2, 16), normalize=False))
+        projected = before.embed(images(2, 16)) @ model.visual.proj
+    assert torch.allclose(projected, after.embed(images(2, 16)), atol=1e-5)
+    assert after.dim == before.dim == 8
+
+
+SIGLIP_TOWER = {
+    "image_size": 224,
+    "timm_model_name": "vit_tiny_patch16_224",
+    "timm_pool": "map",
+    "timm_proj": "none",
+}
+SIGLIP_TEXT = {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
+
+
+def siglip(folder, **text):
+    """SigLIP as open_clip describes it: another maker's image tower, no projection, a bias on every logit."""
+    more = {"embed_dim": 192, "init_logit_bias": -10, "custom_text": True, "text_cfg": {**SIGLIP_TEXT, **text}}
+    return home_made(folder, f"tiny_sl{len(text)}", SIGLIP_TOWER, **more)
+
+
+def test_siglip_classifies_as_its_own_logits_do(tmp_path):
+    config = siglip(tmp_path)
+    encoder = open_clip_encoder.load(config)
+    model = open_clip.create_model(config.model, config.pretrained).eval()
+    assert model.logit_bias.item() == -10
+    names, batch = ["dog", "cat", "nautilus"], images(2, 224)
+    tokens = open_clip.get_tokenizer(config.model)([f"a photo of a {name}." for name in names])
+    with torch.inference_mode():
+        assert torch.equal(encoder.embed(batch), model.encode_image(batch))
+        expected = model.get_logits(batch, tokens)[0].softmax(1)
+        found = (encoder.backbone(batch) @ encoder.zero_shot_head(names, ["a photo of a {}."]).T).softmax(1)
+    assert torch.allclose(found, expected, atol=1e-5)
+    with pytest.raises(UserError, match="TimmModel"):
+        open_clip_encoder.load(dataclasses.replace(config, projection=False))
+
+
+def test_a_tokenizer_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    encoder = open_clip_encoder.load(siglip(tmp_path, hf_tokenizer_name="timm/ViT-B-16-SigLIP"))
+    assert encoder.embed(images(1, 224)).shape == (1, 192)  # images need no tokenizer
+    with pytest.raises(UserError, match=r"tokenizer timm/ViT-B-16-SigLIP .* `pip install transformers sentencepiece`"):
+        encoder.zero_shot_head(["dog"], ["a {}"])
+
+
+def test_precision_of_its_own_accord_is_single_on_a_cpu():
+    assert resolved_precision("auto", "cpu") == "float32"
+    single, half = (open_clip_encoder.load(glyphclip(precision=p)) for p in ("auto", "bfloat16"))
+    assert (single.precision, half.precision) == ("float32", "bfloat16")
+    a, b = single.embed(images(4, 28)), half.embed(images(4, 28))
+    assert b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    assert F.cosine_similarity(a, b).min() > 0.99
+
+
+def test_dinov2_as_meta_publishes_it_at_another_image_size(tmp_path):
+    name, path = "vit_small_patch14_dinov2.lvd142m", tmp_path / "dinov2_vits14_pretrain.pth"
+    published = timm.create_model(name).state_dict()  # for 518 × 518 pixels
+    torch.save({"mask_token": torch.zeros(1, 384), **published}, path)
+    overlay = {"file": str(path)}
+    own = timm.create_model(name, img_size=56, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0).eval()
+    encoder = timm_encoder.load(timm_encoder.Config(name, str(path), image_size=56))
+    with torch.inference_mode():
+        assert torch.equal(encoder.embed(images(2, 56)), own(images(2, 56)))
+    assert encoder.dim == encoder.backbone_dim == 384
+    assert torch.equal(encoder.backbone.blocks[3].mlp.fc1.weight, published["blocks.3.mlp.fc1.weight"])
+    with pytest.raises(UserError, match="image_size 64 is no multiple of its patches' 14 pixels"):
+        timm_encoder.load(timm_encoder.Config(name, str(path), image_size=64))
+    path.unlink()
+
+
+def test_timm_weights_from_its_own_store(monkeypatch):
+    config = timm_encoder.Config("test_efficientnet.r160_in1k", "pretrained")
+    assert timm_encoder.files(config) == []
+    state = timm.create_model(config.model).state_dict()
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", lambda *args, **kwargs: dict(state))
+    encoder = timm_encoder.load(config)
+    assert torch.equal(encoder.backbone.conv_stem.weight, state["conv_stem.weight"])
+
+    def offline(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", offline)
+    with pytest.raises(UserError, match="Name or service not known Without internet .* write its path as `weights`"):
+        timm_encoder.load(config)
+
+
+def test_a_file_that_is_no_state_dict(tmp_path):
+    torch.save({"teacher": {"a": torch.zeros(1)}, "step": 3}, tmp_path / "training.pth")
+    with pytest.raises(UserError, match=r"holds other things than tensors \(teacher, step\)"):
+        timm_encoder.load(timm_encoder.Config(weights=str(tmp_path / "training.pth")))

@@ -1,5 +1,7 @@
 """Metrics against scikit-learn's, and the two definitions of pool accuracy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,39 @@ def test_classification_is_scikit_learns(seed, absent):
     )
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_worst_class_and_worst_group_are_the_lowest_of_those_present(seed):
+    rng = np.random.default_rng(seed)
+    true, predicted, groups = rng.choice([0, 2, 3], 60), rng.integers(4, size=60), rng.choice([-1, 1, 4], 60)
+    found = metrics.classification(true, predicted, 4, groups)
+    right = true == predicted
+    assert found["worst_class_accuracy"] == pytest.approx(min(right[true == k].mean() for k in (0, 2, 3)))
+    assert found["worst_group_accuracy"] == pytest.approx(min(right[groups == g].mean() for g in (1, 4)))
+
+
+def test_without_groups_there_is_no_worst_group():
+    true, predicted = np.array([0, 1, 1]), np.array([0, 1, 0])
+    for groups in (None, np.array([-1, -1, -1])):
+        found = metrics.classification(true, predicted, 2, groups)
+        assert found == {
+            "accuracy": pytest.approx(2 / 3),
+            "balanced_accuracy": pytest.approx(3 / 4),
+            "macro_f1": pytest.approx(2 / 3),
+            "worst_class_accuracy": pytest.approx(1 / 2),
+        }
+
+
+def test_a_pool_is_judged_by_what_is_known_of_it():
+    true, predicted = np.array([0, -1, 1, -1, 1]), np.array([0, 1, 0, 0, 1])
+    groups, bought = np.array([0, 0, 1, 1, 1]), np.array([2])
+    found = metrics.pool(true, predicted, bought, true[bought], 2, groups)
+    known = metrics.pool(true[true >= 0], predicted[true >= 0], np.array([1]), np.array([1]), 2, groups[true >= 0])
+    assert found == known
+    assert (found["pool_accuracy"], found["pool_model_accuracy"]) == (1.0, pytest.approx(2 / 3))
+    assert (found["pool_worst_group_accuracy"], found["pool_model_worst_group_accuracy"]) == (1.0, pytest.approx(1 / 2))
+    assert metrics.pool(np.full(3, -1), predicted[:3], np.array([], int), np.array([], int), 2) == {}
+
+
 def test_pool_accuracy_counts_bought_labels_as_annotated():
     true = np.array([0, 1, 2, 2, 1])
     predicted = np.array([1, 1, 0, 2, 0])
@@ -36,12 +71,16 @@ def test_pool_accuracy_counts_bought_labels_as_annotated():
 
 def test_evaluate_covers_every_split():
     dataset = digits.prepare(digits.Config())
+    cameras = dataset.splits["test"]._replace(groups=np.arange(len(dataset.splits["test"].labels)) % 3)
+    dataset = replace(dataset, splits={**dataset.splits, "test_ood": cameras})
     rng = np.random.default_rng(0)
     logits = {name: rng.normal(size=(len(s.labels), 10)).astype(np.float32) for name, s in dataset.splits.items()}
     labels = label_set.empty(dataset.fingerprint, 0).extended(np.array([1]), dataset.splits["pool"].labels[[1]], 1)
     found = metrics.evaluate(dataset, logits, labels)
-    assert set(found) == {"pool", "val", "test"}
+    assert set(found) == {"pool", "val", "test", "test_ood"}
+    assert found["test_ood"].keys() - found["test"].keys() == {"worst_group_accuracy"}
     assert {"pool_accuracy", "pool_model_accuracy", "pool_balanced_accuracy", "pool_macro_f1"} <= set(found["pool"])
+    assert "pool_worst_class_accuracy" in found["pool"]
     expected = torch.nn.functional.cross_entropy(
         torch.from_numpy(logits["test"]), torch.from_numpy(dataset.splits["test"].labels)
     )

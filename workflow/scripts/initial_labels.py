@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelbench import dataset_file, embeddings, initial, jobs, label_set, registry, seeds
+from labelbench import annotator, dataset_file, embeddings, initial, jobs, label_set, registry, seeds
 from labelbench.errors import UserError
 from labelbench.oracle import Oracle
 from labelbench.pool import Pool
@@ -19,12 +19,12 @@ log = jobs.start(job)
 spec = json.loads(job.params.spec)
 trial = int(job.wildcards.trial)
 dataset = dataset_file.read(job.input.dataset)
-true_labels = dataset.splits["pool"].labels
+source = dataset.splits["pool"].source
 budget, name = spec["budget"], job.wildcards.dataset
-if job.params.total > len(true_labels):
+if job.params.total > len(source):
     raise UserError(
         f"The budget of {name} is larger than its pool: {job.params.total} labels in all rounds together, of "
-        f"{len(true_labels)} examples. Lower initial, batches or rounds under `budgets` in the config."
+        f"{len(source)} examples. Lower initial, batches or rounds under `budgets` in the config."
     )
 if budget < dataset.num_classes:
     raise UserError(
@@ -32,13 +32,13 @@ if budget < dataset.num_classes:
         "Raise `initial` under `budgets` in the config."
     )
 if spec["initial"]["name"] == "labelbench":
-    chosen = initial.labelbench(trial, len(true_labels), budget)
+    chosen = initial.labelbench(trial, len(source), budget)
 else:
     strategy, config = registry.configured("strategies", spec["initial"])
     pool = Pool(
         labelled=np.empty(0),
         labels=np.empty(0),
-        unlabelled=np.arange(len(true_labels)),
+        unlabelled=np.arange(len(source)),
         num_classes=dataset.num_classes,
     )
     if strategy.USES:
@@ -55,8 +55,9 @@ else:
         logits = embeddings.read(job.input.zero_shot, "pool", dataset.fingerprint)
         pool = replace(pool, classify=lambda indices, _: torch.from_numpy(logits[indices]).float().softmax(1))
     chosen = strategy.select(pool, budget, config, seeds.generator(spec["seed"], trial, 1, "initial"))
+oracle = Oracle(annotator.of_trial(dataset, spec.get("noise"), spec["seed"], trial), budget, source)
 labels = label_set.empty(dataset.fingerprint, trial)
-labels = labels.extended(chosen, Oracle(true_labels, budget).buy(chosen), round_=1)
+labels = labels.extended(chosen, oracle.buy(chosen), round_=1)
 with jobs.written_whole(job.output[0]) as part:
     label_set.write(part, labels, job.params.spec, job.params.code)
-log.info("bought %d of %d labels", budget, len(true_labels))
+log.info("bought %d of %d labels", budget, len(source))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelbench import dataset_file, embeddings, jobs, label_set, registry, seeds
+from labelbench import annotator, dataset_file, embeddings, jobs, label_set, registry, seeds
 from labelbench.errors import UserError
 from labelbench.oracle import Oracle
 from labelbench.pool import Head, Pool
@@ -52,10 +52,17 @@ if uses_model:
         device=device,
     )
 rng = seeds.generator(spec["seed"], trial, round_, "selection")
-oracle, extra = Oracle(true_labels, budget), {}
+given = annotator.of_trial(dataset, spec.get("noise"), spec["seed"], trial)
+oracle, extra = Oracle(given, budget, dataset.splits["pool"].source), {}
 if getattr(strategy, "SEQUENTIAL", False):
     extra["oracle"] = oracle
 if getattr(strategy, "UPPER_BOUND", False):
+    if (true_labels < 0).any():
+        raise UserError(
+            f"{spec['strategy']['name']} looks at the true labels of all of the pool, and "
+            f"{(true_labels < 0).sum()} images of {job.wildcards.dataset} have none. Leave the strategy out of this "
+            "study, or fill the labels in."
+        )
     extra["true_labels"] = true_labels
 chosen = strategy.select(pool, budget, config, rng, **extra)
 cost = {

@@ -14,6 +14,7 @@ class Encoder:
 
     `embed`         images (B, 3, H, W) float32 → (B, dim) float32 on the encoder's device, without gradient: the
                     embedding that proxies are trained on. It runs on the weights that `backbone` trains.
+    `precision`     what `embed` computes in, `float32` or `bfloat16`; nothing else does.
     `dim`           width of the embedding.
     `backbone`      images (B, 3, H, W) float32 → the features (B, backbone_dim) float32 that a classifier head
                     multiplies in end-to-end training; of a CLIP, the L2-normalised image embedding of the joint
@@ -26,12 +27,36 @@ class Encoder:
     """
 
     embed: Callable[[Tensor], Tensor]
+    precision: str
     dim: int
     backbone: nn.Module
     backbone_dim: int
     transform: Callable
     weights_hash: str
     zero_shot_head: Callable[[Sequence[str], Sequence[str]], Tensor] | None
+
+
+def resolved_precision(setting, device):
+    """`float32` or `bfloat16` for a plug-in's setting; `auto` is the latter on a GPU that has it natively.
+
+    On a CPU `auto` is float32 whatever the CPU has, so that the same study gives the same numbers on most machines.
+    """
+    if setting != "auto":
+        return setting
+    native = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if native else "float32"
+
+
+def embedding(features, precision, device):
+    """`Encoder.embed` for a function or module `features` from images on `device` to embeddings (B, dim)."""
+    kind = torch.device(device).type
+
+    @torch.inference_mode()
+    def embed(images):
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
+            return features(images.to(device)).float()
+
+    return embed
 
 
 def hash_weights(state):

@@ -9,36 +9,51 @@ def confusion_matrix(true, predicted, num_classes):
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def classification(true, predicted, num_classes):
-    """accuracy, balanced_accuracy and macro_f1, fractions in [0, 1], of labels (n,) int64.
+def classification(true, predicted, num_classes, groups=None):
+    """accuracy, balanced_accuracy, macro_f1 and worst_class_accuracy, fractions in [0, 1], of labels (n,) int64.
 
-    Balanced accuracy and macro F1 average the classes that occur in `true`: a class that a split lacks is no zero.
+    Balanced accuracy and macro F1 average the classes that occur in `true`, and the worst class is one of these: a
+    class that a split lacks is no zero. With groups (n,) int64 there is worst_group_accuracy as well, the lowest
+    accuracy of a group that occurs (WILDS, Koh et al. 2021, arXiv 2012.07421); examples of group −1 belong to none.
     """
     counts = confusion_matrix(true, predicted, num_classes)
     hits, occurring, claimed = np.diag(counts), counts.sum(1), counts.sum(0)
     present = occurring > 0
     recall = hits[present] / occurring[present]
     f1 = 2 * hits[present] / (occurring + claimed)[present]
-    return {
+    found = {
         "accuracy": float(hits.sum() / occurring.sum()),
         "balanced_accuracy": float(recall.mean()),
         "macro_f1": float(f1.mean()),
+        "worst_class_accuracy": float(recall.min()),
     }
+    if groups is not None and (grouped := groups >= 0).any():
+        sizes = np.bincount(groups[grouped])
+        right = np.bincount(groups[grouped], weights=(true == predicted)[grouped])
+        found["worst_group_accuracy"] = float((right[sizes > 0] / sizes[sizes > 0]).min())
+    return found
 
 
-def pool(true, predicted, labelled, annotated, num_classes):
+def pool(true, predicted, labelled, annotated, num_classes, groups=None):
     """Metrics of the pool (N,) under both definitions.
 
     `pool_accuracy` (and its balanced and macro F1 forms) counts an example that was bought as the annotator labelled
     it, and as predicted otherwise (LabelBench paper, Appendix F.1: the annotated pool is the product).
     `pool_model_accuracy` uses predictions only, which is what the paper's published tables hold.
+    Examples whose true class is unknown (−1) are left out; a pool without any known class has no metrics.
     labelled: (n,) int64 positions that were bought; annotated: (n,) int64 their labels.
     """
     delivered = np.array(predicted)
     delivered[labelled] = annotated
-    result = {f"pool_{k}": v for k, v in classification(true, delivered, num_classes).items()}
-    result |= {f"pool_model_{k}": v for k, v in classification(true, predicted, num_classes).items()}
-    return result
+    known = true >= 0
+    if not known.any():
+        return {}
+    groups = None if groups is None else groups[known]
+    return {
+        f"{name}_{metric}": value
+        for name, labels in (("pool", delivered), ("pool_model", predicted))
+        for metric, value in classification(true[known], labels[known], num_classes, groups).items()
+    }
 
 
 def cross_entropy(logits, true):
@@ -52,10 +67,11 @@ def evaluate(dataset, logits, labels):
     """Metrics by split of logits {split: (n, K) float32} on clean views; the pool's need the label set `labels`."""
     results = {}
     for split, values in logits.items():
-        true, predicted = dataset.splits[split].labels, values.argmax(1)
+        true, groups = dataset.splits[split].labels, dataset.splits[split].groups
+        predicted = values.argmax(1)
         if split == "pool":
-            results[split] = pool(true, predicted, labels.index, labels.label, dataset.num_classes)
+            results[split] = pool(true, predicted, labels.index, labels.label, dataset.num_classes, groups)
         else:
-            results[split] = classification(true, predicted, dataset.num_classes)
+            results[split] = classification(true, predicted, dataset.num_classes, groups)
             results[split]["loss"] = cross_entropy(values, true)
     return results

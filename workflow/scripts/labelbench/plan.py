@@ -1,6 +1,7 @@
 """What the Snakefile asks while it builds the DAG. No job imports this."""
 
 import dataclasses
+import hashlib
 import types
 import typing
 from pathlib import Path
@@ -157,8 +158,10 @@ class Run(NamedTuple):
 class Study:
     """A config, checked and completed: definitions as entries by name, and what to run.
 
-    initial: the strategy that buys the labels of round 1; views: augmentation settings by dataset; budgets: `Schedule`
-    by dataset; finetuned_rounds: round numbers by dataset.
+    initial: the strategy that buys the labels of round 1; views: augmentation settings by dataset; shards: in how many
+    jobs each view of a dataset is embedded; noise: by dataset, the parts of a spec that say which mistakes its
+    annotator makes (`_noise`), none for one who makes none; budgets: `Schedule` by dataset; finetuned_rounds: round
+    numbers by dataset.
     """
 
     seed: int
@@ -166,6 +169,8 @@ class Study:
     initial: Entry
     datasets: dict
     views: dict
+    shards: dict
+    noise: dict
     encoders: dict
     selectors: dict
     trainers: dict
@@ -211,6 +216,20 @@ def _initial(name, strategies, run, encoders):
     return entry
 
 
+def _noise(name, settings):
+    """Parts of a spec: the settings of a dataset's label noise and, of a matrix in a file, the content's hash.
+
+    The file is read when a label is bought and is the input of no rule: the hash is what shows that it has changed.
+    """
+    from labelbench.annotator import Config
+
+    config = complete(f"config, datasets: {name}: noise", Config, settings)
+    parts = {"noise": dataclasses.asdict(config)}
+    if isinstance(config.matrix, str) and Path(config.matrix).is_file():
+        parts["noise_matrix"] = hashlib.sha256(Path(config.matrix).read_bytes()).hexdigest()
+    return parts
+
+
 def initial_uses(study):
     """What the strategy of round 1 asks the pool for."""
     return study.initial.module.USES if study.initial.module else ()
@@ -220,10 +239,15 @@ def study(config):
     """The `Study` of a config that satisfies the schema. Raises `UserError` for what the schema cannot see."""
     from labelbench.views import Config as Views
 
-    run, views, datasets = config["run"], {}, {}
+    run, views, shards, noise, datasets = config["run"], {}, {}, {}, {}
     for name, settings in config["datasets"].items():
         settings = dict(settings or {})
         views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", Views, settings.pop("views", {})))
+        shards[name] = settings.pop("shards", 1)
+        if type(shards[name]) is not int or shards[name] < 1:
+            raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
+        mistakes = settings.pop("noise", None)
+        noise[name] = _noise(name, mistakes) if mistakes else {}
         datasets[name] = settings
     defined = {
         "datasets": resolve("datasets", datasets),
@@ -246,6 +270,8 @@ def study(config):
         run=Run(**names, trials=run["trials"]),
         initial=_initial(run.get("initial", "random"), defined["strategies"], run, defined["encoders"]),
         views=views,
+        shards=shards,
+        noise=noise,
         budgets=budgets,
         finetuned_rounds={
             d: evaluated_rounds("config, run: finetune: rounds", finetune["rounds"], b.rounds)

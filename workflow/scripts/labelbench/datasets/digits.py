@@ -8,20 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from labelbench.dataset_file import Dataset, Split
+from labelbench.datasets import _variants
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ('a photo of the digit "{}".', "the digit {}", "a handwritten {}", "the number {}")
 
 
 @dataclass(frozen=True)
-class Config:
-    """imbalance_ratio: images of the most frequent class over those of the rarest in the pool (1: as they come)."""
-
-    imbalance_ratio: float = 1.0
-
-    def __post_init__(self):
-        if self.imbalance_ratio < 1:
-            raise ValueError("imbalance_ratio must be at least 1")
+class Config(_variants.Variants):
+    """No settings but the variants."""
 
 
 def sources(config):
@@ -31,7 +26,7 @@ def sources(config):
 
 def lead_metric(config):
     """The metric that leads the dataset's tables."""
-    return "accuracy" if config.imbalance_ratio == 1 else "balanced_accuracy"
+    return _variants.lead_metric(config)
 
 
 def _load():
@@ -43,26 +38,12 @@ def _load():
 
 
 def prepare(config):
-    """The `Dataset`: pool 1000, validation 200, test 597, by one fixed permutation.
-
-    With an imbalance ratio r, class c of K keeps the first n·r^(−c/(K−1)) of its images in the pool, n being the size
-    of the smallest class (exponential long tail, Cui et al. 2019, arXiv 1901.05555, §5.1). Validation and test stay
-    balanced.
-    """
+    """The `Dataset`: pool 1000, validation 200, test 597, by one fixed permutation."""
     images, labels = _load()
     order = np.random.RandomState(42).permutation(len(labels))
-    pool, val, test = np.split(order, [1000, 1200])
-    if config.imbalance_ratio > 1:
-        smallest = np.bincount(labels[pool]).min()
-        keep = smallest * config.imbalance_ratio ** (-np.arange(10) / 9)
-        nth_of_class = np.array([np.sum(labels[pool[:i]] == labels[k]) for i, k in enumerate(pool)])
-        pool = pool[nth_of_class < np.round(keep)[labels[pool]]]
-    return Dataset(
-        splits={name: Split(labels[index], index) for name, index in (("pool", pool), ("val", val), ("test", test))},
-        class_names=WORDS,
-        templates=TEMPLATES,
-        images_hash=hashlib.sha256(images.tobytes()).hexdigest(),
-    )
+    parts = zip(("pool", "val", "test"), np.split(order, [1000, 1200]), strict=True)
+    splits, class_names = _variants.apply(config, {name: Split(labels[at], at) for name, at in parts}, WORDS)
+    return Dataset(splits, class_names, TEMPLATES, images_hash=hashlib.sha256(images.tobytes()).hexdigest())
 
 
 def images(config):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labelbench.dataset_file import Dataset, Split
+from labelbench.dataset_file import Dataset
+from labelbench.datasets import _published, _variants
 from labelbench.errors import UserError
 
 CLASSES = (
@@ -27,7 +28,7 @@ HOW_TO_GET = (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(_variants.Variants):
     """folder: where the four idx.gz files lie; invert: dark on white, as in shop photos."""
 
     folder: str
@@ -41,7 +42,7 @@ def sources(config):
 
 def lead_metric(config):
     """The metric that leads the dataset's tables."""
-    return "accuracy"
+    return _variants.lead_metric(config)
 
 
 def _read_idx(path, dims):
@@ -82,18 +83,8 @@ def prepare(config):
     test = _read_idx(Path(config.folder) / FILES["test_labels"], 1).astype(np.int64)
     if len(pixels) != len(train) + len(test):
         raise UserError(f"{config.folder}: {len(pixels)} images but {len(train) + len(test)} labels. {HOW_TO_GET}")
-    halves = np.random.RandomState(42).permutation(len(test))
-    val, held_out = np.split(halves, [len(test) // 2])
-    return Dataset(
-        splits={
-            "pool": Split(train, np.arange(len(train))),
-            "val": Split(test[val], len(train) + val),
-            "test": Split(test[held_out], len(train) + held_out),
-        },
-        class_names=CLASSES,
-        templates=TEMPLATES,
-        images_hash=hashlib.sha256(pixels.tobytes()).hexdigest(),
-    )
+    splits, class_names = _variants.apply(config, _published.halves(train, test), CLASSES)
+    return Dataset(splits, class_names, TEMPLATES, images_hash=hashlib.sha256(pixels.tobytes()).hexdigest())
 
 
 def images(config):

@@ -1,13 +1,16 @@
 """CLIP models by way of open_clip (Radford et al. 2021; Ilharco et al. 2021): image tower and zero-shot head.
 
 One path for all of them: OpenAI's ViT-B/32 by its tag, a checkpoint of it in a file, and a model that only exists
-as a configuration file beside its checkpoint, such as this project's `glyphclip`.
+as a configuration file beside its checkpoint, such as this project's `glyphclip`. CoCa (Yu et al. 2022) and SigLIP
+(Zhai et al. 2023) are CLIPs in this: an image tower and a text tower with one joint space.
 """
 
 import difflib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from labelbench.errors import UserError
 
@@ -18,13 +21,18 @@ class Config:
 
     `model_config`: path of a JSON file that describes the model, for one that open_clip does not know; the file's
     name without its ending must be `model`. `projection`: embed into the joint space of images and texts, else take
-    the pooled features before the projection.
+    the pooled features before the projection. `precision`: `float32`, `bfloat16`, or `auto`, which is the latter on a
+    GPU that has it natively; of embedding only.
+
+    OpenAI's and some other early checkpoints were trained with an approximate activation. Tags and OpenAI's own files
+    say so themselves; for other copies of these weights name the model whose name ends in -quickgelu.
     """
 
     model: str
     pretrained: str
     model_config: str = ""
     projection: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 def files(config):
@@ -42,7 +50,8 @@ def load(config, device="cpu"):
     """The `Encoder` on `device`, in float32.
 
     The zero-shot head is W_k = normalize(mean_t normalize(text(t, k))) · exp(logit scale) (Radford et al. 2021,
-    §3.1.4), so that its product with a normalised image embedding is CLIP's logits.
+    §3.1.4), so that its product with a normalised image embedding is CLIP's logits. SigLIP adds one learned bias to
+    every logit; over classes that exclude each other it cancels in the softmax, so the head needs none.
     Raises `UserError` for a model, tag, file or checkpoint that cannot be what was meant.
     """
     from labelbench import torchvision_cpu  # noqa: F401  before open_clip
@@ -51,13 +60,23 @@ def load(config, device="cpu"):
     import torch
     import torch.nn.functional as F
 
-    from labelbench.encoder import Encoder, hash_weights
+    from labelbench.encoder import Encoder, embedding, hash_weights, resolved_precision
     from labelbench.encoders._clip_tower import ImageTower, without_projection
 
     _check_model(config)
     _check_pretrained(config)
+    openai_file = _is_path(config.pretrained) and _is_torchscript(config.pretrained)
+    tag = open_clip.get_pretrained_cfg(config.model.replace("/", "-"), config.pretrained)
     try:
-        model, _, transform = open_clip.create_model_and_transforms(config.model, config.pretrained, device=device)
+        model, _, transform = open_clip.create_model_and_transforms(
+            config.model,
+            config.pretrained,
+            device=device,
+            # open_clip only warns where the activation is not the one that a tag's weights were trained with.
+            force_quick_gelu=openai_file or tag.get("quick_gelu", False),
+            # torch reads TorchScript only so. It does not unpickle it: nothing in the file is run here.
+            weights_only=not openai_file,
+        )
     except Exception as error:
         raise _explained(config, error) from error
     model.eval()
@@ -71,17 +90,14 @@ def load(config, device="cpu"):
             f"image tower is a {type(model.visual).__name__}. Leave projection at true."
         )
     backbone = ImageTower(model.visual, normalize=True).eval()
-
-    @torch.inference_mode()
-    def embed(images):
-        return features(images.to(device)).float()
+    precision = resolved_precision(config.precision, device)
 
     @torch.inference_mode()
     def zero_shot_head(class_names, templates):
         for template in templates:
             if "{}" not in template:
                 raise UserError(f"The prompt template {template!r} has no {{}} where the class name goes.")
-        tokenize = open_clip.get_tokenizer(config.model)
+        tokenize = _tokenizer(config)
         rows = []
         for name in class_names:
             texts = tokenize([template.replace("{}", name) for template in templates]).to(device)
@@ -91,12 +107,44 @@ def load(config, device="cpu"):
     with torch.inference_mode():
         blank = torch.zeros(1, 3, *open_clip.model.to_2tuple(model.visual.image_size), device=device)
         dim, backbone_dim = features(blank).shape[1], backbone(blank).shape[1]
-    return Encoder(embed, dim, backbone, backbone_dim, transform, hash_weights(model.state_dict()), zero_shot_head)
+    return Encoder(
+        embed=embedding(features, precision, device),
+        precision=precision,
+        dim=dim,
+        backbone=backbone,
+        backbone_dim=backbone_dim,
+        transform=transform,
+        weights_hash=hash_weights(model.state_dict()),
+        zero_shot_head=zero_shot_head,
+    )
 
 
 def _is_path(pretrained):
     # No tag of open_clip has a slash or a dot in it.
     return "/" in pretrained or "." in pretrained
+
+
+def _is_torchscript(path):
+    """Whether this is a program with weights, the form in which OpenAI, and nobody else, published CLIPs."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[1:] == ["constants.pkl"] for name in archive.namelist())
+
+
+def _tokenizer(config):
+    """The model's tokenizer. Raises `UserError` where it is neither part of open_clip nor to be had."""
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(config.model)
+    except (ImportError, OSError) as error:
+        source = open_clip.get_model_config(config.model)["text_cfg"].get("hf_tokenizer_name")
+        raise UserError(
+            f"encoder {config.model}: its zero-shot head needs the tokenizer {source} of the Hugging Face hub: {error} "
+            "Install what loads it, `pip install transformers sentencepiece`. It is downloaded at first use; without "
+            "internet here, copy the folder ~/.cache/huggingface from a machine where that was done."
+        ) from error
 
 
 def _check_model(config):
@@ -160,7 +208,8 @@ def _explained(config, error):
             "and write its path as `pretrained`."
         )
     try:
-        checkpoint = open_clip.factory.load_state_dict(config.pretrained)
+        whole = not _is_torchscript(config.pretrained)
+        checkpoint = open_clip.factory.load_state_dict(config.pretrained, weights_only=whole)
         model = open_clip.create_model(config.model)
         lines = disagreements(model.state_dict(), open_clip.convert.convert_state_dict(model, checkpoint))
     except Exception as unreadable:

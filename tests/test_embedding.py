@@ -1,0 +1,234 @@
+"""Embedding files: the same bytes however the work is divided, resumed or shared."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import configure, snakemake
+from labelbench import embedder, embeddings, torchvision_cpu  # noqa: F401  before open_clip and timm
+from labelbench.dataset_file import Dataset, Split
+from labelbench.datasets import digits
+from labelbench.encoders import open_clip as open_clip_encoder
+from labelbench.encoders import timm as timm_encoder
+from labelbench.errors import UserError
+from labelbench.views import Config as ViewsConfig
+from labelbench.views import make_views
+
+torch.set_num_threads(1)
+GLYPHCLIP = Path(__file__).resolve().parent.parent / "resources" / "glyphclip" / "glyphclip"
+MADE_BY = {"encoder": "some", "spec": "{}", "code": "0"}
+
+
+@pytest.fixture(scope="module")
+def glyphclip():
+    return open_clip_encoder.load(
+        open_clip_encoder.Config("glyphclip", f"{GLYPHCLIP}.safetensors", f"{GLYPHCLIP}.json", projection=False)
+    )
+
+
+def digits_dataset(pool=150):
+    """The digits, with fewer of them; no split fills its last block."""
+    whole = digits.prepare(digits.Config())
+    sizes = {"pool": pool, "val": 70, "test": 3}
+    splits = {name: Split(s.labels[: sizes[name]], s.source[: sizes[name]]) for name, s in whole.splits.items()}
+    return Dataset(splits, whole.class_names, whole.templates, whole.images_hash)
+
+
+def embed(path, encoder, view, workers=0, images=None, dataset=None, **part):
+    views = None if view == "clean" else make_views(encoder.transform, ViewsConfig())
+    images = images or digits.images(digits.Config())
+    embedder.embed(
+        path, dataset or digits_dataset(), images, encoder, view, views, MADE_BY, workers=workers, device="cpu", **part
+    )
+    return path
+
+
+@pytest.mark.parametrize("view", ["clean", "aug0"])
+def test_same_bytes_for_any_number_of_workers_and_shards(tmp_path, glyphclip, view):
+    whole = embed(tmp_path / "0.h5", glyphclip, view).read_bytes()
+    for workers in (1, 2):
+        assert embed(tmp_path / f"{workers}.h5", glyphclip, view, workers).read_bytes() == whole
+    for parts in (2, 5):  # of five parts of three blocks, two are empty
+        shards = [
+            embed(tmp_path / f"{part}of{parts}.h5", glyphclip, view, part=part, parts=parts)
+            for part in range(1, parts + 1)
+        ]
+        embeddings.gather(tmp_path / "gathered.h5", shards)
+        assert (tmp_path / "gathered.h5").read_bytes() == whole
+
+
+@pytest.mark.parametrize("view", ["clean", "aug0"])
+def test_same_rows_for_another_batch_size(tmp_path, glyphclip, view, monkeypatch):
+    whole = embed(tmp_path / "64.h5", glyphclip, view).read_bytes()
+    monkeypatch.setattr(embedder, "BLOCK", 48)
+    assert embed(tmp_path / "48.h5", glyphclip, view).read_bytes() == whole
+
+
+def test_a_row_depends_on_its_image_alone(tmp_path):
+    """EfficientNet's rows would differ: its convolutions take other paths for a single image than for many."""
+    encoder = timm_encoder.load(timm_encoder.Config(image_size=32))
+    dataset = digits_dataset(pool=65)  # one image more than a block
+    source = np.roll(dataset.splits["pool"].source, 30)
+    turned = Dataset({**dataset.splits, "pool": Split(dataset.splits["pool"].labels, source)}, ("a",), (), "")
+    for name, content in (("straight", dataset), ("turned", turned)):
+        embed(tmp_path / name, encoder, "clean", dataset=content)
+    with h5py.File(tmp_path / "straight") as straight, h5py.File(tmp_path / "turned") as other:
+        assert np.array_equal(np.roll(straight["pool"], 30, axis=0), other["pool"])
+
+
+def test_rows_are_the_encoders_own(tmp_path, glyphclip):
+    path = embed(tmp_path / "clean.h5", glyphclip, "clean")
+    dataset, image = digits_dataset(), digits.images(digits.Config())
+    pixels = torch.stack([glyphclip.transform(image(at)) for at in dataset.splits["val"].source])
+    rows = embeddings.read(path, "val", dataset.fingerprint)
+    assert np.allclose(rows, glyphclip.embed(pixels).numpy(), rtol=1e-3, atol=1e-3)
+    pool = embeddings.read(path, "pool", dataset.fingerprint).astype(np.float64)
+    mean, std = embeddings.standardisation(path)
+    assert np.allclose(mean, pool.mean(0), atol=1e-6)
+    assert np.allclose(std, pool.std(0), atol=1e-6)
+    with h5py.File(path) as file:
+        assert file.attrs["weights"] == glyphclip.weights_hash
+        assert file.attrs["precision"] == "float32"
+        assert file.attrs["view"] == "clean"
+
+
+def test_standardisation_does_not_depend_on_being_read_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "CHUNK", 7)
+    rows = np.random.default_rng(0).normal(100, 1, (50, 3)).astype(np.float16)
+    rows[:, 1] = 3
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        file["pool"] = rows
+        embeddings.write_standardisation(file)
+        assert np.allclose(file["mean"], rows.mean(0, dtype=np.float64))
+        assert np.allclose(file["std"], [rows[:, 0].std(dtype=np.float64), 1, rows[:, 2].std(dtype=np.float64)])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("parts", [1, 2, 3, 40])
+def test_parts_hold_every_row_once_and_begin_where_blocks_do(rows, parts):
+    ranges = [embedder.part_of(rows, part, parts) for part in range(1, parts + 1)]
+    assert [row for part in ranges for row in part] == list(range(rows))
+    assert all(part.start % embedder.BLOCK == 0 for part in ranges if len(part))
+
+
+def test_shards_of_different_making_are_refused(tmp_path, glyphclip):
+    shards = [embed(tmp_path / f"{part}.h5", glyphclip, "clean", part=part, parts=2) for part in (1, 2)]
+    with h5py.File(shards[1], "r+") as file:
+        file.attrs["precision"] = "bfloat16"
+    with pytest.raises(UserError, match=r"1\.h5 and .*2\.h5 were not made alike: they differ in precision"):
+        embeddings.gather(tmp_path / "gathered.h5", shards)
+    assert not (tmp_path / "gathered.h5").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_an_image_is_all_that_is_said(tmp_path, glyphclip, workers):
+    def images(position):
+        if position == broken:
+            raise UserError("photo 7 is cut short.")
+        return Image.new("L", (8, 8))
+
+    broken = digits_dataset().splits["pool"].source[100]
+    with pytest.raises(UserError) as caught:
+        embed(tmp_path / "clean.h5", glyphclip, "clean", workers, images)
+    assert str(caught.value) == "photo 7 is cut short."
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_float16_cannot_hold_are_refused(tmp_path):
+    with h5py.File(tmp_path / "file.h5", "w") as file, pytest.raises(UserError, match="projection: true"):
+        embeddings.write(file, ["pool"], 1, 2, [(np.array([[1, np.nan]]),)])
+
+
+def test_embeddings_of_another_dataset_from_a_cache_name_the_file_to_delete(tmp_path, glyphclip):
+    (tmp_path / "link.h5").symlink_to(embed(tmp_path / "cached.h5", glyphclip, "clean"))
+    with pytest.raises(UserError, match=rf"Delete the file and {tmp_path}/cached\.h5, which it links to, and run"):
+        embeddings.read(tmp_path / "link.h5", "pool", "another")
+
+
+EMBEDDINGS = "results/embeddings/digits/glyphclip"
+
+
+def test_finished_shards_survive_a_kill_and_make_the_file_of_a_single_job(fresh):
+    clean, logs = f"{EMBEDDINGS}/clean.h5", fresh / "logs/embed_shard/digits/glyphclip"
+    configure(fresh, {"datasets": {"digits": {"shards": 3}}})
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "-c1", clean],
+        cwd=fresh,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while len(list(logs.glob("*.log"))) < 2 and time.monotonic() < deadline:  # the second shard is being made
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    done = list((fresh / EMBEDDINGS).glob("clean.shard?of3.h5"))
+    assert len(done) == 1
+    before = done[0].stat().st_mtime_ns
+    snakemake(fresh, "--unlock")
+    assert snakemake(fresh, "-n", clean).count("rule embed_shard:") == 2
+    snakemake(fresh, "-c1", "--notemp", clean)
+    assert done[0].stat().st_mtime_ns == before
+    gathered = (fresh / clean).read_bytes()
+    snakemake(fresh, "-c1", "--delete-temp-output", clean)
+    assert not list((fresh / EMBEDDINGS).glob("clean.shard*"))
+    assert "Nothing to be done" in snakemake(fresh, "-n", clean)
+    configure(fresh, {"datasets": {"digits": {"views": {"crop_scale": 0.9}}}})
+    assert "Nothing to be done" in snakemake(fresh, "-n", clean)
+    configure(fresh, {"datasets": {"digits": {"shards": 1}}})
+    assert "rule embed:" in snakemake(fresh, "-c1", clean)
+    assert (fresh / clean).read_bytes() == gathered
+
+
+def test_a_changed_setting_embeds_all_shards_again(fresh):
+    configure(fresh, {"datasets": {"digits": {"shards": 2}}})
+    target = f"{EMBEDDINGS}/aug0.h5"
+    snakemake(fresh, "-c2", target)
+    assert "Nothing to be done" in snakemake(fresh, "-n", target)
+    configure(fresh, {"datasets": {"digits": {"views": {"crop_scale": 0.9}}}})
+    planned = snakemake(fresh, "-n", target)
+    assert planned.count("rule embed_shard:") == 2
+    assert planned.count("rule gather_shards:") == 1
+
+
+def test_two_copies_of_the_workflow_share_embeddings(fresh, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(fresh, other)
+    (tmp_path / "cache").mkdir()
+    env = {"SNAKEMAKE_OUTPUT_CACHE": str(tmp_path / "cache")}
+
+    def run(repo, *views):
+        """The views that had to be embedded."""
+        targets = [f"{EMBEDDINGS}/{view}.h5" for view in views]
+        output = snakemake(repo, "-c2", "--cache", "embed", "embed_shard", "--", *targets, env=env)
+        return set(re.findall(r"Moving output file \S+/(\w+)\.h5 to cache", output))
+
+    assert run(fresh, "clean", "aug0", "aug1") == {"clean", "aug0", "aug1"}
+    assert run(other, "clean", "aug0", "aug1") == set()
+    for view in ("clean", "aug0", "aug1"):
+        assert (other / EMBEDDINGS / f"{view}.h5").read_bytes() == (fresh / EMBEDDINGS / f"{view}.h5").read_bytes()
+        with h5py.File(other / EMBEDDINGS / f"{view}.h5") as file:
+            assert file.attrs["view"] == view
+    configure(other, {"datasets": {"digits": {"views": {"crop_scale": 0.9}}}})
+    assert run(other, "clean", "aug0", "aug1") == {"aug0", "aug1"}
+    assert (other / EMBEDDINGS / "aug0.h5").read_bytes() != (fresh / EMBEDDINGS / "aug0.h5").read_bytes()
+
+
+def test_shards_must_be_a_whole_number(fresh):
+    for wrong in (0, 2.5, True, "two"):
+        configure(fresh, {"datasets": {"digits": {"shards": wrong}}})
+        done = snakemake(fresh, "-n", check=False)
+        assert done.returncode != 0
+        assert "digits: shards must be a whole number from 1" in done.stdout

@@ -1,0 +1,507 @@
+"""The user's own images, in folders or listed in a table: splits, names, what can be wrong, a whole study."""
+
+import logging
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import configure, copy_workflow, snakemake
+from labelbench import dataset_file, image_files
+from labelbench.datasets import image_folder, table
+from labelbench.errors import UserError
+from test_bad_input import refused
+
+
+def write_image(path, level=0):
+    """A grey 6×4 image of one level, by which a test knows it again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (6, 4), level).save(path)
+
+
+def write_folders(root, counts, first=0):
+    """`counts` images of each class, `<class>/<class>-<i>.png`; levels count up over all."""
+    level = first
+    for name, count in counts.items():
+        for i in range(count):
+            write_image(root / name / f"{name.rpartition('/')[2]}-{i:02d}.png", level % 256)
+            level += 1
+    return root
+
+
+def write_table(path, *lines):
+    """A CSV file beside 12 images a0 … a11."""
+    for i in range(12):
+        write_image(path.parent / f"a{i}.png", 10 * i)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+ROWS = [f"a{i}.png,{'cat' if i % 2 else 'dog'},{'val' if i > 9 else 'test' if i > 7 else 'train'}" for i in range(12)]
+
+
+def sizes(dataset):
+    return {name: len(split.labels) for name, split in dataset.splits.items()}
+
+
+def complaints(plugin, config):
+    with pytest.raises(UserError) as caught:
+        plugin.prepare(config)
+    return str(caught.value)
+
+
+def names_of(dataset, split):
+    return [dataset.class_names[label] for label in dataset.splits[split].labels]
+
+
+# Image files
+
+
+@pytest.mark.parametrize(("mode", "ending", "opened"), [
+    ("1", "png", "L"), ("L", "bmp", "L"), ("LA", "png", "L"), ("P", "gif", "RGB"), ("RGBA", "webp", "RGB"),
+    ("CMYK", "jpg", "RGB"), ("RGB", "tif", "RGB"),
+])  # fmt: skip
+def test_images_open_as_grey_or_rgb(tmp_path, mode, ending, opened):
+    level = 255 if mode == "1" else 204  # black and white would show grey by dots
+    Image.new("RGB", (6, 4), (level, level, level)).convert(mode).save(tmp_path / f"x.{ending}")
+    image = image_files.opened(tmp_path / f"x.{ending}")
+    assert (image.mode, image.size) == (opened, (6, 4))
+    assert np.abs(np.asarray(image).astype(int) - level).max() <= 3
+
+
+def test_sixteen_bits_keep_their_contrast(tmp_path):
+    levels = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    assert np.array_equal(np.asarray(image_files.opened(tmp_path / "x.png")), levels >> 8)
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "x.tif")
+    with pytest.raises(ValueError, match="save it with 8 or 16 bits"):
+        image_files.opened(tmp_path / "x.tif")
+
+
+def test_photos_are_turned_upright(tmp_path):
+    pixels = np.zeros((40, 60), np.uint8)
+    pixels[:, 40:] = 255  # white at the right, where the camera's bottom was
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90° clockwise
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", exif=exif)
+    upright = np.asarray(image_files.opened(tmp_path / "x.jpg"))
+    assert upright.shape == (60, 40)
+    assert upright[50:].mean() > 240 and upright[:30].mean() < 15
+
+
+def damaged(folder):
+    """One good image and one of each damage."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(folder / "good.jpg")
+    content = (folder / "good.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(content[: len(content) // 2])
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("<html>404</html>")
+    (folder / "folder.jpg").mkdir()
+    return [str(folder / f"{name}.jpg") for name in ("good", "cut", "empty", "text", "folder", "gone")]
+
+
+def test_check_names_every_damage(tmp_path):
+    paths = damaged(tmp_path)
+    assert image_files.check(paths, "x", "exists") == [
+        (2, "empty file"), (4, "not a file"), (5, "no such file or directory"),
+    ]  # fmt: skip
+    found = dict(image_files.check(paths, "x", "decode"))
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    assert "truncated" in found[1]
+    assert found[3] == "not an image that Pillow can read"
+
+
+def test_check_keeps_its_indices_beyond_one_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "TOGETHER", 4)
+    paths = damaged(tmp_path)
+    assert [i for i, _ in image_files.check([paths[0]] * 9 + [paths[2]], "x", "exists")] == [9]
+
+
+def test_fingerprint_sees_names_and_sizes_but_not_where_the_folder_stands(tmp_path):
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "a.png").write_bytes(b"12345")
+    here, there = (image_files.fingerprint(tmp_path / p, [tmp_path / p / "a.png"]) for p in ("here", "there"))
+    assert here == there
+    (tmp_path / "here/a.png").write_bytes(b"123456")
+    assert image_files.fingerprint(tmp_path / "here", [tmp_path / "here/a.png"]) != here
+    (tmp_path / "there/a.png").rename(tmp_path / "there/b.png")
+    assert image_files.fingerprint(tmp_path / "there", [tmp_path / "there/b.png"]) != there
+
+
+# Folders
+
+
+def test_class_folders_are_split_class_by_class(tmp_path):
+    config = image_folder.Config(folder=str(write_folders(tmp_path, {"brown_bear": 40, "ant": 20, "cat/tabby": 10})))
+    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    assert dataset.class_names == ("ant", "brown bear", "cat")
+    assert np.bincount(dataset.splits["test"].labels).tolist() == [4, 8, 2]
+    assert np.bincount(dataset.splits["val"].labels).tolist() == [2, 4, 1]
+    assert np.bincount(dataset.splits["pool"].labels).tolist() == [14, 28, 7]
+    source = np.concatenate([split.source for split in dataset.splits.values()])
+    assert sorted(source) == list(range(70))
+    # Levels were counted up over the bears, then the ants, then the cats.
+    for split in dataset.splits.values():
+        for at, label in zip(split.source, split.labels, strict=True):
+            level = np.asarray(images(int(at)))[0, 0]
+            assert label == (1 if level < 40 else 0 if level < 60 else 2)
+
+
+def test_images_that_are_added_move_few_others(tmp_path):
+    def members():
+        config = image_folder.Config(folder=str(tmp_path))
+        paths = image_folder._listed(config.folder)[0]
+        splits = image_folder.prepare(config).splits
+        return {paths[at]: name for name, split in splits.items() for at in split.source}
+
+    write_folders(tmp_path, {"a": 50, "b": 50})
+    before = members()
+    for i in range(5):
+        write_image(tmp_path / f"a/new-{i}.png")
+    after = members()
+    assert sum(before[path] != after[path] for path in before) <= 5
+    assert {p: s for p, s in after.items() if p[0] == "b"} == {p: s for p, s in before.items() if p[0] == "b"}
+
+
+def test_split_folders_and_further_test_sets(tmp_path):
+    counts = {f"{split}/{name}": 5 for split in ("train", "val", "test", "test_night") for name in ("x", "y")}
+    dataset = image_folder.prepare(image_folder.Config(folder=str(write_folders(tmp_path, counts))))
+    assert sizes(dataset) == {"pool": 10, "val": 10, "test": 10, "test_night": 10}
+    images = image_folder.images(image_folder.Config(folder=str(tmp_path)))
+    assert np.asarray(images(int(dataset.splits["test_night"].source[0])))[0, 0] == 30
+
+
+def test_what_has_no_folder_is_drawn_from_the_pool(tmp_path, caplog):
+    counts = {f"{split}/{name}": 20 for split in ("train", "test") for name in ("x", "y")}
+    with caplog.at_level(logging.INFO, "labelbench"):
+        dataset = image_folder.prepare(image_folder.Config(folder=str(write_folders(tmp_path, counts)), val=0.25))
+    assert sizes(dataset) == {"pool": 30, "val": 10, "test": 40}
+    assert "val: 10 images drawn from the pool, 0.25 of each class" in caplog.text
+
+
+def test_other_files_are_ignored_and_said_to_be(tmp_path, caplog):
+    write_folders(tmp_path, {"x": 10, "y": 10})
+    config = image_folder.Config(folder=str(tmp_path))
+    before = image_folder.prepare(config).fingerprint
+    for name in ("x/.DS_Store", "x/._x-00.png", ".hidden/z.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"?")
+    (tmp_path / "x/notes.txt").write_text("?")
+    with caplog.at_level(logging.INFO, "labelbench"):
+        assert image_folder.prepare(config).fingerprint == before
+    assert "1 files are no images and ignored: {'.txt': 1}; first x/notes.txt" in caplog.text
+
+
+def test_endings_in_capitals_and_linked_folders_count(tmp_path):
+    write_folders(tmp_path / "real", {"x": 10, "elsewhere": 10})
+    (tmp_path / "real/x/x-00.png").rename(tmp_path / "real/x/X-00.PNG")
+    (tmp_path / "mine").mkdir()
+    for name in ("x", "elsewhere"):
+        (tmp_path / "mine" / name[0]).symlink_to(tmp_path / "real" / name)
+    dataset = image_folder.prepare(image_folder.Config(folder=str(tmp_path / "mine")))
+    assert sum(sizes(dataset).values()) == 20
+    assert dataset.class_names == ("e", "x")
+
+
+def test_numbered_classes_take_their_names_in_order_of_value(tmp_path):
+    write_folders(tmp_path / "images", {str(i): 10 for i in range(12)})
+    (tmp_path / "names.txt").write_text("".join(f"name of {i}\n" for i in range(12)))
+    config = image_folder.Config(folder=str(tmp_path / "images"), class_names=str(tmp_path / "names.txt"))
+    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    pool = dataset.splits["pool"]
+    level = np.asarray(images(int(pool.source[-1])))[0, 0]
+    assert dataset.class_names[pool.labels[-1]] == f"name of {level // 10}"
+    assert config.class_names in image_folder.sources(config)
+    (tmp_path / "names.txt").write_text("only\nthree\nnames\n")
+    assert "names.txt: 3 lines for 12 labels: 0, 1, 2, 3" in complaints(image_folder, config)
+
+
+def test_folders_tell_when_images_come_or_go(tmp_path):
+    write_folders(tmp_path, {"x/deep": 2, "y": 2})
+    found = image_folder.sources(image_folder.Config(folder=str(tmp_path)))
+    assert sorted(found) == sorted(str(tmp_path / name) for name in (".", "x", "x/deep", "y"))
+    assert image_folder.sources(image_folder.Config(folder=str(tmp_path / "nowhere"))) == []
+
+
+def test_everything_wrong_with_folders_is_told_at_once(tmp_path):
+    write_folders(tmp_path, {"train/red_fox": 12, "train/red fox": 2, "train/owl": 3, "test/owl": 3, "test/lynx": 3})
+    write_folders(tmp_path, {"Validation/owl": 3})
+    for i in range(12):
+        (tmp_path / f"train/red_fox/red_fox-{i:02d}.png").write_bytes(b"\x89PNG")
+    (tmp_path / "test/red_fox").mkdir()
+    write_image(tmp_path / "train/stray.png")
+    message = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+    assert f"The dataset {tmp_path} cannot be used as it is." in message
+    assert "Images outside of class folders (1):\n    train/stray.png" in message
+    assert "Folders without images (1):\n    test/red_fox" in message
+    assert "Images that cannot be read (12):" in message
+    assert f"{tmp_path}/train/red_fox/red_fox-09.png: not an image that Pillow can read" in message
+    assert "red_fox-10.png" not in message and "and 2 more" in message
+    assert "`on_corrupt: drop`" in message
+    assert "Class names that are empty or stand for two classes (1):\n    'red fox'" in message
+    assert "Unknown names of splits (1):\n    'Validation'" in message
+
+
+def test_a_class_that_is_only_tested_is_told(tmp_path):
+    counts = {"train/x": 10, "train/y": 10, "test/x": 3, "test/z": 3}
+    message = complaints(image_folder, image_folder.Config(folder=str(write_folders(tmp_path, counts))))
+    assert "Classes without an image in the pool (1):\n    z: 3 in other splits" in message
+
+
+def test_one_class_and_too_few_images_to_draw_from(tmp_path):
+    message = complaints(image_folder, image_folder.Config(folder=str(write_folders(tmp_path, {"x": 3}))))
+    assert "Fewer than two classes (1):\n    x" in message
+    assert "Splits without images (1):\n    val" in message
+    assert "raise `val` or `test` in the config" in message
+
+
+def test_corrupt_images_can_be_left_out(tmp_path, caplog):
+    write_folders(tmp_path, {"x": 10, "y": 10})
+    (tmp_path / "x/x-03.png").write_bytes(b"\x89PNG")
+    config = image_folder.Config(folder=str(tmp_path), on_corrupt="drop")
+    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    assert sum(sizes(dataset).values()) == 19
+    assert f"left out: {tmp_path}/x/x-03.png: not an image that Pillow can read" in caplog.text
+    for split in dataset.splits.values():
+        for at, label in zip(split.source, split.labels, strict=True):
+            assert (np.asarray(images(int(at)))[0, 0] >= 10) == label
+
+
+def test_an_image_that_breaks_after_it_was_checked(tmp_path):
+    config = image_folder.Config(folder=str(write_folders(tmp_path, {"x": 10, "y": 10})))
+    image_folder.prepare(config)
+    images = image_folder.images(config)
+    (tmp_path / "x/x-04.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match="x/x-04.png cannot be read: .*forcerun prepare_dataset"):
+        images(4)
+
+
+def test_no_folder_and_no_images(tmp_path):
+    assert "does not exist" in complaints(image_folder, image_folder.Config(folder=str(tmp_path / "gone")))
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    assert "holds no images (1 other files)" in complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"val": 0.6, "test": 0.5}, "shares"), ({"val": 0.0}, "shares"), ({"templates": ("a photo",)}, "needs a {}")],
+)
+def test_impossible_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        image_folder.Config(folder="x", **settings)
+
+
+# Tables
+
+
+def test_table_with_splits(tmp_path):
+    config = table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *ROWS))
+    dataset, images = table.prepare(config), table.images(config)
+    assert sizes(dataset) == {"pool": 8, "val": 2, "test": 2}
+    assert names_of(dataset, "pool") == ["dog", "cat"] * 4
+    assert dataset.splits["test"].source.tolist() == [8, 9]
+    assert np.asarray(images(9))[0, 0] == 90
+    assert dataset.splits["pool"].groups is None
+    assert table.sources(config) == [config.table]
+
+
+def test_table_without_splits_draws_them(tmp_path):
+    rows = [f"a{i % 12}.png,{i % 2}" for i in range(12)]
+    config = table.Config(table=write_table(tmp_path / "t.csv", "path,label", *rows), val=0.2, test=0.3)
+    assert sizes(table.prepare(config)) == {"pool": 6, "val": 2, "test": 4}
+
+
+def test_columns_of_other_names_groups_and_a_second_annotator(tmp_path):
+    def second(i):
+        return "" if i == 1 else "dog"
+
+    lines = [f"{row},{'north' if i % 3 else ''},{second(i)}" for i, row in enumerate(ROWS)]
+    path = write_table(tmp_path / "t.csv", "file,species,part,site,again", *lines)
+    config = table.Config(table=path, path="file", label="species", split="part", group="site", annotator="again")
+    dataset = table.prepare(config)
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.splits["pool"].groups.tolist() == [-1, 0, 0, -1, 0, 0, -1, 0]
+    assert dataset.splits["pool"].annotated.tolist() == [1, -1, 1, 1, 1, 1, 1, 1]
+    assert dataset.splits["test"].annotated is None
+    dataset_file.write(tmp_path / "d.h5", dataset, "{}", "abc")
+    again = dataset_file.read(tmp_path / "d.h5")
+    assert again.fingerprint == dataset.fingerprint
+    assert again.splits["pool"].annotated.tolist() == dataset.splits["pool"].annotated.tolist()
+    plain = table.prepare(table.Config(table=path, path="file", label="species", split="part", group="site"))
+    assert plain.fingerprint != dataset.fingerprint
+
+
+def test_labels_are_text(tmp_path):
+    rows = [f"a{i}.png,{('NA', '007', 'null')[i % 3]}" for i in range(12)]
+    dataset = table.prepare(
+        table.Config(table=write_table(tmp_path / "t.csv", "path,label", *rows), val=0.25, test=0.25)
+    )
+    assert dataset.class_names == ("007", "NA", "null")
+
+
+def test_only_the_pool_may_lack_labels(tmp_path):
+    rows = [row.replace("cat", "") if i in (1, 3) else row for i, row in enumerate(ROWS)]
+    dataset = table.prepare(table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert dataset.splits["pool"].labels.tolist() == [1, -1, 1, -1, 1, 0, 1, 0]
+    rows[9] = "a9.png,,test"
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert "Images for validation or test without a label (1):\n    test, number 10: a9.png" in message
+
+
+def test_everything_wrong_with_a_table_is_told_at_once(tmp_path):
+    lines = [f"{row},dog" for row in ROWS]
+    lines[0] = "gone.png,dog,train,dog"
+    lines[2] = "a1.png,dog,train,dgo"
+    lines[4] = ",dog,train,dog"
+    lines[5] = "a5.png,cat,trian,dog"
+    path = write_table(tmp_path / "t.csv", "path,label,split,again", *lines)
+    (tmp_path / "a7.png").write_bytes(b"\x89PNG")
+    message = complaints(table, table.Config(table=path, annotator="again"))
+    assert "Rows without a path (1):\n    row 5" in message
+    assert "Images that are listed again (1):\n    row 3: a1.png" in message
+    assert f"{tmp_path}/gone.png: no such file or directory" in message
+    assert f"{tmp_path}/a7.png: not an image that Pillow can read" in message
+    assert "Unknown names of splits (1):\n    'trian'. Did you mean 'train'?" in message
+    assert "Labels of the second annotator that are no class (1):\n    'dgo'. Did you mean 'dog'?" in message
+
+
+def test_missing_columns_are_told_together(tmp_path):
+    path = write_table(tmp_path / "t.csv", "paths,labels", *[",".join(row.split(",")[:2]) for row in ROWS])
+    message = complaints(table, table.Config(table=path, group="site"))
+    assert "Missing columns (3):" in message
+    assert "path: 'path'. Did you mean 'paths'?" in message
+    assert "label: 'label'. Did you mean 'labels'?" in message
+    assert "group: 'site'." in message
+    assert "The table has: 'paths', 'labels'." in message
+    assert "split" not in message  # is drawn where no column has its default name
+    assert "split: 'fold'." in complaints(table, table.Config(table=path, split="fold"))
+
+
+def test_another_separator(tmp_path):
+    path = write_table(tmp_path / "t.csv", "path;label;split", *[row.replace(",", ";") for row in ROWS])
+    assert "set `separator: ';'`" in complaints(table, table.Config(table=path))
+    assert sizes(table.prepare(table.Config(table=path, separator=";"))) == {"pool": 8, "val": 2, "test": 2}
+
+
+def test_encodings(tmp_path):
+    rows = [row.replace("cat", "Käuzchen") for row in ROWS]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *rows)
+    content = (tmp_path / "t.csv").read_text(encoding="utf-8")
+    (tmp_path / "t.csv").write_text(content, encoding="latin-1")
+    message = complaints(table, table.Config(table=path))
+    assert "is not UTF-8 text: byte 0xe4" in message
+    assert "CSV UTF-8" in message
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8-sig")  # as Excel saves it
+    assert table.prepare(table.Config(table=path)).class_names == ("Käuzchen", "dog")
+
+
+@pytest.mark.parametrize("longer", [[3], range(12)])
+def test_rows_with_too_many_fields(tmp_path, longer):
+    lines = [f"{row},more" if i in longer else row for i, row in enumerate(ROWS)]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *lines)
+    message = complaints(table, table.Config(table=path))
+    assert "cannot be read as CSV" in message
+    assert "as many fields as the first" in message
+
+
+def test_missing_and_empty_tables(tmp_path):
+    assert "does not exist" in complaints(table, table.Config(table=str(tmp_path / "t.csv")))
+    (tmp_path / "t.csv").touch()
+    assert "cannot be read as CSV" in complaints(table, table.Config(table=str(tmp_path / "t.csv")))
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split")))
+    assert "Fewer than two classes (1):\n    no label at all" in message
+    assert "Splits without images (3)" in message
+
+
+def test_parquet_tables(tmp_path):
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    write_table(tmp_path / "t.csv", "")
+    labels = [3, 10, None, *[3, 10] * 4, 3]
+    split = [row.split(",")[2] for row in ROWS]
+    frame = pd.DataFrame({"path": [f"a{i}.png" for i in range(12)], "label": labels, "split": split})
+    frame.to_parquet(tmp_path / "t.parquet")
+    config = table.Config(table=str(tmp_path / "t.parquet"))
+    dataset = table.prepare(config)
+    assert dataset.class_names == ("3", "10")
+    assert dataset.splits["pool"].labels.tolist() == [0, 1, -1, 0, 1, 0, 1, 0]
+    assert np.asarray(table.images(config)(9))[0, 0] == 90
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    assert "cannot be read as Parquet" in complaints(table, config)
+
+
+def test_parquet_without_a_reader_says_what_to_install(tmp_path, monkeypatch):
+    for name in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    assert "pip install pyarrow" in complaints(table, table.Config(table=str(tmp_path / "t.parquet")))
+
+
+# In the workflow
+
+
+def study(tmp_path, datasets, **run):
+    repo = copy_workflow(tmp_path / "repo")
+    configure(repo, {"datasets": datasets, "run": {"datasets": list(datasets), "trials": 1, **run}})
+    configure(repo, {"budgets": {"default": {"initial": 4, "batches": [2], "rounds": 3}}})
+    return repo
+
+
+def test_a_study_with_a_damaged_image_is_refused(tmp_path):
+    write_folders(tmp_path / "images", {"x": 10, "y": 10})
+    (tmp_path / "images/x/x-00.png").write_bytes(b"\x89PNG")
+    repo = study(tmp_path, {"mine": {"name": "image_folder", "folder": str(tmp_path / "images")}})
+    output = refused(repo, "results/datasets/mine.h5")
+    assert f"{tmp_path}/images/x/x-00.png: not an image that Pillow can read" in output
+    assert not (repo / "results/datasets/mine.h5").exists()
+
+
+def test_labels_that_nobody_knows_cannot_be_bought(tmp_path):
+    rows = [row if i in (0, 1) else row.replace("cat", "").replace("dog", "") for i, row in enumerate(ROWS[:8])]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *rows, *ROWS[8:])
+    repo = study(tmp_path, {"mine": {"name": "table", "table": path}})
+    output = refused(repo, "results/initial/mine/glyphclip/trial0/labels.h5")
+    assert "of the 4 labels to buy do not exist: the dataset's images number" in output
+    assert "fill them in, or take those images out of the pool" in output
+    with h5py.File(repo / "results/datasets/mine.h5") as file:
+        assert file["pool/labels"][()].tolist() == [1, 0] + [-1] * 6
+
+
+def test_own_images_from_folders_to_tables(tmp_path):
+    """`config/own_data.yaml` as it is shipped, but for the folder and fewer, smaller jobs."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for i in range(200):
+        path = tmp_path / f"digits/{digits.target_names[digits.target[i]]}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digits.images[i] * 15).astype(np.uint8)).save(path)
+    repo = copy_workflow(tmp_path / "repo")
+    shipped = repo / "config/own_data.yaml"
+    text = shipped.read_text()
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
+    for old, new in [
+        ("/path/to/images", str(tmp_path / "digits")),
+        ("image_size: 224", "image_size: 32"),
+        ("{initial: 50, batches: [50], rounds: 5}", "{initial: 30, batches: [30], rounds: 2}"),
+    ]:
+        assert old in text
+        text = text.replace(old, new)
+    shipped.write_text(text)
+    configure(repo, {"run": {"trials": 2}, "augmentations": 1, "trainers": {"flexmatch": {"epochs": 4}}})
+    snakemake(repo, "-c1", "--configfile", "config/own_data.yaml", env={"OMP_NUM_THREADS": "1"})
+    results = repo / "results/own_data"
+    assert {path.name for path in (results / "tables").iterdir()} >= {"final_mine.csv", "final_mine.tex", "summary.txt"}
+    summary = (results / "tables/summary.txt").read_text()
+    assert "mine: 60 labels, 2 paired trials" in summary
+    assert "random" in summary and "margin" in summary
+    assert (results / "figures/curves_mine.svg").stat().st_size > 1000
+    with h5py.File(results / "datasets/mine.h5") as file:
+        assert file.attrs["class_names"].tolist() == [str(i) for i in range(10)]
+    assert "Nothing to be done" in snakemake(repo, "-c1", "--configfile", "config/own_data.yaml")
