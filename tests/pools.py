@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from scipy import stats
 
 import references
 from labelbench import registry
@@ -115,3 +116,18 @@ def small_pools(draw):
     labelled = rng.choice(n, draw(st.integers(0, n - 1)), replace=False)
     left = n - len(labelled)
     return features, probabilities, labelled, draw(st.one_of(st.just(left), st.integers(1, left)))
+
+
+def goodness_of_fit(draws, expected):
+    """p-value of χ² over all outcomes, those expected fewer than 5 times taken together; 0 for an impossible draw."""
+    outcomes = sorted(expected)
+    at = {outcome: i for i, outcome in enumerate(outcomes)}
+    if not set(draws) <= set(at):
+        return 0.0
+    counts = np.bincount([at[d] for d in draws], minlength=len(outcomes))
+    means = np.array([expected[o] for o in outcomes]) * len(draws)
+    rare = means < 5
+    counts, means = (np.append(x[~rare], x[rare].sum()) for x in (counts, means))
+    if means[-1] == 0:
+        counts, means = counts[:-1], means[:-1]
+    return stats.chisquare(counts, means).pvalue

@@ -5,10 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from labelbench import greedy
-from pools import blobs, expect, run
+from pools import blobs, expect, goodness_of_fit, run
 
 # k-centre
 
@@ -114,21 +113,6 @@ def sequence_probabilities(gradients, budget):
                 following[(*picks, int(i))] = probability * weights[i] / weights.sum()
         level = following
     return level
-
-
-def goodness_of_fit(draws, expected):
-    """p-value of χ² over all outcomes, those expected fewer than 5 times taken together; 0 for an impossible draw."""
-    outcomes = sorted(expected)
-    at = {outcome: i for i, outcome in enumerate(outcomes)}
-    if not set(draws) <= set(at):
-        return 0.0
-    counts = np.bincount([at[d] for d in draws], minlength=len(outcomes))
-    means = np.array([expected[o] for o in outcomes]) * len(draws)
-    rare = means < 5
-    counts, means = (np.append(x[~rare], x[rare].sum()) for x in (counts, means))
-    if means[-1] == 0:
-        counts, means = counts[:-1], means[:-1]
-    return stats.chisquare(counts, means).pvalue
 
 
 def tiny_pool(kind):
