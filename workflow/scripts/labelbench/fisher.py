@@ -1,0 +1,413 @@
+"""Greedy selection by Fisher information: min tr(M⁻¹F), M the information of what is labelled, F that of the pool.
+
+Rank one. `trade` takes or gives back examples whose information is x xᵀ. With A = M⁻¹, C = M⁻¹FM⁻¹, a = xᵀAx and
+b = xᵀCx, adding (s = 1) or removing (s = −1) an example lowers the trace by s·b/(1 + s·a) (Sherman–Morrison). Done one
+at a time, every change of M costs a pass over the pool, bound by memory. Here a and b of the whole pool are computed in
+one matrix product and then followed, from pick to pick, for a block of the most promising examples alone. An example
+outside, where they were a₀ and b₀ with the matrices A₀ and C₀, scores at most v now if
+
+    s(C − vA) <= s(C₀ − vA₀) + σA₀  as matrices, and  (s·b₀ + σa₀)/(1 + s·a₀) <= v,
+
+so a Cholesky factorisation at each pick proves that the best of the block is the best of all.
+
+Higher rank. The information of an example in multinomial logistic regression is P ⊗ xxᵀ, P = RRᵀ. Its products with a
+matrix on pairs (class, feature) take the features first, so that nothing of size Kd is formed per example.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from labelbench.errors import UserError
+from labelbench.progress import track
+
+# Scores that differ by less than this part are equal: of those the first is taken.
+TIE = 1e-9
+
+# Examples followed from pick to pick: 4096 × 512 float64 values are 16 MiB.
+BLOCK = 4096
+
+# Each level of the pool that is refreshed by itself is this part of the one before.
+_NARROWING = 16
+
+# Picks after which A and C are computed anew, so that rounding cannot build up.
+_LONGEST_RUN = 2048
+
+# A float32 dot product of a few hundred terms is good to this part of the product of the norms.
+_RESOLUTION = 1e-6
+
+
+def first_best(scores) -> tuple[float, int]:
+    """(largest of the float64 `scores`, position of the first that ties with it)."""
+    best = scores.max().item()
+    return best, int((scores >= best - TIE * abs(best)).int().argmax())
+
+
+@dataclass(frozen=True)
+class RankOne:
+    """n examples of information weights[i]·z zᵀ.
+
+    vectors: (n, d) float32; weights: (n,) float64, positive.
+    """
+
+    vectors: torch.Tensor
+    weights: torch.Tensor
+
+    def take(self, rows) -> "RankOne":
+        """The examples at `rows` (int64 positions or mask)."""
+        return RankOne(self.vectors[rows], self.weights[rows])
+
+    def scaled(self, rows) -> torch.Tensor:
+        """x = √w·z in float64 at `rows`."""
+        return self.vectors[rows].double() * self.weights[rows].sqrt()[:, None]
+
+    def information(self) -> torch.Tensor:
+        """(d, d) float64, the sum over the examples."""
+        d = self.vectors.shape[1]
+        result = torch.zeros((d, d), dtype=torch.float64, device=self.vectors.device)
+        for start in range(0, len(self.weights), 8192):
+            x = self.scaled(slice(start, start + 8192))
+            result.addmm_(x.T, x)
+        return result
+
+
+def trade(examples: RankOne, information, total, count: int, sign: int, what: str, block: int = BLOCK) -> np.ndarray:
+    """Positions of `count` examples, each the best to add to `information` (`sign` 1) or to take from it (−1).
+
+    information: (d, d) float64, M, positive definite before and after; updated in place. total: (d, d) float64, F.
+    `what` names the work in the log. Of examples whose scores tie (`TIE`) the first is taken. Candidates come from
+    float32 and its error bound, the decision between them from float64, so `block` changes the speed only: the picks
+    are those of greedy in float64, unless more than `block` examples are closer to a tie than the bound can tell, when
+    the block decides. O(nd²) for a refresh of all and O(block·d + d³) per pick; O(n + block·d + d²) memory besides the
+    arguments. Returns (count,) int64, in pick order.
+    """
+    free = torch.ones(len(examples.weights), dtype=torch.bool, device=information.device)
+    # Levels within levels: the whole pool, the promising part of it, of that the block. Most of the time only the
+    # inner ones have to be refreshed; `outside[k]` is what is in level k, but not in the next.
+    sizes = [len(free)]
+    while sizes[-1] > block:
+        sizes.append(max(sizes[-1] // _NARROWING, block))
+    levels = [torch.arange(len(free), device=free.device)] + [None] * (len(sizes) - 1)
+    outside = [None] * (len(sizes) - 1)
+    fresh, picks = 0, []
+    with track(count, what) as progress:
+        while len(picks) < count:
+            state = _State.of(information, total, sign)
+            for at in range(fresh, len(outside)):
+                rows = levels[at][free[levels[at]]]
+                levels[at + 1], outside[at] = _split(examples, rows, sizes[at + 1], state)
+            rows = levels[-1][free[levels[-1]]]
+            taken, failed = _follow(examples.scaled(rows), state, outside, min(count - len(picks), _LONGEST_RUN), fresh)
+            if taken:
+                chosen = rows[taken]
+                x = examples.scaled(chosen)
+                information.addmm_(x.T, x, alpha=sign)
+                free[chosen] = False
+                picks += chosen.tolist()
+                progress.update(len(taken))
+                fresh = failed
+            else:
+                # What is left of the pool beats a level that was refreshed just now: widen to the level above.
+                fresh = min(failed, fresh - 1)
+    return np.array(picks, dtype=np.int64)
+
+
+@dataclass
+class _State:
+    """A = M⁻¹ and C = M⁻¹FM⁻¹ as M changes, and (T, Λ) with A = TTᵀ, C = TΛTᵀ for the M of the beginning."""
+
+    sign: int
+    inverse: torch.Tensor
+    product: torch.Tensor
+    basis: torch.Tensor
+    spectrum: torch.Tensor
+
+    @classmethod
+    def of(cls, information, total, sign):
+        lower = torch.linalg.cholesky(information)
+        half = torch.linalg.solve_triangular(lower, total, upper=False)
+        spectrum, rotation = torch.linalg.eigh(torch.linalg.solve_triangular(lower, half.T, upper=False))
+        basis = torch.linalg.solve_triangular(lower.T, rotation, upper=True)
+        spectrum.clamp_(min=0)
+        return cls(sign, basis @ basis.T, (basis * spectrum) @ basis.T, basis, spectrum)
+
+    def change(self, x):
+        """Adds or removes x xᵀ; returns (u, v, c) with A' = A − c·uuᵀ, u = Ax and v = Cx."""
+        u, v = self.inverse @ x, self.product @ x
+        c = self.sign / (1 + self.sign * (x @ u))
+        e = c * (v - c / 2 * (x @ v) * u)
+        self.inverse.addr_(u, u * c, alpha=-1)
+        self.product.addr_(u, e, alpha=-1).addr_(e, u, alpha=-1)
+        return u, v, c
+
+
+@dataclass
+class _Outside:
+    """The examples that are not followed: what they can score at most."""
+
+    sign: int
+    inverse: torch.Tensor
+    product: torch.Tensor
+    numerator: torch.Tensor  # s·b₀, at most
+    a: torch.Tensor  # a₀, at most
+    denominator: torch.Tensor  # 1 + s·a₀, the one of the two ends that gives the larger bound
+    sigma: float = 0.0
+    limit: float | None = None
+
+    def below(self, best, state):
+        """Whether all of them are proven to score less than `best`, and not to tie with it either."""
+        if self.limit is None:
+            self._allow(max(1e-3 * abs(best), 1e-300))
+        less = best - TIE * abs(best)
+        while self.limit < less:
+            excess = (self.product - state.product).sub_(self.inverse - state.inverse, alpha=less)
+            excess.mul_(self.sign).add_(self.inverse, alpha=self.sigma)
+            if torch.linalg.cholesky_ex(excess).info == 0:
+                return True
+            self._allow(1.5 * self.sigma)
+        return False
+
+    def _allow(self, sigma):
+        self.sigma = sigma
+        self.limit = ((self.numerator + sigma * self.a) / self.denominator).max().item()
+
+
+def _split(examples, rows, size, state):
+    """The `size` most promising of `rows`, ascending, and the others as `_Outside` (None if there are none)."""
+    n = len(rows)
+    if n <= size:
+        return rows, None
+    basis, spectrum = state.basis.float(), state.spectrum.float()
+    root_a, root_b, norms = (torch.empty(n, dtype=torch.float64, device=rows.device) for _ in range(3))
+    for start in range(0, n, 8192):
+        part = slice(start, start + 8192)
+        z = examples.vectors[rows[part]]
+        squared = (z @ basis).square_()
+        norms[part] = z.norm(dim=1)
+        root_a[part] = squared.sum(1).sqrt_().double()
+        root_b[part] = (squared @ spectrum).sqrt_().double()
+    roots = examples.weights[rows].sqrt()
+    error_a = _RESOLUTION * torch.linalg.norm(state.basis) * norms
+    error_b = _RESOLUTION * torch.linalg.norm(state.basis * state.spectrum.sqrt()) * norms
+    high = (roots * (root_a + error_a)).square_()
+    low = (roots * (root_a - error_a).clamp_(min=0)).square_()
+    numerator = state.sign * (roots * (root_b + state.sign * error_b).clamp_(min=0)).square_()
+    denominator = 1 + state.sign * low
+    score = numerator / denominator
+    inside = torch.zeros(n, dtype=torch.bool, device=rows.device)
+    inside[score.topk(size).indices] = True
+    others = ~inside
+    bounds = numerator[others], high[others], denominator[others]
+    return rows[inside], _Outside(state.sign, state.inverse.clone(), state.product.clone(), *bounds)
+
+
+def _follow(x, state, outside, count, fresh):
+    """Greedy picks (positions in x (m, d) float64) while they are proven the best of all; at most `count`.
+
+    Also returns the lowest level that has to be refreshed before the next. With `fresh` 0, all levels are as good as
+    they get, and the first pick is made in any case.
+    """
+    a = ((x @ state.inverse) * x).sum(1)
+    b = ((x @ state.product) * x).sum(1)
+    taken, gone = [], torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    while len(taken) < min(count, len(x)):
+        best, at = first_best((state.sign * b / (1 + state.sign * a)).masked_fill_(gone, -torch.inf))
+        for level, others in enumerate(outside):
+            if others is not None and not others.below(best, state) and (taken or fresh):
+                return taken, level
+        u, v, c = state.change(x[at])
+        along, across = (x @ torch.stack([u, v], 1)).unbind(1)
+        a -= c * along.square()
+        b -= c * along * (2 * across - c * b[at] * along)
+        taken.append(at)
+        gone[at] = True
+    return taken, len(outside)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """n examples of information P ⊗ xxᵀ in multinomial logistic regression, on K − 1 coordinates of the classes.
+
+    The classes' logits matter up to a constant only, so P is singular along the vector of ones. A basis of what is
+    orthogonal to that vector takes the direction out. Pair (k, j) of coordinate and feature is at k·d + j.
+
+    features: (n, d) float64; probabilities: (n, K) float32.
+    classes: c; the expectation over the labels is taken over the c most probable classes, at most K.
+    """
+
+    features: torch.Tensor
+    probabilities: torch.Tensor
+    classes: int
+
+    def take(self, rows) -> "Softmax":
+        """The examples at `rows` (slice or int64 positions)."""
+        return Softmax(self.features[rows], self.probabilities[rows], self.classes)
+
+    def _expectation(self):
+        """(p (n, K), the c most probable classes (n, c), their probabilities made to sum to 1 (n, c)), in float64."""
+        p = self.probabilities.double()
+        p = p / p.sum(1, keepdim=True)
+        # Of equally probable classes the first, on any hardware.
+        top = torch.sort(p, dim=1, descending=True, stable=True).indices[:, : self.classes]
+        q = p.gather(1, top)
+        return p, top, q / q.sum(1, keepdim=True)
+
+    def roots(self) -> torch.Tensor:
+        """R (n, K − 1, c) float64 with P = RRᵀ: the gradients by the logits, each times the root of its probability."""
+        p, top, q = self._expectation()
+        basis = class_basis(p.shape[1], p.device)
+        gradients = basis[top] - (p @ basis)[:, None]
+        return (q.sqrt()[:, :, None] * gradients).mT
+
+    def information(self) -> torch.Tensor:
+        """((K − 1)d, (K − 1)d) float64, the sum over the examples, in one matrix product of all pairs of classes with
+        all pairs of features; O(n K²d²/4)."""
+        n, d = self.features.shape
+        k = self.probabilities.shape[1]
+        class_pairs, feature_pairs = (torch.triu_indices(m, m, device=self.features.device) for m in (k, d))
+        folded = self.features.new_zeros((class_pairs.shape[1], feature_pairs.shape[1]))
+        step = max((1 << 22) // max(folded.shape), 1)
+        for start in range(0, n, step):
+            part = self.take(slice(start, start + step))
+            p, top, q = part._expectation()
+            q = torch.zeros_like(p).scatter_(1, top, q)
+            # Σ q_k (e_k − p)(e_k − p)ᵀ = diag(q) − qqᵀ + (p − q)(p − q)ᵀ
+            i, j = class_pairs
+            pairs = (p - q)[:, i] * (p - q)[:, j] - q[:, i] * q[:, j]
+            pairs[:, i == j] += q
+            i, j = feature_pairs
+            folded.addmm_(pairs.T, part.features[:, i] * part.features[:, j])
+        unfolded = self.features.new_empty((k, k, feature_pairs.shape[1]))
+        unfolded[class_pairs[0], class_pairs[1]] = unfolded[class_pairs[1], class_pairs[0]] = folded
+        basis = class_basis(k, self.features.device)
+        unfolded = torch.einsum("ki,klf,lj->fij", basis, unfolded, basis)
+        result = self.features.new_empty((d, d, k - 1, k - 1))
+        result[feature_pairs[0], feature_pairs[1]] = result[feature_pairs[1], feature_pairs[0]] = unfolded
+        return result.permute(2, 0, 3, 1).reshape((k - 1) * d, (k - 1) * d)
+
+    def times(self, columns) -> torch.Tensor:
+        """GᵢᵀV for all examples i, (n, c, r), with Gᵢ = Rᵢ ⊗ xᵢ and V `columns` ((K − 1)d, r)."""
+        n, d = self.features.shape
+        r = columns.shape[1]
+        by_feature = columns.view(-1, d, r).transpose(0, 1).reshape(d, -1)
+        result = self.features.new_empty((n, self.classes, r))
+        step = max((1 << 22) // by_feature.shape[1], 1)
+        for start in range(0, n, step):
+            part = self.take(slice(start, start + step))
+            contracted = (part.features @ by_feature).view(len(part.features), -1, r)
+            result[start : start + step] = part.roots().mT @ contracted
+        return result
+
+    def between(self, matrix) -> torch.Tensor:
+        """GᵢᵀSGᵢ for all examples i, (n, c, c), with S `matrix` ((K − 1)d, (K − 1)d)."""
+        n, d = self.features.shape
+        k = matrix.shape[0] // d
+        result = self.features.new_empty((n, self.classes, self.classes))
+        step = max((1 << 22) // (matrix.shape[0] * k), 1)
+        for start in range(0, n, step):
+            part = self.take(slice(start, start + step))
+            half = (part.features @ matrix.view(-1, d).T).view(-1, k, d, k)
+            product = (part.features[:, None, None] @ half)[:, :, 0]
+            roots = part.roots()
+            result[start : start + step] = roots.mT @ product @ roots
+        return result
+
+    def multiply(self, matrix, at: int) -> torch.Tensor:
+        """SG for the example at `at`, (D, c) with D = (K − 1)d, S the symmetric `matrix` (D, D); O(D²), not O(cD²)."""
+        d = self.features.shape[1]
+        return (matrix.view(-1, d) @ self.features[at]).view(len(matrix), -1) @ self.take([at]).roots()[0]
+
+
+@functools.cache
+def class_basis(classes: int, device) -> torch.Tensor:
+    """(K, K − 1) float64 orthonormal columns, orthogonal to the vector of ones."""
+    from scipy.linalg import helmert
+
+    return torch.as_tensor(helmert(classes).T.copy(), device=device)
+
+
+class Inverse:
+    """A = M⁻¹ and C = M⁻¹FM⁻¹ under additions to M and removals, by Woodbury's identity; (D, D) float64 each."""
+
+    def __init__(self, information, total):
+        """information: M, positive definite; total: F."""
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(information)).contiguous()
+        self.product = self.inverse @ total @ self.inverse
+
+    def effect(self, examples: Softmax, at: int, sign: int):
+        """(V, S, E), (D, c), (c, c) and (D, c): A − VSVᵀ and C − VEᵀ − EVᵀ are what A and C become if the
+        information of an example is added to M (`sign` 1) or taken from it (−1)."""
+        v, w = examples.multiply(self.inverse, at), examples.multiply(self.product, at)
+        own_v, own_w = examples.take([at]).times(torch.cat([v, w], 1))[0].chunk(2, dim=1)
+        s = torch.linalg.inv(own_v + sign * torch.eye(len(own_v), dtype=v.dtype, device=v.device))
+        return v, s, w @ s - v @ (s @ own_w @ s / 2)
+
+    def apply(self, v, s, e) -> None:
+        """Makes the change that `effect` returned; O(cD²)."""
+        subtract_symmetric(self.inverse, v @ s, v)
+        subtract_symmetric(self.product, torch.cat([v, e], 1), torch.cat([e, v], 1))
+
+
+class Gains:
+    """By how much tr(M⁻¹F) would fall for each of `examples`, were it added to M or (`sign` −1) taken from it."""
+
+    def __init__(self, examples: Softmax, state: Inverse):
+        self.examples = examples
+        self.inner = examples.between(state.inverse)
+        self.outer = examples.between(state.product)
+
+    def follow(self, v, s, e) -> None:
+        """Takes note of a change of M, as `Inverse.effect` returns it."""
+        along, across = self.examples.times(torch.cat([v, e], 1)).split([v.shape[1], e.shape[1]], dim=2)
+        self.inner -= along @ s @ along.mT
+        crossed = along @ across.mT
+        self.outer -= crossed + crossed.mT
+
+    def scores(self, sign: int) -> torch.Tensor:
+        """tr((I + s·GᵀAG)⁻¹ s·GᵀCG) of each example, (n,)."""
+        eye = torch.eye(self.inner.shape[1], dtype=self.inner.dtype, device=self.inner.device)
+        solved = torch.linalg.solve(eye + sign * self.inner, sign * self.outer)
+        return solved.diagonal(dim1=1, dim2=2).sum(1)
+
+
+def subtract_symmetric(matrix, left, right, panels: int = 8) -> None:
+    """matrix −= left·rightᵀ in place, for a symmetric `matrix` and product: half the work, exactly symmetric."""
+    size = -(-len(matrix) // panels)
+    for start in range(0, len(matrix), size):
+        end = start + size
+        matrix[start:, start:end].addmm_(left[start:], right[start:end].T, alpha=-1)
+        matrix[start:end, end:] = matrix[end:, start:end].T
+
+
+# Four matrices of this many rows, and for a moment as much again to make them, are below 10 GB.
+LARGEST_MATRIX = 12_000
+
+
+def check_size(classes: int, features: int, pca_dim: int | None) -> None:
+    """Raises UserError if information matrices for `classes` classes and `features` features would not fit."""
+    features = min(features, pca_dim or features)
+    size = (classes - 1) * features
+    if size > LARGEST_MATRIX:
+        raise UserError(
+            f"BAIT on {classes} classes and {features} features needs several matrices of {8 * size**2 / 1e9:.0f} GB "
+            f"each. Set pca_dim to at most {LARGEST_MATRIX // (classes - 1)}, or use bait_binary."
+        )
+
+
+def principal(features, dimensions: int) -> torch.Tensor:
+    """Centred features (n, d) in their first principal components, (n, at most `dimensions`) float64.
+
+    Components whose spread is only that of rounding are left out, so copies of one image have none at all.
+    """
+    n, d = features.shape
+    mean = sum(part.double().sum(0) for part in features.split(8192)) / n
+    covariance = torch.zeros((d, d), dtype=torch.float64, device=features.device)
+    for part in features.split(8192):
+        centred = part.double() - mean
+        covariance.addmm_(centred.T, centred)
+    variances, directions = torch.linalg.eigh(covariance / n)
+    kept = variances > 1e-18 + 1e-14 * (variances.sum() + mean.square().sum())
+    directions = directions[:, kept][:, -dimensions:]
+    return torch.cat([(part.double() - mean) @ directions for part in features.split(8192)])
