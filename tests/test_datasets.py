@@ -58,6 +58,21 @@ def test_digit_images_are_the_labelled_ones():
     assert load_digits().target[at] == dataset.splits["test"].labels[5]
 
 
+def test_shifted_test_sets_show_the_test_digits_in_another_light():
+    config = digits.Config(shifted=True)
+    dataset, images = digits.prepare(config), digits.images(config)
+    plain = digits.prepare(digits.Config())
+    assert list(dataset.splits) == ["pool", "val", "test", "test_inverted", "test_blurred"]
+    for split in ("test_inverted", "test_blurred"):
+        assert np.array_equal(dataset.splits[split].labels, plain.splits["test"].labels)
+    normal, inverted, blurred = (
+        np.asarray(images(dataset.splits[name].source[7]), dtype=int) for name in list(dataset.splits)[2:]
+    )
+    assert np.array_equal(inverted, 255 - normal)
+    assert blurred.max() < normal.max()
+    assert abs(blurred.mean() - normal.mean()) < 0.15 * normal.mean()
+
+
 def test_fashion_mnist_reads_the_published_format(tmp_path):
     write_fashion_mnist(tmp_path)
     config = fashion_mnist.Config(folder=str(tmp_path), invert=False)

@@ -11,12 +11,15 @@ from labelbench.dataset_file import Dataset, Split
 from labelbench.datasets import _variants
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SHIFTS = ("test_inverted", "test_blurred")
 TEMPLATES = ('a photo of the digit "{}".', "the digit {}", "a handwritten {}", "the number {}")
 
 
 @dataclass(frozen=True)
 class Config(_variants.Variants):
-    """No settings but the variants."""
+    """shifted: two more test sets, the test digits dark on white (`test_inverted`) and blurred (`test_blurred`)."""
+
+    shifted: bool = False
 
 
 def sources(config):
@@ -42,13 +45,26 @@ def prepare(config):
     images, labels = _load()
     order = np.random.RandomState(42).permutation(len(labels))
     parts = zip(("pool", "val", "test"), np.split(order, [1000, 1200]), strict=True)
-    splits, class_names = _variants.apply(config, {name: Split(labels[at], at) for name, at in parts}, WORDS)
+    splits = {name: Split(labels[at], at) for name, at in parts}
+    if config.shifted:
+        for nth, name in enumerate(SHIFTS, start=1):
+            splits[name] = Split(splits["test"].labels, splits["test"].source + nth * len(labels))
+    splits, class_names = _variants.apply(config, splits, WORDS)
     return Dataset(splits, class_names, TEMPLATES, images_hash=hashlib.sha256(images.tobytes()).hexdigest())
 
 
 def images(config):
-    """A function from a source position to a PIL image, 8×8, mode L, light strokes on black."""
-    from PIL import Image
+    """A function from a source position to a PIL image, 8×8, mode L, light strokes on black.
+
+    All images stand there once as they are, then once for each of `SHIFTS`.
+    """
+    from PIL import Image, ImageFilter, ImageOps
 
     pixels, _ = _load()
-    return lambda position: Image.fromarray(pixels[position])
+    changes = [lambda image: image, ImageOps.invert, lambda image: image.filter(ImageFilter.GaussianBlur(0.7))]
+
+    def image(position):
+        change, at = divmod(position, len(pixels))
+        return changes[change](Image.fromarray(pixels[at]))
+
+    return image
