@@ -55,9 +55,11 @@ def test_picks_depend_on_the_seed_and_not_on_the_chunks(name, pool, seed, chunk_
 @pytest.mark.parametrize("name", NAMES)
 def test_picks_do_not_depend_on_the_number_of_threads(name):
     pool = (*blobs(n=5000, k=20, d=64), 100)
-    alone = run(name, *pool)
+    # Two threads on busy cores wait for each other: what takes longest does less of the same here.
+    less = {"oracle": {"candidates": 12}, "bait_topc": {"pca_dim": 16}}.get(name, {})
+    alone = run(name, *pool, **less)
     torch.set_num_threads(2)
-    assert np.array_equal(alone, run(name, *pool))
+    assert np.array_equal(alone, run(name, *pool, **less))
 
 
 @pytest.mark.parametrize("name", NAMES)
