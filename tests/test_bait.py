@@ -135,7 +135,7 @@ def test_the_inverse_follows_additions_and_removals(c):
     gains = fisher.Gains(examples, state)
     for at, sign in [(0, 1), (3, 1), (5, 1), (3, -1), (8, 1), (0, -1)]:
         change = state.effect(examples, at, sign)
-        state.apply(*change)
+        state.apply(change)
         gains.follow(*change)
         information = information + sign * examples.take([at]).information()
     fresh = fisher.Inverse(information, total)

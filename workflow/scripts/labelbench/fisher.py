@@ -336,17 +336,25 @@ class Inverse:
         self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(information)).contiguous()
         self.product = self.inverse @ total @ self.inverse
 
-    def effect(self, examples: Softmax, at: int, sign: int):
+    def effect(self, examples: Softmax, at: int, sign: int, after=None):
         """(V, S, E), (D, c), (c, c) and (D, c): A − VSVᵀ and C − VEᵀ − EVᵀ are what A and C become if the
-        information of an example is added to M (`sign` 1) or taken from it (−1)."""
+        information of an example is added to M (`sign` 1) or taken from it (−1), once the change `after`, such as this
+        returns, is made."""
         v, w = examples.multiply(self.inverse, at), examples.multiply(self.product, at)
-        own_v, own_w = examples.take([at]).times(torch.cat([v, w], 1))[0].chunk(2, dim=1)
+        example = examples.take([at])
+        if after:
+            before, scale, e = after
+            along, across = example.times(torch.cat([before, e], 1))[0].chunk(2, dim=1)
+            v -= before @ (scale @ along.T)
+            w -= before @ across.T + e @ along.T
+        own_v, own_w = example.times(torch.cat([v, w], 1))[0].chunk(2, dim=1)
         s = torch.linalg.inv(own_v + sign * torch.eye(len(own_v), dtype=v.dtype, device=v.device))
         return v, s, w @ s - v @ (s @ own_w @ s / 2)
 
-    def apply(self, v, s, e) -> None:
-        """Makes the change that `effect` returned; O(cD²)."""
-        subtract_symmetric(self.inverse, v @ s, v)
+    def apply(self, *changes) -> None:
+        """Makes changes that `effect` returned, each after the one before; O(cD²), less in one go than one by one."""
+        v, e = (torch.cat([change[i] for change in changes], 1) for i in (0, 2))
+        subtract_symmetric(self.inverse, torch.cat([v @ s for v, s, _ in changes], 1), v)
         subtract_symmetric(self.product, torch.cat([v, e], 1), torch.cat([e, v], 1))
 
 

@@ -83,8 +83,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
             gains.follow(*removal)
             _, best = fisher.first_best(gains.scores(1))
             if best > 0:
-                state.apply(*removal)
-                state.apply(*state.effect(examples, rest[drawn[best - 1]], 1))
+                state.apply(removal, state.effect(examples, rest[drawn[best - 1]], 1, after=removal))
                 batch[at], rest[drawn[best - 1]] = rest[drawn[best - 1]], batch[at]
                 swapped += 1
                 if swapped % _REFRESH == 0:

@@ -70,7 +70,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
             scores[added] = -torch.inf
             _, best = fisher.first_best(scores)
             change = state.effect(candidates, best, 1)
-            state.apply(*change)
+            state.apply(change)
             gains.follow(*change)
             added.append(best)
             progress.update(1)
@@ -85,7 +85,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
             scores[removed] = -torch.inf
             _, best = fisher.first_best(scores)
             change = state.effect(candidates, best, -1)
-            state.apply(*change)
+            state.apply(change)
             gains.follow(*change)
             removed.append(best)
             progress.update(1)
