@@ -26,16 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests"), str(ROOT / "bench")]
 
 
-def synthetic(n, k, d, seed, labelled=1000):  # temporary
-    import numpy as np
-    from synthetic_pool import synthetic as make
-
-    f, w, b, labels, chosen = make(n, k, d, seed, labelled)
-    logits = f @ w.T + b
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    return f, e / e.sum(1, keepdims=True), labels, chosen
-
-
 def load(folder):
     """Features, weight, bias, labels and labelled of a pool folder; ends the program where a file is missing."""
     import numpy as np
