@@ -98,9 +98,10 @@ def learning_curves(metrics, dataset, lead, kinds):
             handles.append(
                 Line2D([], [], color=colour, marker=marker, linestyle=line, label=strategy + MARKS[kinds[strategy]])
             )
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 5), handlelength=3
-        )
+        # Long names leave room for fewer columns, and further rows must not take theirs from the panels.
+        columns = _legend_columns(len(handles), 5 if max(len(h.get_label()) for h in handles) <= 10 else 4)
+        figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(handles) // columns) - 1))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3)
     return figure
 
 
