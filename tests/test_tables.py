@@ -3,6 +3,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 import synthetic_study
 from labelbench import statistics, study, tables
+from labelbench.datasets._own import Own
 from labelbench.errors import UserError
 from synthetic_study import KINDS
 
@@ -222,6 +224,12 @@ def test_what_cannot_be_used_or_sees_labels_early_is_marked_and_never_the_best(m
     assert "not a strategy that can be used" in tables.note(table)
     assert "†" not in tables.note(digits)
     assert set(pd.read_csv(io.StringIO(tables.to_csv(table))).query("strategy == 'margin'")["kind"]) == {"upper bound"}
+
+
+def test_every_metric_that_own_images_may_lead_with_has_its_tables(metrics):
+    for lead in get_args(get_type_hints(Own)["metric"]):
+        table = tables.final_table(metrics, "digits_longtail", lead, KINDS)
+        assert tables._columns(table)[0] == (("test", lead), f"test {study.NAMES[lead]}", True)
 
 
 def test_every_test_set_has_its_columns_before_the_pool(metrics):

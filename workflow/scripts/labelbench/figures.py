@@ -71,7 +71,7 @@ def look(strategy):
 def learning_curves(metrics, dataset, lead, kinds):
     """Figure of test and pool curves side by side, one row of panels per (encoder, selector, trainer).
 
-    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy"; `kinds`: by strategy, as for
+    `metrics`: the study's table (`study.load`); `lead`: a key of `tables.MEASURES`; `kinds`: by strategy, as for
     `tables.final_table`, marked behind its name. Lines are means over trials, bands their 95 % Student-t intervals
     (none with one trial), the dotted line the encoder's zero-shot level.
     """

@@ -10,7 +10,11 @@ from labelbench.errors import UserError
 
 REFERENCE = "random"
 # A balanced pool leads with accuracy; where classes are rare, accuracy hides them.
-MEASURES = {"accuracy": ("accuracy",), "balanced_accuracy": ("balanced_accuracy", "macro_f1")}
+MEASURES = {
+    "accuracy": ("accuracy",),
+    "balanced_accuracy": ("balanced_accuracy", "macro_f1"),
+    "macro_f1": ("macro_f1", "balanced_accuracy"),
+}
 NONE = "–"
 # From this many trials on the bootstrap interval covers about 95 % in the simulation of tests/test_statistics.py.
 _CALIBRATED_TRIALS = 5
@@ -22,7 +26,7 @@ _COLUMNS += ["num_labels", "trials", "mean", "se", *_DIFFERENCE, "savings", "bes
 def final_table(metrics, dataset, lead, kinds):
     """One row per (setting, stage, model, strategy, split, measure) after the last round; fractions in [0, 1].
 
-    `metrics`: the study's table (`study.load`); `lead`: "accuracy" or "balanced_accuracy" (macro F1 follows it);
+    `metrics`: the study's table (`study.load`); `lead`: a key of `MEASURES`, which says what follows it;
     `kinds`: by strategy, "batch", "sequential" (buys labels one at a time within a batch) or "upper bound" (sees labels
     that nobody bought; never counted as best).
     Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
