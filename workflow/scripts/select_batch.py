@@ -25,8 +25,8 @@ if budget > left:
         f"{len(true_labels)} examples are unlabelled. Lower batches or rounds under `budgets` in the config."
     )
 
-uses_model = bool({"features", "probabilities", "head"} & set(strategy.USES))
-if uses_model:
+# The rule names a model where the strategy looks at one.
+if job.input.proxy:
     with jobs.slow_imports():
         import torch
 
@@ -39,7 +39,7 @@ pool = Pool(
     unlabelled=np.setdiff1d(np.arange(len(true_labels)), labels.index),
     num_classes=dataset.num_classes,
 )
-if uses_model:
+if job.input.proxy:
     torch.set_grad_enabled(False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = proxy.load(job.input.proxy).to(device)
@@ -70,10 +70,11 @@ cost = {
     "select_seconds": watch.seconds(),
     "peak_memory_mb": watch.peak_memory_mb(),
 }
-answers = oracle.answers if extra.get("oracle") else oracle.buy(chosen)
+if "oracle" not in extra:
+    oracle.buy(chosen)
 if len(chosen) != budget or oracle.bought != chosen.tolist():
     raise ValueError(f"the strategy chose {len(chosen)} examples, the oracle sold {len(oracle.bought)} of {budget}")
-bought = labels.extended(chosen, answers, round_)
+bought = labels.extended(chosen, oracle.answers, round_)
 jobs.write_json(job.output.cost, cost)
 with jobs.written_whole(job.output.labels) as part:
     label_set.write(part, bought, job.params.spec, job.params.code)
