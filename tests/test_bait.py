@@ -110,7 +110,7 @@ def test_products_with_outer_products_are_those_of_explicit_gradients(c):
     assert torch.allclose(examples.information(), (g @ g.mT).sum(0))
     assert torch.allclose(examples.times(v), g.mT @ v)
     assert torch.allclose(examples.between(s), g.mT @ s @ g)
-    assert torch.allclose(examples.multiply(s, 7), s @ g[7])
+    assert torch.allclose(examples.take([7]).factors().multiply(s), s @ g[7])
 
 
 def test_the_expectation_over_all_classes_is_the_fisher_information():
@@ -132,11 +132,11 @@ def test_the_inverse_follows_additions_and_removals(c):
     total = examples.information()
     information = 0.1 * torch.eye(9, dtype=torch.float64)
     state = fisher.Inverse(information, total)
-    gains = fisher.Gains(examples, state)
+    gains = fisher.Gains.of(examples, state)
     for at, sign in [(0, 1), (3, 1), (5, 1), (3, -1), (8, 1), (0, -1)]:
         change = state.effect(examples, at, sign)
         state.apply(change)
-        gains.follow(*change)
+        gains.follow(change)
         information = information + sign * examples.take([at]).information()
     fresh = fisher.Inverse(information, total)
     assert torch.allclose(state.inverse, fresh.inverse)
@@ -155,7 +155,7 @@ def test_subtract_symmetric(size):
     m, v = torch.tensor(rng.standard_normal((size, size))), torch.tensor(rng.standard_normal((size, 3)))
     m = m + m.T
     expected = m - v @ v.T
-    fisher.subtract_symmetric(m, v, v)
+    fisher.subtract_symmetric(m, [(v, v)])
     assert torch.allclose(m, expected)
     assert torch.equal(m, m.T)
 

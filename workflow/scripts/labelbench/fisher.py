@@ -15,6 +15,7 @@ matrix on pairs (class, feature) take the features first, so that nothing of siz
 """
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -254,12 +255,12 @@ class Softmax:
         q = p.gather(1, top)
         return p, top, q / q.sum(1, keepdim=True)
 
-    def roots(self) -> torch.Tensor:
-        """R (n, K − 1, c) float64 with P = RRᵀ: the gradients by the logits, each times the root of its probability."""
+    def factors(self) -> "Factors":
+        """The examples' Gᵢ: the gradients by the logits, each times the root of its probability, and the features."""
         p, top, q = self._expectation()
         basis = class_basis(p.shape[1], p.device)
         gradients = basis[top] - (p @ basis)[:, None]
-        return (q.sqrt()[:, :, None] * gradients).mT
+        return Factors(self.features, (q.sqrt()[:, :, None] * gradients).mT)
 
     def information(self) -> torch.Tensor:
         """((K − 1)d, (K − 1)d) float64, the sum over the examples, in one matrix product of all pairs of classes with
@@ -288,36 +289,57 @@ class Softmax:
         return result.permute(2, 0, 3, 1).reshape((k - 1) * d, (k - 1) * d)
 
     def times(self, columns) -> torch.Tensor:
-        """GᵢᵀV for all examples i, (n, c, r), with Gᵢ = Rᵢ ⊗ xᵢ and V `columns` ((K − 1)d, r)."""
+        """GᵢᵀV for all examples i, (n, c, r), with V `columns` ((K − 1)d, r)."""
         n, d = self.features.shape
-        r = columns.shape[1]
-        by_feature = columns.view(-1, d, r).transpose(0, 1).reshape(d, -1)
-        result = self.features.new_empty((n, self.classes, r))
-        step = max((1 << 22) // by_feature.shape[1], 1)
+        result = self.features.new_empty((n, self.classes, columns.shape[1]))
+        step = max((1 << 22) * d // columns.numel(), 1)
         for start in range(0, n, step):
-            part = self.take(slice(start, start + step))
-            contracted = (part.features @ by_feature).view(len(part.features), -1, r)
-            result[start : start + step] = part.roots().mT @ contracted
+            result[start : start + step] = self.take(slice(start, start + step)).factors().times(columns)
         return result
 
     def between(self, matrix) -> torch.Tensor:
-        """GᵢᵀSGᵢ for all examples i, (n, c, c), with S `matrix` ((K − 1)d, (K − 1)d)."""
+        """GᵢᵀSGᵢ for all examples i, (n, c, c), with S the symmetric `matrix` (D, D), D = (K − 1)d."""
         n, d = self.features.shape
-        k = matrix.shape[0] // d
         result = self.features.new_empty((n, self.classes, self.classes))
-        step = max((1 << 22) // (matrix.shape[0] * k), 1)
+        step = max((1 << 22) * d // matrix.numel(), 1)
         for start in range(0, n, step):
-            part = self.take(slice(start, start + step))
-            half = (part.features @ matrix.view(-1, d).T).view(-1, k, d, k)
-            product = (part.features[:, None, None] @ half)[:, :, 0]
-            roots = part.roots()
-            result[start : start + step] = roots.mT @ product @ roots
+            part = self.take(slice(start, start + step)).factors()
+            result[start : start + step] = part.within(part.contracted(matrix))
         return result
 
-    def multiply(self, matrix, at: int) -> torch.Tensor:
-        """SG for the example at `at`, (D, c) with D = (K − 1)d, S the symmetric `matrix` (D, D); O(D²), not O(cD²)."""
-        d = self.features.shape[1]
-        return (matrix.view(-1, d) @ self.features[at]).view(len(matrix), -1) @ self.take([at]).roots()[0]
+
+@dataclass(frozen=True)
+class Factors:
+    """Gᵢ = Rᵢ ⊗ xᵢ of a few examples, whose information is GᵢGᵢᵀ; float64.
+
+    features: (n, d), the xᵢ; roots: (n, K − 1, c), the Rᵢ.
+    """
+
+    features: torch.Tensor
+    roots: torch.Tensor
+
+    def take(self, rows) -> "Factors":
+        return Factors(self.features[rows], self.roots[rows])
+
+    def times(self, columns) -> torch.Tensor:
+        """GᵢᵀV for all i, (n, c, r), with V `columns` (D, r), D = (K − 1)d."""
+        blocks = columns.reshape(self.roots.shape[1], -1, columns.shape[1])
+        contracted = torch.bmm(self.features.expand(len(blocks), -1, -1), blocks)
+        return torch.bmm(self.roots.mT, contracted.transpose(0, 1))
+
+    def contracted(self, matrix, out=None) -> torch.Tensor:
+        """Σ_j xᵢⱼ S[(k, j)] for all coordinates k and examples i, (K − 1, n, D), with S `matrix` (D, D)."""
+        blocks = matrix.view(self.roots.shape[1], -1, len(matrix))
+        return torch.bmm(self.features.expand(len(blocks), -1, -1), blocks, out=out)
+
+    def within(self, contracted) -> torch.Tensor:
+        """GᵢᵀSGᵢ for all i, (n, c, c), from what `contracted` returns for the symmetric S."""
+        product = contracted.unflatten(2, (len(contracted), -1)) @ self.features[:, :, None]
+        return self.roots.mT @ product[..., 0].transpose(0, 1) @ self.roots
+
+    def multiply(self, matrix) -> torch.Tensor:
+        """SG of the only example, (D, c), with S the symmetric `matrix` (D, D); O(D²), not O(cD²)."""
+        return self.contracted(matrix)[:, 0].T @ self.roots[0]
 
 
 @functools.cache
@@ -336,40 +358,52 @@ class Inverse:
         self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(information)).contiguous()
         self.product = self.inverse @ total @ self.inverse
 
-    def effect(self, examples: Softmax, at: int, sign: int, after=None):
-        """(V, S, E), (D, c), (c, c) and (D, c): A − VSVᵀ and C − VEᵀ − EVᵀ are what A and C become if the
-        information of an example is added to M (`sign` 1) or taken from it (−1), once the change `after`, such as this
-        returns, is made."""
-        v, w = examples.multiply(self.inverse, at), examples.multiply(self.product, at)
-        example = examples.take([at])
-        if after:
-            before, scale, e = after
-            along, across = example.times(torch.cat([before, e], 1))[0].chunk(2, dim=1)
-            v -= before @ (scale @ along.T)
-            w -= before @ across.T + e @ along.T
-        own_v, own_w = example.times(torch.cat([v, w], 1))[0].chunk(2, dim=1)
-        s = torch.linalg.inv(own_v + sign * torch.eye(len(own_v), dtype=v.dtype, device=v.device))
-        return v, s, w @ s - v @ (s @ own_w @ s / 2)
+    def effect(self, examples: Softmax, at: int, sign: int) -> "Change":
+        """What adding the information of an example to M (`sign` 1) or taking it from M (−1) does to A and C."""
+        example = examples.take([at]).factors()
+        return Change.of(example, example.multiply(self.inverse), example.multiply(self.product), sign)
 
     def apply(self, *changes) -> None:
-        """Makes changes that `effect` returned, each after the one before; O(cD²), less in one go than one by one."""
-        v, e = (torch.cat([change[i] for change in changes], 1) for i in (0, 2))
-        subtract_symmetric(self.inverse, torch.cat([v @ s for v, s, _ in changes], 1), v)
-        subtract_symmetric(self.product, torch.cat([v, e], 1), torch.cat([e, v], 1))
+        """Makes changes, each of them after the one before; O(cD²), less in one go than one by one."""
+        subtract_symmetric(self.inverse, [(c.v @ c.s, c.v) for c in changes])
+        subtract_symmetric(self.product, [pair for c in changes for pair in ((c.v, c.e), (c.e, c.v))])
+
+
+@dataclass(frozen=True)
+class Change:
+    """A − VSVᵀ and C − VEᵀ − EVᵀ are what A and C become; V and E (D, c), S (c, c) float64."""
+
+    v: torch.Tensor
+    s: torch.Tensor
+    e: torch.Tensor
+
+    @classmethod
+    def of(cls, example: Factors, v, w, sign: int) -> "Change":
+        """For an example whose products AG and CG are v and w."""
+        own_v, own_w = example.times(torch.cat([v, w], 1))[0].chunk(2, dim=1)
+        s = torch.linalg.inv(own_v + sign * torch.eye(len(own_v), dtype=v.dtype, device=v.device))
+        return cls(v, s, w @ s - v @ (s @ own_w @ s / 2))
+
+    def along(self, examples: "Softmax | Factors"):
+        """GᵀV and GᵀE of all examples, (n, c, c) each."""
+        return examples.times(torch.cat([self.v, self.e], 1)).chunk(2, dim=2)
 
 
 class Gains:
     """By how much tr(M⁻¹F) would fall for each of `examples`, were it added to M or (`sign` −1) taken from it."""
 
-    def __init__(self, examples: Softmax, state: Inverse):
-        self.examples = examples
-        self.inner = examples.between(state.inverse)
-        self.outer = examples.between(state.product)
+    def __init__(self, examples: "Softmax | Factors", inner, outer):
+        """inner, outer: GᵀAG and GᵀCG of all examples, (n, c, c) each; changed in place."""
+        self.examples, self.inner, self.outer = examples, inner, outer
 
-    def follow(self, v, s, e) -> None:
-        """Takes note of a change of M, as `Inverse.effect` returns it."""
-        along, across = self.examples.times(torch.cat([v, e], 1)).split([v.shape[1], e.shape[1]], dim=2)
-        self.inner -= along @ s @ along.mT
+    @classmethod
+    def of(cls, examples: Softmax, state: Inverse) -> "Gains":
+        return cls(examples, examples.between(state.inverse), examples.between(state.product))
+
+    def follow(self, change: Change) -> None:
+        """Takes note of a change of M."""
+        along, across = change.along(self.examples)
+        self.inner -= along @ change.s @ along.mT
         crossed = along @ across.mT
         self.outer -= crossed + crossed.mT
 
@@ -380,12 +414,50 @@ class Gains:
         return solved.diagonal(dim1=1, dim2=2).sum(1)
 
 
-def subtract_symmetric(matrix, left, right, panels: int = 8) -> None:
-    """matrix −= left·rightᵀ in place, for a symmetric `matrix` and product: half the work, exactly symmetric."""
-    size = -(-len(matrix) // panels)
+class Lookahead:
+    """A few examples, and changes of M that are noted, but not made yet.
+
+    Making each change at once, and looking at the next examples after it, takes passes over A and C that are bound by
+    memory. Here one pass serves examples of several turns.
+    """
+
+    def __init__(self, examples: Softmax, state: Inverse, room):
+        """room: (2, at least (K − 1)·n·D) float64, overwritten."""
+        self.examples, self.changes = examples.factors(), []
+        n, coordinates, _ = self.examples.roots.shape
+        shape = (coordinates, n, len(state.inverse))
+        self.products = [
+            self.examples.contracted(matrix, out=space[: math.prod(shape)].view(shape))
+            for matrix, space in zip((state.inverse, state.product), room, strict=True)
+        ]
+        self.inner, self.outer = (self.examples.within(product) for product in self.products)
+
+    def scores(self, rows, sign: int) -> torch.Tensor:
+        """`Gains.scores` of the examples at `rows`, once the noted changes are made."""
+        gains = Gains(self.examples.take(rows), self.inner[rows], self.outer[rows])
+        for change in self.changes:
+            gains.follow(change)
+        return gains.scores(sign)
+
+    def note(self, row: int, sign: int) -> None:
+        """Notes that the example at `row` is added to M or taken from it, after the changes noted before."""
+        example = self.examples.take([row])
+        v, w = (product[:, row].T @ example.roots[0] for product in self.products)
+        for change in self.changes:
+            along, across = (product[0].T for product in change.along(example))
+            v -= change.v @ (change.s @ along)
+            w.addmm_(change.v, across, alpha=-1).addmm_(change.e, along, alpha=-1)
+        self.changes.append(Change.of(example, v, w, sign))
+
+
+def subtract_symmetric(matrix, products) -> None:
+    """matrix −= Σ left·rightᵀ over pairs in `products`, in place, for a symmetric `matrix` and sum: half the work,
+    exactly symmetric."""
+    size = max(-(-len(matrix) // 8), 128)
     for start in range(0, len(matrix), size):
         end = start + size
-        matrix[start:, start:end].addmm_(left[start:], right[start:end].T, alpha=-1)
+        for left, right in products:
+            matrix[start:, start:end].addmm_(left[start:], right[start:end].T, alpha=-1)
         matrix[start:end, end:] = matrix[end:, start:end].T
 
 

@@ -33,6 +33,9 @@ class Config:
 # Swaps after which the inverse is computed anew, so that rounding cannot build up.
 _REFRESH = 256
 
+# Turns that share one pass over the inverse: more save memory traffic and cost arithmetic.
+_TURNS = 4
+
 
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples that inform the last layer about the whole pool: (budget,) int64.
@@ -45,7 +48,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     in; of equal ones the member, then the one that was drawn first. The order of the batch is that of its positions.
 
     With D = (K − 1)·pca_dim: O(N K² pca_dim²/4) time for F and O(budget·swaps·K·D²) for the swaps; 4 matrices of D²
-    float64, for a moment 8, N·(K + d) float32 and N·pca_dim float64 values of memory.
+    float64, for a moment 8, 8·(num_proposals + 1)·K·D and N·pca_dim float64 values and N·(K + d) float32 of memory.
     Raises UserError if fewer than `budget` examples are unlabelled or D is too large.
     Ash et al., "Gone fishing: neural active learning with Fisher embeddings", NeurIPS 2021 (the objective); Zhang et
     al., "LabelBench", DMLR 2024, appendix G, eq. 5–9 (Q, PCA and swaps).
@@ -72,21 +75,28 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     labelled = examples.take(np.searchsorted(everything, pool.labelled)).information()
     labelled.diagonal().add_(ridge)
 
-    swapped = 0
     state = fisher.Inverse(labelled + examples.take(batch).information(), total)
+    room = total.new_empty((2, _TURNS * (1 + config.num_proposals) * (pool.num_classes - 1) * len(total)))
+    swapped = 0
     with track(config.swaps * budget, "bait", unit="turns") as progress:
-        for turn in range(config.swaps * budget):
-            at = turn % budget
-            drawn = rng.choice(len(rest), min(config.num_proposals, len(rest)), replace=False)
-            removal = state.effect(examples, batch[at], -1)
-            gains = fisher.Gains(examples.take(np.append(batch[at], rest[drawn])), state)
-            gains.follow(*removal)
-            _, best = fisher.first_best(gains.scores(1))
-            if best > 0:
-                state.apply(removal, state.effect(examples, rest[drawn[best - 1]], 1, after=removal))
-                batch[at], rest[drawn[best - 1]] = rest[drawn[best - 1]], batch[at]
-                swapped += 1
-                if swapped % _REFRESH == 0:
-                    state = fisher.Inverse(labelled + examples.take(batch).information(), total)
-            progress.update(1)
+        for start in range(0, config.swaps * budget, _TURNS):
+            turns = [turn % budget for turn in range(start, min(start + _TURNS, config.swaps * budget))]
+            draws = [rng.choice(len(rest), min(config.num_proposals, len(rest)), replace=False) for _ in turns]
+            seen = np.concatenate([batch[turns], rest[np.concatenate(draws)]])
+            row_of = {index: row for row, index in enumerate(seen)}
+            ahead = fisher.Lookahead(examples.take(seen), state, room)
+            for at, drawn in zip(turns, draws, strict=True):
+                rows = [row_of[index] for index in (batch[at], *rest[drawn])]
+                ahead.note(rows[0], -1)
+                _, best = fisher.first_best(ahead.scores(rows, 1))
+                if best > 0:
+                    ahead.note(rows[best], 1)
+                    batch[at], rest[drawn[best - 1]] = rest[drawn[best - 1]], batch[at]
+                    swapped += 1
+                else:
+                    ahead.changes.pop()
+            state.apply(*ahead.changes)
+            if swapped >= _REFRESH:
+                state, swapped = fisher.Inverse(labelled + examples.take(batch).information(), total), 0
+            progress.update(len(turns))
     return everything[batch]

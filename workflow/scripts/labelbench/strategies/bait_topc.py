@@ -62,7 +62,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
 
     candidates = examples.take(slice(left))
     state = fisher.Inverse(labelled, total)
-    gains = fisher.Gains(candidates, state)
+    gains = fisher.Gains.of(candidates, state)
     added = []
     with track(min(2 * budget, left), "bait_topc: adding") as progress:
         while len(added) < min(2 * budget, left):
@@ -71,13 +71,13 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
             _, best = fisher.first_best(scores)
             change = state.effect(candidates, best, 1)
             state.apply(change)
-            gains.follow(*change)
+            gains.follow(change)
             added.append(best)
             progress.update(1)
 
     last_first = added[::-1]
     candidates = candidates.take(last_first)
-    gains = fisher.Gains(candidates, state)
+    gains = fisher.Gains.of(candidates, state)
     removed = []
     with track(len(added) - budget, "bait_topc: removing") as progress:
         while len(added) - len(removed) > budget:
@@ -86,7 +86,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
             _, best = fisher.first_best(scores)
             change = state.effect(candidates, best, -1)
             state.apply(change)
-            gains.follow(*change)
+            gains.follow(change)
             removed.append(best)
             progress.update(1)
     return pool.unlabelled[np.delete(last_first, removed)[::-1]]
