@@ -30,7 +30,7 @@ TIE = 1e-9
 # Examples followed from pick to pick: 4096 × 512 float64 values are 16 MiB.
 BLOCK = 4096
 
-# Each level of the pool that is refreshed by itself is this part of the one before.
+# Each level of the pool that is refreshed by itself is about this part of the one before.
 _NARROWING = 16
 
 # Picks after which A and C are computed anew, so that rounding cannot build up.
@@ -87,9 +87,9 @@ def trade(examples: RankOne, information, total, count: int, sign: int, what: st
     free = torch.ones(len(examples.weights), dtype=torch.bool, device=information.device)
     # Levels within levels: the whole pool, the promising part of it, of that the block. Most of the time only the
     # inner ones have to be refreshed; `outside[k]` is what is in level k, but not in the next.
-    sizes = [len(free)]
-    while sizes[-1] > block:
-        sizes.append(max(sizes[-1] // _NARROWING, block))
+    ratio = max(len(free) / block, 1)
+    steps = max(round(math.log(ratio, _NARROWING)), 1) if ratio > 1 else 0
+    sizes = [round(len(free) / ratio ** (step / steps)) if step else len(free) for step in range(steps + 1)]
     levels = [torch.arange(len(free), device=free.device)] + [None] * (len(sizes) - 1)
     outside = [None] * (len(sizes) - 1)
     fresh, picks = 0, []
@@ -459,6 +459,8 @@ def subtract_symmetric(matrix, products) -> None:
         for left, right in products:
             matrix[start:, start:end].addmm_(left[start:], right[start:end].T, alpha=-1)
         matrix[start:end, end:] = matrix[end:, start:end].T
+        square = matrix[start:end, start:end]
+        square.copy_((square + square.T) / 2)
 
 
 # Four matrices of this many rows, and for a moment as much again to make them, are below 10 GB.
