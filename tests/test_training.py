@@ -1,10 +1,12 @@
-"""The training loop and the losses of the trainers, against plain references."""
+"""The training loop: batches, optimisers, schedules, early stopping, records."""
 
-import logging
+import csv
+import json
 import math
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,139 +14,23 @@ import torch
 import torch.nn.functional as F
 
 from conftest import REPO
-from labelbench import label_set, proxy, registry, training
+from labelbench import proxy, results, training
 from labelbench.trainers import flexmatch, passive
-
-LOG = logging.getLogger("test")
-
-
-def a_problem(n=300, d=8, classes=4, labelled=24, seed=0):
-    """Gaussian classes as float16 embeddings: (clean, weak views, strong views, label set, validation)."""
-    rng = np.random.default_rng(seed)
-    centres = 2 * rng.normal(size=(classes, d))
-
-    def draw(labels, noise=1.0):
-        return (centres[labels] + noise * rng.normal(size=(len(labels), d))).astype(np.float16)
-
-    truth, val_labels = rng.integers(classes, size=n), rng.integers(classes, size=100)
-    clean = draw(truth)
-    views = training.CachedViews([clean + np.float16(0.01), clean], [draw(truth), draw(truth)], "cpu")
-    labels = label_set.empty("f", 0).extended(np.arange(labelled), truth[:labelled], 1)
-    val = torch.from_numpy(draw(val_labels))
-    return clean, views, labels, truth, (lambda: [val], val_labels)
-
-
-def a_proxy(clean, classes=4, name="linear"):
-    x = clean.astype(np.float32)
-    return proxy.build({"name": name}, x.mean(0), x.std(0), classes, seed=3)
-
-
-def fitted(trainer, seed=5, name="linear", **settings):
-    clean, views, labels, truth, validation = a_problem()
-    model = a_proxy(clean, name=name)
-    config = trainer.Config(
-        **{"epochs": 6, "min_steps_per_epoch": 10, "patience": 0, "batch_size": 16, "learning_rate": 0.02} | settings
-    )
-    rng = np.random.default_rng(seed)
-    history = training.fit(model, trainer, config, views, labels, len(clean), 4, validation, rng, LOG)
-    return model, history, clean, truth
-
-
-def plain_flexmatch(model, batches, config, num_unlabelled, num_classes):
-    """Losses of consecutive steps, written from the paper: counts recomputed over all unlabelled examples each time."""
-    prediction = [None] * num_unlabelled
-    losses, masks = [], []
-    for x, y, at, weak, strong in batches:
-        with torch.no_grad():
-            q = model(weak).softmax(1)
-        sigma = [sum(p == c for p in prediction) for c in range(num_classes)]
-        never = sum(p is None for p in prediction)
-        beta = [s / max(*sigma, never) for s in sigma]
-        total, open_ = 0.0, 0
-        for i in range(len(at)):
-            c = int(q[i].argmax())
-            if float(q[i].max()) >= config.threshold * beta[c] / (2 - beta[c]):
-                total = total + F.cross_entropy(model(strong[i : i + 1]), torch.tensor([c]))
-                open_ += 1
-        for i, where in enumerate(at.tolist()):
-            if float(q[i].max()) >= config.threshold:
-                prediction[where] = int(q[i].argmax())
-        losses.append(F.cross_entropy(model(x), y) + config.unlabelled_weight * total / len(at))
-        masks.append(open_ / len(at))
-    return losses, masks
-
-
-def test_flexmatch_loss_is_the_papers():
-    rng = torch.Generator().manual_seed(0)
-    model = torch.nn.Linear(5, 3)
-    with torch.no_grad():
-        model.weight.mul_(6)  # confident enough that some predictions pass the threshold and some do not
-    config = flexmatch.Config(threshold=0.8, unlabelled_weight=0.7, batch_size=4)
-    step = flexmatch.objective(config, num_unlabelled=20, num_classes=3, device="cpu")
-    batches = [
-        (
-            torch.randn(4, 5, generator=rng),
-            torch.randint(3, (4,), generator=rng),
-            torch.randperm(20, generator=rng)[:12],
-            torch.randn(12, 5, generator=rng),
-            torch.randn(12, 5, generator=rng),
-        )
-        for _ in range(12)
-    ]
-    expected, masks = plain_flexmatch(model, batches, config, 20, 3)
-    assert 0.2 < np.mean(masks[3:]) < 0.98  # both outcomes of the mask occur
-    for (x, y, at, weak, strong), loss, mask in zip(batches, expected, masks, strict=True):
-        got, opened = step(model, training.Batch(x, y, at, weak, strong), progress=1.0)
-        assert float(opened) == pytest.approx(mask)
-        assert got.item() == pytest.approx(loss.item(), rel=1e-5)
-        mine = torch.autograd.grad(got, model.weight)[0]
-        theirs = torch.autograd.grad(loss, model.weight)[0]
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
-
-
-def test_flexmatch_warms_up_and_ramps():
-    config = flexmatch.Config(supervised_warmup=0.25, ramp=0.5, threshold=0.5)
-    model = torch.nn.Linear(2, 2)
-    x, y = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
-    batch = training.Batch(x, y, torch.arange(4), x, x + 1)
-    supervised = F.cross_entropy(model(x), y).item()
-
-    def excess(progress):
-        loss, _ = flexmatch.objective(config, 4, 2, "cpu")(model, batch, progress)
-        return loss.item() - supervised
-
-    full = excess(1.0)
-    assert full > 0
-    assert excess(0.1) == 0
-    assert excess(0.5) == pytest.approx(full / 2, rel=1e-4)
-    assert excess(0.75) == pytest.approx(full, rel=1e-4)
+from small_trainings import LOG, a_problem, a_proxy, accuracy, fitted
 
 
 def test_flexmatch_uses_the_unlabelled_examples():
-    supervised, _, clean, truth = fitted(passive)
-    semi, history, _, _ = fitted(flexmatch, unlabelled_ratio=4, supervised_warmup=0.2)
-    x = torch.from_numpy(clean)
-    accuracy = {n: float((m(x).argmax(1).numpy() == truth).mean()) for n, m in (("p", supervised), ("f", semi))}
-    assert accuracy["f"] > accuracy["p"]
-    assert 0 < history[-1]["mask_rate"] <= 1
-    assert math.isnan(fitted(passive)[1][-1]["mask_rate"])
-
-
-@pytest.mark.parametrize("trainer", registry.names("trainers"))
-@pytest.mark.parametrize("selector", registry.names("proxies"))
-def test_training_is_deterministic_and_seeded(trainer, selector):
-    trainer = registry.load("trainers", trainer)
-    first, second = fitted(trainer, name=selector)[0], fitted(trainer, name=selector)[0]
-    other = fitted(trainer, seed=6, name=selector)[0]
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, second.state_dict()[name])
-    assert not torch.equal(first.head.weight, other.head.weight)
+    supervised, history, clean, truth = fitted(passive)
+    semi, semi_history, _, _ = fitted(flexmatch, unlabelled_ratio=4, supervised_warmup=0.2)
+    assert accuracy(semi, clean, truth) > accuracy(supervised, clean, truth)
+    assert 0 < semi_history[-1]["mask_rate"] <= 1
+    assert math.isnan(history[-1]["mask_rate"])
 
 
 def test_training_learns():
     model, history, clean, truth = fitted(passive, epochs=20)
     assert history[-1]["train_loss"] < history[0]["train_loss"]
-    assert float((model(torch.from_numpy(clean)).argmax(1).numpy() == truth).mean()) > 0.7
+    assert accuracy(model, clean, truth) > 0.7
 
 
 def test_best_state_on_validation_loss_is_kept():
@@ -160,22 +46,40 @@ def test_best_state_on_validation_loss_is_kept():
 
 
 def test_early_stopping_counts_epochs_without_improvement():
-    clean, views, labels, _, validation = a_problem()
-    config = passive.Config(epochs=60, min_steps_per_epoch=20, learning_rate=0.5, patience=3)
-    rng = np.random.default_rng(0)
-    history = training.fit(a_proxy(clean), passive, config, views, labels, 300, 4, validation, rng, LOG)
+    _, history, *_ = fitted(passive, epochs=60, min_steps_per_epoch=20, learning_rate=0.5, patience=3)
     losses = [epoch["val_loss"] for epoch in history]
     assert len(history) < 60
     assert losses.index(min(losses)) == len(losses) - 4
 
 
-def test_no_unlabelled_examples_left():
-    clean, views, _, truth, validation = a_problem()
-    everything = label_set.empty("f", 0).extended(np.arange(300), truth, 1)
-    config = flexmatch.Config(epochs=1)
-    rng = np.random.default_rng(0)
-    history = training.fit(a_proxy(clean), flexmatch, config, views, everything, 300, 4, validation, rng, LOG)
-    assert math.isnan(history[0]["mask_rate"])
+def test_early_stopping_on_accuracy_or_not_at_all():
+    problem = a_problem(separation=0.7)
+    settings = {"problem": problem, "epochs": 30, "min_steps_per_epoch": 20, "learning_rate": 0.2, "patience": 4}
+    batches, val_labels = problem[4]
+
+    def kept(model):
+        logits = training.predict(model, batches())
+        return float((logits.argmax(1).numpy() == val_labels).mean())
+
+    model, history, *_ = fitted(passive, early_stopping="accuracy", **settings)
+    scores = [epoch["val_accuracy"] for epoch in history]
+    assert scores.index(max(scores)) == len(scores) - 5
+    assert kept(model) == pytest.approx(max(scores))
+    model, history, *_ = fitted(passive, early_stopping="none", **settings)
+    assert len(history) == 30
+    assert kept(model) == pytest.approx(history[-1]["val_accuracy"])
+    assert history[-1]["val_accuracy"] < max(epoch["val_accuracy"] for epoch in history)
+
+
+@pytest.mark.parametrize("early_stopping", ["loss", "accuracy", "none"])
+def test_divergence_is_an_error(early_stopping):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        fitted(passive, learning_rate=1e30, optimiser="sgd", early_stopping=early_stopping)
+
+
+def test_fewer_labels_than_a_batch_are_trained_on():
+    _, history, *_ = fitted(flexmatch, problem=a_problem(labelled=3), batch_size=128, min_steps_per_epoch=1, epochs=4)
+    assert [epoch["steps"] for epoch in history] == [1, 2, 3, 4]
 
 
 def test_batches():
@@ -190,21 +94,55 @@ def test_batches():
 
 
 def test_epoch_e_uses_augmentation_seed_e_modulo_n():
-    arrays = [np.full((3, 2), k, np.float16) for k in range(5)]
+    arrays = [np.arange(6, dtype=np.float16).reshape(3, 2) + 10 * k for k in range(5)]
     views = training.CachedViews(arrays, [a + 100 for a in arrays], "cpu")
+    plan = [(np.array([1]), None), (np.array([2, 0]), np.array([0, 2])), (np.array([1]), np.array([1]))]
     for epoch in range(12):
-        assert views.weak(np.array([1]), epoch)[0, 0] == epoch % 5
-        weak, strong = views.pair(np.array([0, 2]), epoch)
-        assert (weak == epoch % 5).all()
-        assert (strong == 100 + epoch % 5).all()
+        seed = 10 * (epoch % 5)
+        first, second, third = views.batches(epoch, 0, plan)
+        assert first[0].tolist() == [[2 + seed, 3 + seed]]
+        assert first[1:] == (None, None)
+        assert second[0].tolist() == [[4 + seed, 5 + seed], [seed, 1 + seed]]
+        assert second[1].tolist() == [[seed, 1 + seed], [4 + seed, 5 + seed]]
+        assert torch.equal(second[2], second[1] + 100)
+        assert third[1].tolist() == [[2 + seed, 3 + seed]]
 
 
-def test_adamw_is_torchs():
+def test_views_are_asked_for_what_a_step_uses():
+    clean, views, labels, truth, validation = a_problem()
+    plans = []
+
+    class Recorded:
+        def batches(self, epoch, first_step, plan):
+            plans.append((epoch, first_step, plan))
+            return views.batches(epoch, first_step, plan)
+
+    problem = clean, Recorded(), labels, truth, validation
+    fitted(flexmatch, problem=problem, epochs=4, supervised_warmup=0.375, unlabelled_ratio=2)
+    assert [(epoch, first) for epoch, first, _ in plans] == [(0, 0), (1, 10), (2, 20), (3, 30)]
+    steps = [step for _, _, plan in plans for step in plan]
+    assert [unlabelled is None for _, unlabelled in steps] == [True] * 15 + [False] * 25
+    for labelled, unlabelled in steps:
+        assert set(labelled) <= set(labels.index)
+        if unlabelled is not None:
+            assert len(set(unlabelled)) == 32
+            assert not set(unlabelled) & set(labels.index)
+
+
+@pytest.mark.parametrize(
+    ("name", "torchs"),
+    [
+        ("adamw", lambda p: torch.optim.AdamW(p, weight_decay=0.1)),
+        ("adam", lambda p: torch.optim.Adam(p, weight_decay=0.1)),
+        ("sgd", lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9, nesterov=True, weight_decay=0.1)),
+    ],
+)
+def test_optimisers_are_torchs(name, torchs):
     torch.manual_seed(0)
     ours = torch.nn.Linear(5, 3)
     theirs = torch.nn.Linear(5, 3)
     theirs.load_state_dict(ours.state_dict())
-    optimisers = training.AdamW(list(ours.parameters()), 0.1), torch.optim.AdamW(theirs.parameters(), weight_decay=0.1)
+    optimisers = training.Optimiser(name, list(ours.parameters()), 0.1), torchs(theirs.parameters())
     for k in range(5):
         x = torch.randn(4, 5)
         for model in (ours, theirs):
@@ -215,6 +153,75 @@ def test_adamw_is_torchs():
         optimisers[1].zero_grad()
     for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, reference)
+
+
+def test_gradients_are_clipped_to_a_norm():
+    """With SGD and one step, the change of the weights is the learning rate times (1 + momentum) times the norm."""
+    settings = {"epochs": 1, "min_steps_per_epoch": 1, "batch_size": 64, "optimiser": "sgd", "weight_decay": 0}
+    before = torch.cat([p.detach().flatten() for p in a_proxy(a_problem()[0]).parameters()])
+
+    def change(**more):
+        model = fitted(passive, learning_rate=0.1, **settings, **more)[0]
+        return (torch.cat([p.detach().flatten() for p in model.parameters()]) - before).norm().item()
+
+    assert change(max_gradient_norm=0.25) == pytest.approx(0.1 * 1.9 * 0.25, rel=1e-4)
+    assert change() > 2 * change(max_gradient_norm=0.25)
+    assert change(max_gradient_norm=1e6) == change()
+
+
+def test_bfloat16_is_near_and_not_the_same():
+    full, half = (fitted(flexmatch, precision=p, name="shallow", supervised_warmup=0.3) for p in ("auto", "bfloat16"))
+    assert all(p.dtype == torch.float32 for p in half[0].parameters())
+    assert half[1][0]["train_loss"] == pytest.approx(full[1][0]["train_loss"], rel=0.05)
+    assert half[1][0]["train_loss"] != full[1][0]["train_loss"]
+    assert accuracy(half[0], *half[2:]) == pytest.approx(accuracy(full[0], *full[2:]), abs=0.1)
+
+
+def test_true_labels_of_the_pool_change_a_diagnostic_and_nothing_else():
+    _, _, _, truth, _ = a_problem()
+    wrong = (truth + 1) % 4
+    runs = [fitted(flexmatch, truth=t, supervised_warmup=0.2) for t in (truth, wrong, None)]
+    for model, history, *_ in runs[1:]:
+        assert torch.equal(model.head.weight, runs[0][0].head.weight)
+        for epoch, first in zip(history, runs[0][1], strict=True):
+            same = {key: value for key, value in epoch.items() if key != "pseudo_label_accuracy"}
+            assert str(same) == str({key: first[key] for key in same})
+    last = [history[-1]["pseudo_label_accuracy"] for _, history, *_ in runs]
+    assert last[0] > 0.5 > last[1]
+    assert math.isnan(last[2])
+
+
+def test_records_are_means_over_the_epoch(monkeypatch):
+    """Counted again from what the objective returned."""
+    taken, original = [], flexmatch.objective
+
+    def recorded(config, problem):
+        objective, state = original(config, problem)
+
+        def step(*arguments):
+            taken.append((arguments[1], objective(*arguments)))
+            return taken[-1][1]
+
+        return step, state
+
+    monkeypatch.setattr(flexmatch, "objective", recorded)
+    _, _, labels, truth, _ = problem = a_problem()
+    _, history, *_ = fitted(flexmatch, problem=problem, truth=truth, threshold=0.5, epochs=2, unlabelled_weight=0.5)
+    unlabelled = np.setdiff1d(np.arange(300), labels.index)
+    for epoch, record in enumerate(history):
+        steps = taken[10 * epoch : 10 * epoch + 10]
+        right = open_ = total = 0
+        for batch, step in steps:
+            for at, weight, pseudo in zip(batch.unlabelled, step.weights, step.pseudo, strict=True):
+                total += 1
+                open_ += float(weight)
+                right += float(weight) * (truth[unlabelled[at]] == int(pseudo))
+        assert record["mask_rate"] == pytest.approx(open_ / total)
+        assert record["pseudo_label_accuracy"] == pytest.approx(right / open_)
+        assert record["train_loss"] == pytest.approx(np.mean([s.loss.item() for _, s in steps]), rel=1e-5)
+        parts = record["supervised_loss"] + 0.5 * record["unsupervised_loss"]
+        assert record["train_loss"] == pytest.approx(parts, rel=1e-5)
+    assert history[0]["learning_rate"] == pytest.approx(0.02 * math.cos(7 * math.pi * 9 / (16 * 20)))
 
 
 @pytest.mark.parametrize("job", ["train_proxy.py", "select_batch.py"])
@@ -229,7 +236,10 @@ def test_short_jobs_do_not_import_what_is_slow(job):
         "from labelbench.trainers import flexmatch\n"
         "model = torch.nn.Linear(2, 2)\n"
         "model(torch.ones(1, 2)).sum().backward()\n"
-        "training.AdamW(list(model.parameters()), 0.1).step(0.1)\n"
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"
+        "for name in ('adamw', 'adam', 'sgd'):\n"
+        "    model(torch.ones(1, 2)).sum().backward()\n"
+        "    training.Optimiser(name, list(model.parameters()), 0.1).step(0.1)\n"
         "slow = {'torch._dynamo', 'torchvision', 'open_clip', 'timm', 'pandas', 'sklearn', 'scipy', 'matplotlib'}\n"
         "print(sorted(slow & set(sys.modules)))\n"
     )
@@ -240,11 +250,36 @@ def test_short_jobs_do_not_import_what_is_slow(job):
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
-def test_learning_rate_warms_up_and_follows_the_cosine():
-    factors = [training.learning_rate_factor(s, 100, 0.1) for s in range(100)]
-    assert factors[0] == pytest.approx(1 / 11)
-    assert factors[10] == 1
-    assert factors[99] == pytest.approx(math.cos(7 * math.pi * 89 / (16 * 90)))
+def test_learning_rate_warms_up_and_follows_the_schedule():
+    def factors(steps=100, **settings):
+        config = passive.Config(**settings)
+        return [training.learning_rate_factor(config, s, steps) for s in range(steps)]
+
+    found = factors(lr_warmup=0.1)
+    assert found[0] == pytest.approx(1 / 11)
+    assert found[10] == 1
+    assert found[99] == pytest.approx(math.cos(7 * math.pi * 89 / (16 * 90)))
+    found = factors(lr_warmup=0.1, schedule="cosine")
+    assert found[55] == pytest.approx(0.5)
+    assert found[99] == pytest.approx((1 + math.cos(math.pi * 89 / 90)) / 2)
+    assert factors(lr_warmup=0.5, schedule="constant")[50:] == [1] * 50
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 0.9])
+def test_warm_up_ends_within_any_training(warmup):
+    for steps in (10, 40, 500):
+        found = [training.learning_rate_factor(passive.Config(lr_warmup=warmup), s, steps) for s in range(steps)]
+        assert max(found) > 0.9
+
+
+def test_warm_restarts_are_torchs():
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=5, T_mult=3)
+    config = passive.Config(schedule="warm_restarts", first_period=5, period_factor=3)
+    for step in range(70):
+        assert training.learning_rate_factor(config, step, 1000) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
 
 
 def test_proxy_file_round_trip(tmp_path):
@@ -256,3 +291,21 @@ def test_proxy_file_round_trip(tmp_path):
     (tmp_path / "p.safetensors").write_bytes((tmp_path / "p.safetensors").read_bytes()[:50])
     with pytest.raises(proxy.UserError, match="not a readable proxy"):
         proxy.load(tmp_path / "p.safetensors")
+
+
+def test_history_is_a_table_of_the_epochs(tmp_path):
+    _, history, *_ = fitted(flexmatch, epochs=4, supervised_warmup=0.3)
+    names = ("dataset", "encoder", "selector", "trainer", "strategy")
+    at = SimpleNamespace(**dict.fromkeys(names, "x"), trial="0", round="01")
+    output = SimpleNamespace(metrics=tmp_path / "metrics.json", history=tmp_path / "history.csv")
+    job = SimpleNamespace(wildcards=at, output=output, params=SimpleNamespace(spec="{}", code="c"))
+    results.write(job, a_problem()[2], 0, "proxy", {}, history, {})
+    with output.history.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["steps"] for row in rows] == ["10", "20", "30", "40"]
+    assert [row["mask_rate"] == "" for row in rows] == [True, False, False, False]
+    for row, epoch in zip(rows, history, strict=True):
+        assert list(row) == list(epoch)
+        assert all(text == "" or float(text) == epoch[key] for key, text in row.items())
+    masks = [epoch["mask_rate"] for epoch in history[1:]]
+    assert json.loads(output.metrics.read_text())["metrics"][""]["mask_rate"] == pytest.approx(np.mean(masks))
