@@ -1,0 +1,29 @@
+"""Metrics of all candidates → the settings that training uses, with what finding them took."""
+
+import json
+from pathlib import Path
+
+from labelbench import jobs, tuning
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+spec = json.loads(job.params.spec)
+records = [json.loads(Path(path).read_text()) for path in job.input]
+scores = [record["metrics"]["val"][spec["metric"]] for record in records]
+chosen = spec["candidates"][tuning.best(scores)]
+jobs.write_json(
+    job.output[0],
+    {
+        "dataset": job.wildcards.dataset,
+        "encoder": job.wildcards.encoder,
+        "selector": job.wildcards.selector,
+        "trainer": job.wildcards.trainer,
+        "num_labels": records[0]["num_labels"],
+        "metric": spec["metric"],
+        "chosen": chosen,
+        "candidates": [{"settings": c, "score": s} for c, s in zip(spec["candidates"], scores, strict=True)],
+        "spec": job.params.spec,
+        "code": job.params.code,
+    },
+)
+log.info("chose %s of %d candidates", chosen, len(scores))
