@@ -16,7 +16,15 @@ rule collect:
     conda:
         "../envs/plot.yaml"
     params:
-        spec=provenance.canonical({"strategies": STUDY.run.strategies}),
+        spec=spec(
+            order={
+                "encoder": STUDY.run.encoders,
+                "selector": STUDY.run.selectors,
+                "trainer": TRAINERS,
+                "strategy": STUDY.run.strategies,
+                "model": STUDY.run.finetune_trainers,
+            }
+        ),
         code=provenance.digest("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -26,17 +34,9 @@ rule tables:
     input:
         "<results>/tables/metrics.csv",
     output:
-        csv=expand("<results>/tables/final_{dataset}.csv", dataset=STUDY.run.datasets),
-        tex=expand("<results>/tables/final_{dataset}.tex", dataset=STUDY.run.datasets),
-        html=[
-            report(
-                f"<results>/tables/final_{dataset}.html",
-                caption="../workflow/report/table.rst",
-                category="Tables",
-                labels={"dataset": dataset, "table": "after the last round"},
-            )
-            for dataset in STUDY.run.datasets
-        ],
+        csv=result_files("tables", TABLES, "csv"),
+        tex=result_files("tables", TABLES, "tex"),
+        html=reported("tables", TABLES, "html"),
         summary="<results>/tables/summary.txt",
     log:
         "<logs>/tables.log",
@@ -44,8 +44,19 @@ rule tables:
         "../envs/plot.yaml"
     params:
         trials=STUDY.run.trials,
-        spec=provenance.canonical(
-            {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
+        spec=spec(
+            **COMPARED,
+            tables=list(TABLES),
+            passive=[
+                name
+                for name in [*TRAINERS, *STUDY.run.finetune_trainers]
+                if STUDY.trainers[name].name == "passive"
+            ],
+            end_to_end=[
+                name
+                for name in STUDY.run.selectors
+                if plan.end_to_end(STUDY.selectors[name])
+            ],
         ),
         code=provenance.digest("tables.py"),
     script:
@@ -56,39 +67,15 @@ rule figures:
     input:
         "<results>/tables/metrics.csv",
     output:
-        curves_svg=[
-            report(
-                f"<results>/figures/curves_{dataset}.svg",
-                caption="../workflow/report/curves.rst",
-                category="Figures",
-                labels={"dataset": dataset, "figure": "learning curves"},
-            )
-            for dataset in STUDY.run.datasets
-        ],
-        finals_svg=[
-            report(
-                f"<results>/figures/finals_{dataset}.svg",
-                caption="../workflow/report/finals.rst",
-                category="Figures",
-                labels={"dataset": dataset, "figure": "final scores"},
-            )
-            for dataset in STUDY.run.datasets
-        ],
-        curves_pdf=expand(
-            "<results>/figures/curves_{dataset}.pdf", dataset=STUDY.run.datasets
-        ),
-        finals_pdf=expand(
-            "<results>/figures/finals_{dataset}.pdf", dataset=STUDY.run.datasets
-        ),
+        svg=reported("figures", FIGURES, "svg"),
+        pdf=result_files("figures", FIGURES, "pdf"),
     log:
         "<logs>/figures.log",
     conda:
         "../envs/plot.yaml"
     params:
         trials=STUDY.run.trials,
-        spec=provenance.canonical(
-            {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
-        ),
+        spec=spec(**COMPARED, figures=list(FIGURES)),
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"

@@ -95,7 +95,7 @@ def test_final_scores_show_every_model(metrics):
             expected |= {round(100 * float(curves.scores[:, i].mean()), 6) for i in (0, -1)}
     assert drawn == expected
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [
-        "proxy",
+        "selector's model",
         "fine-tuned, flexmatch",
         "fine-tuned, passive",
         "zero-shot",
@@ -105,7 +105,7 @@ def test_final_scores_show_every_model(metrics):
 def test_final_scores_without_fine_tuned_models(tmp_path):
     metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=2, finetune=(), zero_shot=None)
     figure = figures.final_scores(metrics, "digits", "accuracy", KINDS)
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["proxy"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["selector's model"]
 
 
 @pytest.mark.parametrize("draw", [figures.learning_curves, figures.final_scores])
@@ -151,3 +151,41 @@ def test_every_test_set_has_a_panel(metrics, draw):
     axes = draw(pd.concat([metrics, shifted]), "digits", "accuracy", KINDS).axes
     labels = [axis.get_ylabel() if draw is figures.learning_curves else axis.get_xlabel() for axis in axes]
     assert labels == ["test accuracy (%)", "test_ood accuracy (%)", "pool accuracy (%)"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Two trainers of one selector and one of another."""
+    settings = (("linear", "passive"), ("linear", "fixmatch"), ("finetune", "passive"))
+    return synthetic_study.table(tmp_path_factory.mktemp("compared"), datasets=("digits",), settings=settings)
+
+
+def test_trainers_are_drawn_on_the_labels_of_random(compared):
+    figure = figures.trainer_curves(compared, "digits", "accuracy", KINDS)
+    assert [a.get_title(loc="left") for a in figure.axes] == ["glyphclip · linear", ""]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["passive", "fixmatch"]
+    assert "labels bought by random" in figure.get_suptitle()
+    for trainer in ("passive", "fixmatch"):
+        curves = study.curves(compared, "digits", ("glyphclip", "linear", trainer), "random", "test", "accuracy")
+        assert np.allclose(line(figure.axes[0], trainer).get_ydata(), 100 * curves.scores.mean(0))
+
+
+@pytest.mark.parametrize("end_to_end", [True, False])
+def test_selectors_are_drawn_by_strategy(compared, end_to_end):
+    drawn = compared if end_to_end else compared[compared["stage"] != "finetune"]
+    figure = figures.selector_curves(drawn, "digits", "accuracy", KINDS | {"margin": "upper bound"})
+    titles = [f"glyphclip · {strategy}" for strategy in ("random", "margin ‡", "badge")]
+    assert [a.get_title(loc="left") for a in figure.axes] == [x for title in titles for x in (title, "")]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["linear · passive", "linear · fixmatch", "finetune"]
+    assert ("fine-tuned with flexmatch" if end_to_end else "selectors' own models") in figure.get_suptitle()
+    model = ("finetune", "flexmatch") if end_to_end else ("proxy", "")
+    curves = study.curves(
+        compared, "digits", ("glyphclip", "finetune", "passive"), "badge", "pool", "pool_accuracy", *model
+    )
+    assert np.allclose(line(figure.axes[5], "finetune").get_ydata(), 100 * curves.scores.mean(0))
+
+
+def test_trainers_and_selectors_have_looks_of_their_own():
+    for names in (registry.names("trainers"), registry.names("proxies")):
+        assert len({figures.look(name) for name in names}) == len(names)

@@ -6,11 +6,11 @@ from labelbench import jobs, study
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
-strategies = json.loads(job.params.spec)["strategies"]
+order = json.loads(job.params.spec)["order"]
 
 rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot)
 study.check_pairing(rows)
-rows = study.share_first_round(rows, strategies)
+rows = study.share_first_round(rows, order["strategy"])
 with jobs.written_whole(job.output[0]) as part:
-    study.write(rows, part, strategies)
+    study.write(rows, part, order)
 log.info("%d values of %d models", len(rows), len(job.input.metrics))

@@ -1,5 +1,6 @@
-"""Learning curves and final scores of every dataset, as SVG and PDF."""
+"""The figures of every dataset, as SVG and PDF."""
 
+import itertools
 import json
 import logging
 
@@ -11,10 +12,17 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph
 spec = json.loads(job.params.spec)
 
 metrics = study.load(job.input[0])
-for name, draw in (("curves", figures.learning_curves), ("finals", figures.final_scores)):
-    for i, dataset in enumerate(spec["datasets"]):
-        figure = draw(metrics, dataset, spec["lead"][dataset], spec["kinds"])
-        for format in ("svg", "pdf"):
-            with jobs.written_whole(job.output[f"{name}_{format}"][i]) as part:
-                figures.save(figure, part, format)
+drawings = {
+    "curves": figures.learning_curves,
+    "finals": figures.final_scores,
+    "trainers": figures.trainer_curves,
+    "selectors": figures.selector_curves,
+}
+# In the order of the output files.
+wanted = itertools.product(spec["figures"], spec["datasets"])
+for i, (name, dataset) in enumerate(wanted):
+    figure = drawings[name](metrics, dataset, spec["lead"][dataset], spec["kinds"])
+    for format in ("svg", "pdf"):
+        with jobs.written_whole(job.output[format][i]) as part:
+            figures.save(figure, part, format)
 log.info("figures of %s", ", ".join(spec["datasets"]))

@@ -1,4 +1,4 @@
-"""Figures of a study: learning curves, and what the last round's labels are worth to each model."""
+"""Figures of a study: learning curves, of strategies, trainers and selectors, and the last round's scores."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from labelbench import statistics, study
+from labelbench import statistics, study, tables
 from labelbench.study import MARKS, NAMES, metric_of
 
 # Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
@@ -17,7 +17,7 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", 
 GREY = "#4D4D4D"
 _COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-# One look per strategy in every figure of every study. Marker and line style tell them apart in grey print too.
+# One look per name in every figure of every study. Marker and line style tell them apart in grey print too.
 _LOOKS = {
     "random": (GREY, "o", _LINES[1]),
     "margin": (BLUE, "s", _LINES[0]),
@@ -30,6 +30,7 @@ _LOOKS = {
     "direct": (PURPLE, ">", _LINES[1]),
     "typiclust": (ORANGE, "h", _LINES[3]),
 }
+_COMMON = tuple(_LOOKS.values())
 _FURTHER = [
     (colour, marker, line) for marker, line, colour in itertools.product(("p", "*", "d", "H"), _LINES, _COLOURS)
 ]
@@ -37,6 +38,15 @@ _LESS_COMMON = (
     *("bait_binary", "bait_topc", "maxherding", "uherding", "probcover", "dropquery", "cluster_margin", "alfamix"),
     *("base", "power_margin", "class_balanced", "kmeans", "oracle"),
 )
+# Trainers and selectors never stand in one figure with strategies and take the same looks, the grey one for what
+# others are compared with.
+_TRAINERS = (
+    *("passive", "flexmatch", "fixmatch", "pseudolabel", "uda", "freematch", "softmatch", "lora"),
+    "linear_probe_then_finetune",
+)
+_SELECTORS = ("finetune", "linear", "shallow", "blend")
+for _names in (_TRAINERS, _SELECTORS):
+    _LOOKS |= zip(_names, _COMMON, strict=False)
 _LOOKS |= zip(_LESS_COMMON, _FURTHER, strict=False)
 _UNKNOWN = _FURTHER[len(_LESS_COMMON) :]
 _STYLE = {
@@ -58,14 +68,14 @@ _FILLS = ("full", "none", "left", "top")
 _LOG_FROM = 8  # last budget / first budget from which the label axis is logarithmic
 
 
-def look(strategy):
-    """(colour, marker, line style) of a strategy: the same in every figure, whichever others stand beside it.
+def look(name):
+    """(colour, marker, line style) of a strategy, trainer or selector: the same whichever others stand beside it.
 
     Names that are not known take a further combination by a hash of the name; two of them may share one.
     """
-    if strategy in _LOOKS:
-        return _LOOKS[strategy]
-    return _UNKNOWN[zlib.crc32(strategy.encode()) % len(_UNKNOWN)]
+    if name in _LOOKS:
+        return _LOOKS[name]
+    return _UNKNOWN[zlib.crc32(name.encode()) % len(_UNKNOWN)]
 
 
 def learning_curves(metrics, dataset, lead, kinds):
@@ -76,28 +86,81 @@ def learning_curves(metrics, dataset, lead, kinds):
     (none with one trial), the dotted line the encoder's zero-shot level.
     """
     settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
+    lines = {strategy: strategy + MARKS[kinds[strategy]] for strategy in strategies}
+
+    def curves(setting, strategy, split, metric):
+        return study.curves(metrics, dataset, setting, strategy, split, metric)
+
+    return _curves_figure(metrics, dataset, lead, settings, lines, curves)
+
+
+def trainer_curves(metrics, dataset, lead, kinds):
+    """Figure of what each trainer makes of the same labels, one row of panels per (encoder, selector).
+
+    The labels are those of `tables.strategy_of_trainers`. Arguments and marks as in `learning_curves`.
+    """
+    strategy = tables.strategy_of_trainers(metrics, dataset)
+    rivals = [block for block in tables.rival_trainers(metrics, dataset) if block[0][3] == "proxy"]
+    rows = [block[0][:2] for block in rivals]
+    trainers = {trainer: trainer for block in rivals for _, _, trainer, *_ in block}
+
+    def curves(row, trainer, split, metric):
+        return study.curves(metrics, dataset, (*row, trainer), strategy, split, metric)
+
+    by = f", labels bought by {strategy}{MARKS[kinds[strategy]]}"
+    return _curves_figure(metrics, dataset, lead, rows, trainers, curves, by)
+
+
+def selector_curves(metrics, dataset, lead, kinds):
+    """Figure of what each selector's labels are worth, one row of panels per (encoder, strategy).
+
+    Of the model fine-tuned on the labels end to end, the first of them, where the study evaluated more than one round
+    of it; else of the selectors' own models. Arguments and marks as in `learning_curves`.
+    """
+    settings = study.settings(metrics, dataset)
+    tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
+    several = tuned.groupby("model", sort=False)["round"].nunique() > 1
+    stage, model = next((("finetune", name) for name in several.index[several]), ("proxy", ""))
+    encoders = dict.fromkeys(encoder for encoder, _, _ in settings)
+    strategies = {s + MARKS[kinds[s]]: s for s in study.strategies_of(metrics, dataset)}
+    rows = [(encoder, strategy) for encoder in encoders for strategy in strategies]
+    selectors = {name: pair for pair, name in study.selector_names(settings).items()}
+    lines = {name: name for name in selectors}
+
+    def curves(row, name, split, metric):
+        setting = (row[0], *selectors[name])
+        return study.curves(metrics, dataset, setting, strategies[row[1]], split, metric, stage, model)
+
+    of = f", fine-tuned with {model}" if model else ", the selectors' own models"
+    return _curves_figure(metrics, dataset, lead, rows, lines, curves, of)
+
+
+def _curves_figure(metrics, dataset, lead, rows, lines, curves_of, about=""):
+    """Figure with a row of panels for each of `rows`, tuples that begin with the encoder, and a panel for each split.
+
+    `lines`: labels of the lines by name; `curves_of(row, name, split, metric)`: the `study.Curves` of one, or None;
+    `about`: the end of the title.
+    """
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False)
-        for axis, setting, split in panels:
-            found = {s: study.curves(metrics, dataset, setting, s, split, metric_of(split, lead)) for s in strategies}
-            found = {s: curves for s, curves in found.items() if curves is not None}
-            for strategy, curves in found.items():
-                _draw_curve(axis, look(strategy), curves)
+        figure, panels = _panels(rows, study.splits_of(metrics, dataset), 2.9, share_y=False)
+        for axis, row, split in panels:
+            found = {name: curves_of(row, name, split, metric_of(split, lead)) for name in lines}
+            found = {name: curves for name, curves in found.items() if curves is not None}
+            for name, curves in found.items():
+                _draw_curve(axis, look(name), curves)
             _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))
             axis.set_ylabel(f"{split} {NAMES[lead]} (%)")
             axis.yaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
-            level = study.zero_shot(metrics, dataset, setting[0], split, metric_of(split, lead))
+            level = study.zero_shot(metrics, dataset, row[0], split, metric_of(split, lead))
             if level is not None:
                 axis.axhline(100 * level, color="black", linestyle=":", linewidth=1)
                 right = axis.get_yaxis_transform()  # x in fractions of the panel, y in percent
                 axis.text(0.99, 100 * level, "zero-shot", transform=right, ha="right", va="bottom", fontsize=8)
-        _title(figure, metrics, dataset)
+        _title(figure, metrics, dataset, about)
         handles = []
-        for strategy in strategies:
-            colour, marker, line = look(strategy)
-            handles.append(
-                Line2D([], [], color=colour, marker=marker, linestyle=line, label=strategy + MARKS[kinds[strategy]])
-            )
+        for name, label in lines.items():
+            colour, marker, line = look(name)
+            handles.append(Line2D([], [], color=colour, marker=marker, linestyle=line, label=label))
         # Long names leave room for fewer columns, and further rows must not take theirs from the panels.
         columns = _legend_columns(len(handles), 5 if max(len(h.get_label()) for h in handles) <= 10 else 4)
         figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(handles) // columns) - 1))
@@ -106,11 +169,11 @@ def learning_curves(metrics, dataset, lead, kinds):
 
 
 def final_scores(metrics, dataset, lead, kinds):
-    """Figure of what the labels are worth to each model: proxies, fine-tuned models, the zero-shot level.
+    """Figure of what the labels are worth to each model: the selectors' own, fine-tuned ones, zero-shot heads.
 
-    One line per strategy after the last round, preceded by the start that all strategies share. Filled markers are
-    proxies, other fillings the models fine-tuned on the same labels, where there are any. Bars are 95 % Student-t
-    intervals over trials. Arguments as in `learning_curves`.
+    One line per strategy after the last round, preceded by the start that all strategies share. Filled markers are the
+    selectors' own models, other fillings the models fine-tuned on the same labels, where there are any. Bars are 95 %
+    Student-t intervals over trials. Arguments as in `learning_curves`.
     """
     settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
     models = study.models(metrics, dataset)
@@ -143,7 +206,7 @@ def final_scores(metrics, dataset, lead, kinds):
         _title(figure, metrics, dataset)
         handles = []
         for (_, model), fill in zip(models, itertools.cycle(_FILLS), strict=False):
-            name = f"fine-tuned, {model}" if model else "proxy"
+            name = f"fine-tuned, {model}" if model else "selector's model"
             handles.append(Line2D([], [], color=GREY, marker="o", linestyle="", label=name, **_filling(fill)))
         if (metrics["stage"] == "zero_shot").any():
             handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="zero-shot"))
@@ -169,11 +232,11 @@ def _panels(settings, splits, height, share_y):
     ]
 
 
-def _title(figure, metrics, dataset):
+def _title(figure, metrics, dataset, about=""):
     runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
     trials = runs["trial"].nunique()
     over = f"mean and 95 % interval over {trials} paired trials" if trials > 1 else "one trial"
-    figure.suptitle(f"{dataset}: {over}", fontsize=10)
+    figure.suptitle(f"{dataset}: {over}{about}", fontsize=10)
 
 
 def _legend_columns(entries, most):

@@ -24,7 +24,13 @@ IDENTITY = (
 )
 COLUMNS = (*IDENTITY, "split", "metric", "value", "pair")
 SETTING = ("dataset", "encoder", "selector", "trainer")
-NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "worst_class_accuracy": "worst class",
+    "worst_group_accuracy": "worst group",
+}
 MARKS = {"batch": "", "sequential": " †", "upper bound": " ‡"}  # behind a strategy's name, by its kind
 SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
 
@@ -111,12 +117,15 @@ def share_first_round(rows, strategies):
     ]
 
 
-def write(rows, path, strategies):
-    """Write rows as CSV in an order that does not depend on the order of the files; strategies in the given order."""
-    rank = {name: i for i, name in enumerate(strategies)}
+def write(rows, path, order):
+    """Write rows as CSV in an order that does not depend on the order of the files.
+
+    order: by column, its names in reading order (others come first, as zero-shot heads do); all else is sorted.
+    """
+    rank = {column: {name: i for i, name in enumerate(names)} for column, names in order.items()}
 
     def key(row):
-        return [rank.get(row[c], len(rank)) if c == "strategy" else row[c] for c in COLUMNS[:-2]]
+        return [(rank[c].get(row[c], -1) if c in rank else 0, row[c]) for c in COLUMNS[:-2]]
 
     with Path(path).open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -158,6 +167,13 @@ def settings(metrics, dataset):
     return list(runs[list(SETTING[1:])].drop_duplicates().itertuples(index=False, name=None))
 
 
+def selector_names(settings):
+    """Names by (selector, trainer) of settings: the selector, with its trainer where it has several."""
+    pairs = list(dict.fromkeys(setting[1:] for setting in settings))
+    selectors = [selector for selector, _ in pairs]
+    return {(s, trainer): s if selectors.count(s) == 1 else f"{s} · {trainer}" for s, trainer in pairs}
+
+
 def strategies_of(metrics, dataset):
     """The strategies a dataset was studied with, in the order of the table."""
     runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
@@ -171,9 +187,9 @@ def splits_of(metrics, dataset):
 
 
 def models(metrics, dataset):
-    """(stage, model) of what was trained on a dataset: ("proxy", ""), then the fine-tuned models by name."""
+    """(stage, model) of what was trained on a dataset: ("proxy", ""), then the fine-tuned models."""
     tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
-    return [("proxy", ""), *(("finetune", model) for model in sorted(tuned["model"].unique()))]
+    return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
 
 
 def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model=""):
