@@ -20,6 +20,7 @@ include: "rules/data.smk"
 include: "rules/embed.smk"
 include: "rules/rounds.smk"
 include: "rules/finetune.smk"
+include: "rules/tune.smk"
 include: "rules/results.smk"
 include: "rules/pretrain.smk"
 

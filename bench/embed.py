@@ -33,6 +33,7 @@ from PIL import Image
 from labelbench import embedder, image_files, torchvision_cpu, views  # noqa: F401  before timm
 from labelbench.dataset_file import Dataset, Split
 from labelbench.encoders import timm as timm_encoder
+from labelbench.images import Data
 
 import timm  # isort: skip
 
@@ -114,7 +115,7 @@ def main():
                 return Image.fromarray(pixels[position % len(pixels)])
 
             path = Path(folder) / "embeddings.h5"
-            embedder.embed(path, dataset, image, encoder, args.view, drawn, {}, args.workers, device)
+            embedder.embed(path, Data(dataset, encoder, image, device, args.workers), args.view, drawn, {})
 
         (job_wall, job_cpu), (bare_wall, bare_cpu) = timed(job), timed(bare)
         line = {

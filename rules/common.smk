@@ -17,10 +17,13 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-LEAD = {
-    dataset: STUDY.datasets[dataset].module.lead_metric(STUDY.datasets[dataset].config)
-    for dataset in STUDY.run.datasets
-}
+
+def lead_metric(dataset):
+    entry = STUDY.datasets[dataset]
+    return entry.module.lead_metric(entry.config)
+
+
+LEAD = {dataset: lead_metric(dataset) for dataset in STUDY.run.datasets}
 
 KINDS = {name: plan.kind(STUDY.strategies[name]) for name in STUDY.run.strategies}
 
@@ -29,6 +32,10 @@ _PATH = (
 )
 _RUN = f"<results>/{_PATH}"
 _LOG = f"<logs>/{_PATH}"
+
+
+# An expression that never matches: an empty one would constrain nothing.
+NEVER = "(?!)"
 
 
 wildcard_constraints:
@@ -77,10 +84,41 @@ def proxy_of_round_before(wildcards):
     return f"{folder(int(wildcards.round) - 1, wildcards)}/proxy.safetensors"
 
 
-def clean_embeddings_if_used(wildcards):
+def trains(end_to_end):
+    """Constraint of a rule: the selectors that train the encoder itself, or those that train proxies."""
+    names = [
+        name
+        for name, entry in STUDY.selectors.items()
+        if plan.end_to_end(entry) == end_to_end
+    ]
+    return "|".join(names) or NEVER
+
+
+def embeddings_of_round(wildcards, round_):
+    """Folder of the embeddings behind the proxies of a round: the encoder's own, or what a blend last made of them."""
+    refresh = STUDY.refreshes.get(wildcards.selector)
+    if refresh and refresh.before(round_):
+        return f"{folder(refresh.before(round_), wildcards)}/refresh"
+    return "<results>/embeddings/{dataset}/{encoder}"
+
+
+def clean_embeddings_of_this_round(wildcards):
+    return f"{embeddings_of_round(wildcards, int(wildcards.round))}/clean.h5"
+
+
+def augmented_embeddings_of_this_round(wildcards):
+    place = embeddings_of_round(wildcards, int(wildcards.round))
+    return [f"{place}/aug{seed}.h5" for seed in range(config["augmentations"])]
+
+
+def features_of_round_before(wildcards):
+    """What the model of the round before sees of the pool, for a strategy that looks at that model."""
+    round_ = int(wildcards.round) - 1
     if not uses_model(STUDY.strategies[wildcards.strategy]):
         return []
-    return "<results>/embeddings/{dataset}/{encoder}/clean.h5"
+    if plan.end_to_end(STUDY.selectors[wildcards.selector]):
+        return f"{folder(round_, wildcards)}/features.h5"
+    return f"{embeddings_of_round(wildcards, round_)}/clean.h5"
 
 
 def clean_embeddings_if_initial_uses_them(wildcards):
@@ -113,6 +151,39 @@ def zero_shot_head(wildcards):
     if not entry.module.has_text_tower(entry.config):
         return []
     return "<results>/embeddings/{dataset}/{encoder}/zero_shot_head.safetensors"
+
+
+def tuned(selector, trainer):
+    """The file of the settings chosen for a trainer; none where its definition leaves no choice, or to each round."""
+    tuning = STUDY.tuning.get(trainer)
+    if not tuning or tuning.config.by != "validation":
+        return []
+    return f"<results>/tuned/{{dataset}}/{{encoder}}/{selector}-{trainer}.json"
+
+
+def tuned_proxy(wildcards):
+    return tuned(wildcards.selector, wildcards.trainer)
+
+
+def tuned_end_to_end(wildcards):
+    return tuned("final", wildcards.trainer)
+
+
+def tuned_refresh(wildcards):
+    return tuned("final", STUDY.refreshes[wildcards.selector].trainer)
+
+
+def tuned_final(wildcards):
+    return tuned("final", wildcards.model)
+
+
+def metrics_of_candidates(wildcards):
+    model = f"finetune-{wildcards.trainer}/" if wildcards.selector == "final" else ""
+    place = "<results>/tuned/{dataset}/{encoder}/{selector}-{trainer}/initial/trial0/round00"
+    return [
+        f"{place}/candidate{number}/{model}metrics.json"
+        for number in range(len(STUDY.tuning[wildcards.trainer].candidates))
+    ]
 
 
 # Each job's params are two strings: `spec`, the settings it uses and no others, and `code`,
@@ -158,8 +229,7 @@ def embed_part(wildcards):
 
 def embedded_in(one_job):
     names = [d for d, parts in STUDY.shards.items() if (parts == 1) == one_job]
-    # An expression that never matches: an empty one would constrain nothing.
-    return "|".join(names) or "(?!)"
+    return "|".join(names) or NEVER
 
 
 def shard_files(wildcards):
@@ -217,11 +287,26 @@ def initial_total(wildcards, input):
     return STUDY.budgets[wildcards.dataset].total
 
 
+def trainer_parts(wildcards, name):
+    """Parts of a spec: a trainer with its settings, or a candidate's in their place, or all that a round chooses from."""
+    settings, tuning = STUDY.trainers[name].settings, STUDY.tuning.get(name)
+    if tuning and tuning.config.by == "cross_validation":
+        parts = {
+            "folds": tuning.config.folds,
+            "candidates": tuning.candidates,
+            "metric": lead_metric(wildcards.dataset),
+        }
+        return {"trainer": settings, "cross_validation": parts}
+    if tuning and wildcards.get("candidate"):
+        settings = {**settings, **tuning.candidates[int(wildcards.candidate)]}
+    return {"trainer": settings}
+
+
 def proxy_spec(wildcards):
     return spec(
         seed=STUDY.seed,
         selector=STUDY.selectors[wildcards.selector],
-        trainer=STUDY.trainers[wildcards.trainer],
+        **trainer_parts(wildcards, wildcards.trainer),
     )
 
 
@@ -250,20 +335,86 @@ def select_code(wildcards):
     return provenance.digest("select_batch.py", *sources)
 
 
-def finetune_spec(wildcards):
+def end_to_end_spec(wildcards, trainer):
     return spec(
         seed=STUDY.seed,
         dataset=STUDY.datasets[wildcards.dataset],
         encoder=STUDY.encoders[wildcards.encoder],
-        trainer=STUDY.trainers[wildcards.model],
         views=STUDY.views[wildcards.dataset],
+        **trainer_parts(wildcards, trainer),
     )
+
+
+def finetune_spec(wildcards):
+    return end_to_end_spec(wildcards, wildcards.model)
 
 
 def finetune_code(wildcards):
     return image_job_code(
         "finetune.py", wildcards, STUDY.trainers[wildcards.model].source
     )
+
+
+def finetune_round_spec(wildcards):
+    return end_to_end_spec(wildcards, wildcards.trainer)
+
+
+def finetune_round_code(wildcards):
+    return image_job_code(
+        "finetune_round.py",
+        wildcards,
+        STUDY.trainers[wildcards.trainer].source,
+        STUDY.selectors[wildcards.selector].source,
+    )
+
+
+def refresh_spec(wildcards):
+    return end_to_end_spec(wildcards, STUDY.refreshes[wildcards.selector].trainer)
+
+
+def refresh_code(wildcards):
+    trainer = STUDY.refreshes[wildcards.selector].trainer
+    return image_job_code("refresh.py", wildcards, STUDY.trainers[trainer].source)
+
+
+def tuning_labels_spec(wildcards):
+    return spec(
+        seed=STUDY.seed,
+        fraction=STUDY.tuning[wildcards.trainer].config.fraction,
+        **STUDY.noise[wildcards.dataset],
+    )
+
+
+def tuning_labels_code(wildcards):
+    return provenance.digest("tuning_labels.py")
+
+
+def tune_spec(wildcards):
+    return spec(
+        metric=lead_metric(wildcards.dataset),
+        candidates=STUDY.tuning[wildcards.trainer].candidates,
+    )
+
+
+def refresh_rounds(run):
+    """Rounds of a run, a mapping of wildcards, that refresh the embeddings for a later one."""
+    refresh = STUDY.refreshes.get(run["selector"])
+    last = STUDY.budgets[run["dataset"]].rounds
+    return range(refresh.every, last, refresh.every) if refresh else []
+
+
+def metrics_of_the_same_model(wildcards):
+    """Where the run has trained this very model to select with, its metrics: they need no second training."""
+    round_ = int(wildcards.round)
+    if plan.end_to_end(STUDY.selectors[wildcards.selector]):
+        same, place = wildcards.trainer == wildcards.model, folder(round_, wildcards)
+    else:
+        refresh = STUDY.refreshes.get(wildcards.selector)
+        same = (
+            round_ in refresh_rounds(wildcards) and refresh.trainer == wildcards.model
+        )
+        place = f"{folder(round_, wildcards)}/refresh"
+    return f"{place}/metrics.json" if same else []
 
 
 # What the study as a whole consists of.
@@ -276,19 +427,21 @@ def runs():
         for d in STUDY.run.datasets
         for e in STUDY.run.encoders
         for s in STUDY.run.selectors
-        for t in STUDY.run.trainers
+        for t in STUDY.run.trainers[s]
         for a in STUDY.run.strategies
         for n in range(STUDY.run.trials)
     ]
 
 
 def model_folders():
-    """Folders of all trained models, each once: proxies of every round, fine-tunes of the chosen rounds."""
+    """Folders of all trained models, each once: the model of every round, refreshes, fine-tunes of the chosen rounds."""
     found = {}
     for run in runs():
         rounds = STUDY.budgets[run["dataset"]].rounds
         for round_ in range(1, rounds + 1):
             found[folder(round_, **run)] = None
+        for round_ in refresh_rounds(run):
+            found[f"{folder(round_, **run)}/refresh"] = None
         for round_ in STUDY.finetuned_rounds[run["dataset"]]:
             for model in STUDY.run.finetune_trainers:
                 found[f"{folder(round_, **run)}/finetune-{model}"] = None
@@ -307,9 +460,23 @@ def study_costs(wildcards):
     return costs
 
 
+def study_tuned(wildcards):
+    """All files of chosen settings, each once."""
+    found = {}
+    for run in runs():
+        end_to_end = plan.end_to_end(STUDY.selectors[run["selector"]])
+        chosen = [tuned("final" if end_to_end else run["selector"], run["trainer"])]
+        chosen += [tuned("final", name) for name in STUDY.run.finetune_trainers]
+        if refresh_rounds(run):
+            chosen.append(tuned("final", STUDY.refreshes[run["selector"]].trainer))
+        found |= {path.format(**run): None for path in chosen if path}
+    return list(found)
+
+
 def study_results(wildcards):
     return [
         *rules.collect.output,
+        *(rules.tuning_table.output if study_tuned(wildcards) else []),
         *rules.tables.output,
         *rules.figures.output,
     ]
@@ -322,3 +489,42 @@ def study_zero_shot(wildcards):
         for encoder in STUDY.run.encoders
         if STUDY.encoders[encoder].module.has_text_tower(STUDY.encoders[encoder].config)
     ]
+
+
+# What is compared, by the beginning of the file's name: its label in the report.
+TABLES = {"final": "after the last round"}
+FIGURES = {"curves": "learning curves", "finals": "final scores"}
+if any(len(names) > 1 for names in STUDY.run.trainers.values()):
+    FIGURES["trainers"] = "trainers compared"
+if "trainers" in FIGURES or len(STUDY.run.finetune_trainers) > 1:
+    TABLES["trainers"] = "trainers compared"
+if len(STUDY.run.selectors) > 1:
+    TABLES["selectors"] = FIGURES["selectors"] = "selectors compared"
+
+COMPARED = {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
+TRAINERS = list(
+    dict.fromkeys(name for names in STUDY.run.trainers.values() for name in names)
+)
+
+
+def result_files(place, kinds, format):
+    return expand(
+        f"<results>/{place}/{{kind}}_{{dataset}}.{format}",
+        kind=kinds,
+        dataset=STUDY.run.datasets,
+    )
+
+
+def reported(place, kinds, format):
+    """The same files as `result_files`, shown in the report."""
+    shown = []
+    for kind, title in kinds.items():
+        for dataset in STUDY.run.datasets:
+            path = f"<results>/{place}/{kind}_{dataset}.{format}"
+            about = {
+                "caption": f"../workflow/report/{place}_{kind}.rst",
+                "category": place.capitalize(),
+                "labels": {"dataset": dataset, place.removesuffix("s"): title},
+            }
+            shown.append(report(path, **about))
+    return shown

@@ -4,8 +4,11 @@ rule finetune:
         labels=labels_of_this_round,
         head=zero_shot_head,
         weights=weight_files,
+        trained=metrics_of_the_same_model,
+        tuned=tuned_final,
     output:
         metrics=f"{_RUN}/finetune-{{model}}/metrics.json",
+        history=f"{_RUN}/finetune-{{model}}/history.csv",
         cost=f"{_RUN}/finetune-{{model}}/cost.json",
     log:
         f"{_LOG}/finetune-{{model}}.log",

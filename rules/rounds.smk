@@ -2,17 +2,18 @@ rule train_proxy:
     input:
         dataset="<results>/datasets/{dataset}.h5",
         labels=labels_of_this_round,
-        clean="<results>/embeddings/{dataset}/{encoder}/clean.h5",
-        augmented=expand(
-            "<results>/embeddings/{{dataset}}/{{encoder}}/aug{seed}.h5",
-            seed=range(config["augmentations"]),
-        ),
+        clean=clean_embeddings_of_this_round,
+        augmented=augmented_embeddings_of_this_round,
+        tuned=tuned_proxy,
     output:
         proxy=f"{_RUN}/proxy.safetensors",
         metrics=f"{_RUN}/metrics.json",
+        history=f"{_RUN}/history.csv",
         cost=f"{_RUN}/cost.json",
     log:
         f"{_LOG}/train_proxy.log",
+    wildcard_constraints:
+        selector=trains(end_to_end=False),
     conda:
         "../envs/train.yaml"
     threads: 1
@@ -26,13 +27,79 @@ rule train_proxy:
         "../workflow/scripts/train_proxy.py"
 
 
+# Where the selector is the encoder itself: it is trained instead of a proxy, and leaves the same for `select_batch`, a
+# classifier and the pool's features that this multiplies. The features are kept, although they can be made again: with
+# `temp()`, another strategy or round would train all earlier rounds anew.
+rule finetune_round:
+    input:
+        dataset="<results>/datasets/{dataset}.h5",
+        labels=labels_of_this_round,
+        head=zero_shot_head,
+        weights=weight_files,
+        tuned=tuned_end_to_end,
+    output:
+        proxy=f"{_RUN}/proxy.safetensors",
+        features=f"{_RUN}/features.h5",
+        metrics=f"{_RUN}/metrics.json",
+        history=f"{_RUN}/history.csv",
+        cost=f"{_RUN}/cost.json",
+    log:
+        f"{_LOG}/finetune_round.log",
+    wildcard_constraints:
+        selector=trains(end_to_end=True),
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="8h",
+    params:
+        spec=finetune_round_spec,
+        code=finetune_round_code,
+    script:
+        "../workflow/scripts/finetune_round.py"
+
+
+# Where the selector blends: the encoder, fine-tuned on a round's labels, embeds the images anew for the rounds after it.
+rule refresh:
+    input:
+        dataset="<results>/datasets/{dataset}.h5",
+        labels=labels_of_this_round,
+        head=zero_shot_head,
+        weights=weight_files,
+        tuned=tuned_refresh,
+    output:
+        clean=f"{_RUN}/refresh/clean.h5",
+        augmented=[
+            f"{_RUN}/refresh/aug{seed}.h5" for seed in range(config["augmentations"])
+        ],
+        metrics=f"{_RUN}/refresh/metrics.json",
+        history=f"{_RUN}/refresh/history.csv",
+        cost=f"{_RUN}/refresh/cost.json",
+    log:
+        f"{_LOG}/refresh.log",
+    wildcard_constraints:
+        selector="|".join(STUDY.refreshes) or NEVER,
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="8h",
+    params:
+        spec=refresh_spec,
+        code=refresh_code,
+    script:
+        "../workflow/scripts/refresh.py"
+
+
 # Buys the batch with which the label set of round k-1 becomes that of round k.
 rule select_batch:
     input:
         dataset="<results>/datasets/{dataset}.h5",
         labels=labels_of_round_before,
         proxy=proxy_of_round_before,
-        clean=clean_embeddings_if_used,
+        clean=features_of_round_before,
     output:
         labels=f"{_RUN}/labels.h5",
         cost=f"{_RUN}/select_cost.json",

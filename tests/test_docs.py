@@ -3,9 +3,10 @@
 import re
 
 import pytest
+import yaml
 
-from conftest import REPO
-from labelbench import registry
+from conftest import REPO, merged
+from labelbench import plan, registry
 
 TABLE = [
     [cell.strip() for cell in line.strip("|\n").split("|")]
@@ -30,3 +31,11 @@ def test_links_of_the_documentation_lead_somewhere():
     for page in ("README.md", "config/README.md", "docs/strategies.md"):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", (REPO / page).read_text()):
             assert (REPO / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("overlay", sorted(path.name for path in (REPO / "config").glob("*.yaml")))
+def test_every_config_is_a_study(overlay):
+    default, changes = (yaml.safe_load((REPO / "config" / name).read_text()) for name in ("config.yaml", overlay))
+    config = merged(default, changes)
+    plan.check(config, REPO / "workflow/schemas/config.schema.yaml")
+    plan.study(config)

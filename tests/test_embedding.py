@@ -22,6 +22,7 @@ from labelbench.datasets import digits
 from labelbench.encoders import open_clip as open_clip_encoder
 from labelbench.encoders import timm as timm_encoder
 from labelbench.errors import UserError
+from labelbench.images import Data
 from labelbench.views import Config as ViewsConfig
 from labelbench.views import make_views
 
@@ -48,9 +49,8 @@ def digits_dataset(pool=150):
 def embed(path, encoder, view, workers=0, images=None, dataset=None, **part):
     views = None if view == "clean" else make_views(encoder.transform, ViewsConfig())
     images = images or digits.images(digits.Config())
-    embedder.embed(
-        path, dataset or digits_dataset(), images, encoder, view, views, MADE_BY, workers=workers, device="cpu", **part
-    )
+    data = Data(dataset or digits_dataset(), encoder, images, "cpu", workers)
+    embedder.embed(path, data, view, views, MADE_BY, **part)
     return path
 
 

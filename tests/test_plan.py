@@ -66,6 +66,7 @@ def test_finetuned_rounds():
     assert rounds("x", ["last"], 6) == [6]
     assert rounds("x", ["first", 3, "last"], 6) == [1, 3, 6]
     assert rounds("x", ["all"], 3) == [1, 2, 3]
+    assert rounds("x", "last", 6) == rounds("x", 6, 6) == [6]
     with pytest.raises(UserError, match="7 is neither"):
         rounds("x", [7], 6)
 
@@ -105,3 +106,53 @@ def test_probabilities_of_a_first_round_need_a_zero_shot_head(config):
 
 def test_published_first_batches_are_four(config):
     assert "published first batches of 4 runs" in refused(config, {"run": {"initial": "labelbench", "trials": 5}})
+
+
+def test_trainers_are_one_list_or_one_for_each_selector(config):
+    run = {"selectors": ["linear", "finetune"]}
+    same = plan.study(merged(copy.deepcopy(config), {"run": {**run, "trainers": ["passive"]}}))
+    assert same.run.trainers == {"linear": ["passive"], "finetune": ["passive"]}
+    each = {"linear": ["flexmatch"], "finetune": ["lora"], "shallow": ["passive"]}
+    assert plan.study(merged(config, {"run": {**run, "trainers": each}})).run.trainers == {
+        "linear": ["flexmatch"],
+        "finetune": ["lora"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"trainers": {"finetune": ["lora"]}}, "the selector linear has none"),
+        ({"trainers": {"linear": ["flexmatch"], "finetun": ["lora"]}}, "Did you mean 'finetune'"),
+        ({"trainers": {"linear": ["flexmatsch"]}}, "Did you mean 'flexmatch'"),
+        ({"trainers": ["lora"]}, "the selector linear sees embeddings only"),
+        ({"selectors": ["blend"], "trainers": {"blend": ["linear_probe_then_finetune"]}}, "sees embeddings only"),
+    ],
+)
+def test_trainers_that_cannot_be(config, run, message):
+    assert message in refused(config, {"run": run})
+
+
+@pytest.mark.parametrize(
+    ("selectors", "message"),
+    [
+        ({"blend": {"refresh": {"every": 0}}}, "at least 1"),
+        ({"blend": {"refresh": {"trainer": "flexmatch_image"}}}, "Did you mean 'flexmatch_images'"),
+        ({"mine": {"name": "linear", "refresh": {"every": 2}}}, "the setting 'trainer' is required"),
+        ({"finetune": {"refresh": {"every": 2, "trainer": "passive"}}}, "nothing is left to refresh"),
+        ({"blend": {"refresh": {"every": 6}}}, "never in time for another round of digits, which has 6"),
+    ],
+)
+def test_refreshes_that_cannot_be(config, selectors, message):
+    run = {"selectors": ["blend"], "trainers": ["flexmatch"]}
+    assert message in refused(config, {"selectors": selectors, "run": run})
+
+
+def test_a_refresh_serves_the_rounds_after_it():
+    refresh = plan.Refresh(every=3, trainer="x")
+    assert [refresh.before(round_) for round_ in range(1, 9)] == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert [plan.Refresh(1, "x").before(round_) for round_ in (1, 2, 3)] == [0, 1, 2]
+
+
+def test_a_blend_can_be_turned_off(config):
+    assert plan.study(merged(config, {"selectors": {"blend": {"refresh": None}}})).refreshes == {}

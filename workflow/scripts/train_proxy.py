@@ -2,7 +2,7 @@
 
 import json
 
-from labelbench import dataset_file, embeddings, jobs, label_set, metrics, registry, results, seeds
+from labelbench import dataset_file, embeddings, jobs, label_set, metrics, registry, results, seeds, tuning
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -15,7 +15,7 @@ with jobs.slow_imports():
 watch = jobs.Stopwatch()
 spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
-device = "cuda" if torch.cuda.is_available() else "cpu"
+device = jobs.device()
 dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
 clean = {split: embeddings.read(job.input.clean, split, dataset.fingerprint) for split in dataset.splits}
@@ -27,32 +27,44 @@ def batches(split):
         yield torch.from_numpy(clean[split][begin : begin + training.EVALUATION_BATCH]).to(device)
 
 
-trainer, trainer_config = registry.configured("trainers", spec["trainer"])
-model = proxy.build(
-    spec["selector"],
-    mean,
-    std,
-    dataset.num_classes,
-    seeds.integer(spec["seed"], trial, round_, "proxy initialisation"),
-).to(device)
 views = training.CachedViews(
     weak=[embeddings.read(path, "weak", dataset.fingerprint) for path in job.input.augmented],
     strong=[embeddings.read(path, "strong", dataset.fingerprint) for path in job.input.augmented],
     device=device,
 )
-history = training.fit(
-    model,
-    trainer,
-    trainer_config,
-    views,
-    labels,
-    pool_size=len(clean["pool"]),
-    num_classes=dataset.num_classes,
-    validation=(lambda: batches("val"), dataset.splits["val"].labels),
-    rng=seeds.generator(spec["seed"], trial, round_, "proxy training"),
-    log=log,
-    device=device,
-)
+
+
+def trained(settings, learned):
+    """A proxy trained from scratch on a label set, and its history."""
+    trainer, config = registry.configured("trainers", settings)
+    seed = seeds.integer(spec["seed"], trial, round_, "proxy initialisation")
+    model = proxy.build(spec["selector"], mean, std, dataset.num_classes, seed).to(device)
+    history = training.fit(
+        model,
+        trainer,
+        config,
+        views,
+        learned,
+        pool_size=len(clean["pool"]),
+        num_classes=dataset.num_classes,
+        validation=(lambda: batches("val"), dataset.splits["val"].labels),
+        rng=seeds.generator(spec["seed"], trial, round_, "proxy training"),
+        log=log,
+        device=device,
+        truth=dataset.splits["pool"].labels,
+    )
+    return model, history
+
+
+def classes(settings, learned, at):
+    """Classes of the pool's examples `at`, by a proxy trained on a label set."""
+    model, _ = trained(settings, learned)
+    return training.predict(model, [torch.from_numpy(clean["pool"][at]).to(device)]).argmax(1).numpy()
+
+
+rng = seeds.generator(spec["seed"], trial, round_, "tuning folds")
+settings = tuning.settled(spec, job.input.get("tuned"), labels, dataset.num_classes, rng, classes, log)
+model, history = trained(settings, labels)
 seconds = watch.seconds()
 logits = {split: training.predict(model, batches(split)).numpy() for split in clean}
 with jobs.written_whole(job.output.proxy) as part:
@@ -61,4 +73,4 @@ jobs.write_json(
     job.output.cost,
     {"startup_seconds": watch.startup, "train_seconds": seconds, "peak_memory_mb": watch.peak_memory_mb()},
 )
-results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, logits, labels), history)
+results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, logits, labels), history, settings)

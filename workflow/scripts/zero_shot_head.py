@@ -2,32 +2,24 @@
 
 import json
 
-from labelbench import dataset_file, jobs, metrics, registry
+from labelbench import jobs, metrics
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 
-import torch
 from safetensors.torch import save_file
 
-from labelbench import images as image_batches
-from labelbench import training
+from labelbench import images, training
 
 spec = json.loads(job.params.spec)
-device = "cuda" if torch.cuda.is_available() else "cpu"
-dataset = dataset_file.read(job.input.dataset)
-encoder_plugin, encoder_config = registry.configured("encoders", spec["encoder"])
-encoder = encoder_plugin.load(encoder_config, device)
-images_plugin, images_config = registry.configured("datasets", spec["dataset"])
-images = images_plugin.images(images_config)
-weight = encoder.zero_shot_head(dataset.class_names, dataset.templates)
-model = image_batches.classifier(encoder, weight, dataset.num_classes, seed=0).to(device)
+data = images.load(job, spec)
+dataset = data.dataset
+weight = data.encoder.zero_shot_head(dataset.class_names, dataset.templates)
+model = images.classifier(data.encoder, weight, dataset.num_classes, seed=0).to(data.device)
 logits = {
-    split: training.predict(
-        model, image_batches.clean_batches(images, dataset.splits[split].source, encoder.transform, device)
-    ).numpy()
-    for split in dataset.splits
-    if split != "pool"
+    name: training.predict(model, images.clean_batches(data, split.source)).numpy()
+    for name, split in dataset.splits.items()
+    if name != "pool"
 }
 found = metrics.evaluate(dataset, logits, labels=None)
 with jobs.written_whole(job.output.head) as part:

@@ -1,31 +1,16 @@
 """Images through a model, always to the same numbers, into an embedding file."""
 
-import ctypes
-
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from labelbench import embeddings, hdf5, progress
-from labelbench.errors import UserError
+from labelbench.images import Clean, ahead
 from labelbench.views import image_seed
 
 # Images a forward pass. Matrix products of another number of rows may round differently: of EfficientNet-Lite0's rows,
 # 98 % differ after rounding to float16 between batches of 1 and of 64. So every pass has this many, on every device: 64
 # keep a GPU busier than the decoding of images does.
 BLOCK = 64
-
-
-class Clean(Dataset):
-    """The clean view of the images at positions `source`, each a tuple of one tensor (3, H, W)."""
-
-    def __init__(self, images, source, transform):
-        self.images, self.source, self.transform = images, source, transform
-
-    def __len__(self):
-        return len(self.source)
-
-    def __getitem__(self, index):
-        return (self.transform(self.images(int(self.source[index]))),)
 
 
 class WeakAndStrong(Dataset):
@@ -62,36 +47,11 @@ def outputs(model, images, workers, device, what):
     decode and augment ahead of this one; what: name of the work in the log. A row depends on its image and the model
     alone: not on the number of workers, nor on the other rows as long as parts are cut by `part_of`.
     """
-    _keep_freed_memory()
-    loader = DataLoader(
-        images,
-        batch_size=BLOCK,
-        num_workers=workers,
-        multiprocessing_context="fork" if workers else None,
-        pin_memory=torch.device(device).type == "cuda",
-    )
     with progress.track(len(images), what, "images") as counter:
-        try:
-            for views in loader:
-                count = len(views[0])
-                yield tuple(model(_full(v).to(device, non_blocking=True)).float().cpu().numpy()[:count] for v in views)
-                counter.update(count)
-        except UserError as error:
-            # A worker hands it on with its traceback in front.
-            raise UserError(str(error).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()) from None
-
-
-def _keep_freed_memory():
-    """Have glibc keep what this process frees.
-
-    By default it gives buffers as large as a block's activations back at once, and the kernel clears each anew: more
-    than half of the CPU seconds of EfficientNet-Lite0 at 224 pixels (22 images a second with it, 54 without). Other C
-    libraries have no such call.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(-4, 0)  # M_MMAP_MAX: no buffer has a mapping of its own
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: 2 GiB may lie free
+        for views in ahead(images, workers, device, BLOCK):
+            count = len(views[0])
+            yield tuple(model(_full(v).to(device, non_blocking=True)).float().cpu().numpy()[:count] for v in views)
+            counter.update(count)
 
 
 def _full(batch):
@@ -100,13 +60,14 @@ def _full(batch):
     return torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch
 
 
-def embed(path, dataset, images, encoder, view, views, attributes, workers, device, part=1, parts=1):
+def embed(path, data, view, views, attributes, part=1, parts=1):
     """Write the embedding file of one view of a dataset, or part 1 … `parts` of its rows for `embeddings.gather`.
 
+    data: `images.Data`: the dataset, the encoder, the images, and who decodes them.
     view: `clean` embeds every split under its name; `aug<n>` embeds the datasets `weak` and `strong` of the pool, drawn
     for augmentation seed n. `views` draws them (None for `clean`). attributes: what the file says of its making.
-    workers: processes that decode and augment beside this one.
     """
+    dataset, encoder, images = data.dataset, data.encoder, data.images
     with hdf5.create(path) as file:
         for split in sorted(dataset.splits) if views is None else ["pool"]:
             source = dataset.splits[split].source
@@ -116,7 +77,7 @@ def embed(path, dataset, images, encoder, view, views, attributes, workers, devi
             else:
                 names = ["weak", "strong"]
                 seen = WeakAndStrong(images, source, rows, views, dataset.fingerprint, view)
-            batches = outputs(encoder.embed, seen, workers, device, f"{view}, {split}")
+            batches = outputs(encoder.embed, seen, data.workers, data.device, f"{view}, {split}")
             embeddings.write(file, names, len(rows), encoder.dim, batches)
         if views is None and parts == 1:
             embeddings.write_standardisation(file)

@@ -1,12 +1,15 @@
 """What every job script needs: its log, errors a person can read, outputs whole or not at all, its cost."""
 
 import contextlib
+import fcntl
 import gc
+import itertools
 import json
 import logging
 import os
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -91,6 +94,42 @@ def write_json(path, content):
     """Write `content` as indented JSON, whole or not at all."""
     with written_whole(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def device():
+    """The device that this job computes on: `cpu`, `cuda`, or `cuda:<n>` on a machine with several GPUs.
+
+    A cluster's scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs
+    agree among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count < 2:
+        return "cuda" if count else "cpu"
+    number = next(_free_places(count))
+    torch.cuda.set_device(number)  # also for what is allocated without naming a device, such as pinned memory
+    return f"cuda:{number}"
+
+
+def _free_places(count):
+    """Yields the numbers, below `count`, of the GPUs that have a free place: all first places, then the second ones, …
+
+    A place is a locked file. Who is given one has it to the end of the process.
+    """
+    # The same GPU has another number in a process that sees fewer of them.
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = names if len(names) == count else range(count)
+    for place in itertools.count():
+        for number, name in enumerate(names):
+            path = Path(tempfile.gettempdir()) / f"labelbench-{os.getuid()}-gpu{name}-place{place}.lock"
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+            else:
+                yield number
 
 
 def _age():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import types
 import typing
 from pathlib import Path
@@ -132,23 +133,43 @@ class Schedule(NamedTuple):
 
 
 def evaluated_rounds(where, choice, rounds):
-    """Round numbers that are fine-tuned: `choice` lists `first`, `last`, `all` or numbers."""
+    """Round numbers that are fine-tuned: `choice` is `first`, `last`, `all`, a number, or a list of these."""
     named = {"first": [1], "last": [rounds], "all": list(range(1, rounds + 1))}
     picked = set()
-    for item in choice:
+    for item in choice if isinstance(choice, list) else [choice]:
         if item not in named and not (isinstance(item, int) and 1 <= item <= rounds):
             raise UserError(f"{where}: {item!r} is neither first, last, all nor a round from 1 to {rounds}.")
         picked.update(named.get(item, [item]))
     return sorted(picked)
 
 
+@dataclasses.dataclass(frozen=True)
+class Refresh:
+    """A blend of proxies and fine-tunes (LabelBench paper, Appendix B): the setting `refresh` of a selector.
+
+    In rounds `every`, 2·`every`, … the encoder is also fine-tuned end to end by `trainer`, and embeds the images anew
+    for the rounds that follow.
+    """
+
+    every: int
+    trainer: str
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise ValueError("every is a number of rounds: at least 1")
+
+    def before(self, round_):
+        """The last round before `round_` that refreshed the embeddings; 0 where there is none yet."""
+        return (round_ - 1) // self.every * self.every
+
+
 class Run(NamedTuple):
-    """What is run, by names: the lists of the config's `run`."""
+    """What is run, by names: the lists of the config's `run`; `trainers` are a list by selector."""
 
     datasets: list
     encoders: list
     selectors: list
-    trainers: list
+    trainers: dict
     strategies: list
     trials: int
     finetune_trainers: list
@@ -160,7 +181,8 @@ class Study:
 
     initial: the strategy that buys the labels of round 1; views: augmentation settings by dataset; shards: in how many
     jobs each view of a dataset is embedded; noise: by dataset, the parts of a spec that say which mistakes its
-    annotator makes (`_noise`), none for one who makes none; budgets: `Schedule` by dataset; finetuned_rounds: round
+    annotator makes (`_noise`), none for one who makes none; refreshes: `Refresh` by selector, for those that blend;
+    tuning: `Tuning` by trainer, for those that have candidates; budgets: `Schedule` by dataset; finetuned_rounds: round
     numbers by dataset.
     """
 
@@ -173,7 +195,9 @@ class Study:
     noise: dict
     encoders: dict
     selectors: dict
+    refreshes: dict
     trainers: dict
+    tuning: dict
     strategies: dict
     budgets: dict
     finetuned_rounds: dict
@@ -184,6 +208,52 @@ def kind(entry):
     if getattr(entry.module, "UPPER_BOUND", False):
         return "upper bound"
     return "sequential" if getattr(entry.module, "SEQUENTIAL", False) else "batch"
+
+
+def end_to_end(selector):
+    """Whether a selector trains the encoder itself in each round, by a trainer on images."""
+    return getattr(selector.module, "END_TO_END", False)
+
+
+def _trainers(choice, selectors, defined):
+    """The trainers of each selector that is run, by its name. `choice` is one list for all, or a list by selector.
+
+    Raises `UserError` for a selector without trainers, and for a trainer that cannot train what the selector does.
+    """
+    where, trainers = "config, run: trainers", {}
+    if isinstance(choice, dict):
+        chosen(where, choice, defined["selectors"])
+    for selector in selectors:
+        if isinstance(choice, dict) and selector not in choice:
+            raise UserError(f"{where}: the selector {selector} has none. Write {selector}: […], or one list for all.")
+        names = choice[selector] if isinstance(choice, dict) else choice
+        trainers[selector] = chosen(where, names, defined["trainers"])
+        for name in trainers[selector]:
+            images_only = getattr(defined["trainers"][name].module, "IMAGES_ONLY", False)
+            if images_only and not end_to_end(defined["selectors"][selector]):
+                raise UserError(
+                    f"{where}: {name} trains an encoder, and the selector {selector} sees embeddings only. Choose "
+                    "another trainer, or give this one to a selector that is called `finetune` or has that `name`."
+                )
+    return trainers
+
+
+def _refreshes(settings, defined, run, budgets):
+    """`Refresh` by selector, from the setting of that name. Raises `UserError` where it cannot be meant so."""
+    refreshes = {}
+    for selector, values in settings.items():
+        where = f"config, selectors: {selector}: refresh"
+        refresh = refreshes[selector] = complete(where, Refresh, values)
+        chosen(where, [refresh.trainer], defined["trainers"])
+        if end_to_end(defined["selectors"][selector]):
+            raise UserError(f"{where}: this selector trains the encoder in every round, so nothing is left to refresh.")
+        for dataset in run["datasets"] if selector in run["selectors"] else []:
+            if refresh.every >= budgets[dataset].rounds:
+                raise UserError(
+                    f"{where}: every {refresh.every} rounds is never in time for another round of {dataset}, which has "
+                    f"{budgets[dataset].rounds}."
+                )
+    return refreshes
 
 
 def _initial(name, strategies, run, encoders):
@@ -230,6 +300,38 @@ def _noise(name, settings):
     return parts
 
 
+class Tuning(NamedTuple):
+    """How a trainer's settings are chosen: `config` of `labelbench.tuning`, and the candidates, dicts of settings."""
+
+    config: object
+    candidates: list
+
+
+def _tuning(name, entry, settings, tune):
+    """The `Tuning` that `tune` of a trainer describes: all combinations, the last setting varying fastest.
+
+    entry, settings: the trainer, and what its definition says besides. Raises `UserError` for a candidate that the
+    trainer does not take.
+    """
+    from labelbench.tuning import Config
+
+    where = f"config, trainers: {name}: tune"
+    if not isinstance(tune, dict):
+        raise UserError(f"{where} must name settings with their candidates: {{learning_rate: [0.001, 0.003]}}.")
+    how = {key: tune[key] for key in tune if key in {field.name for field in dataclasses.fields(Config)}}
+    tried = {key: tune[key] for key in tune if key not in how}
+    for key, values in tried.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{where}: {key} needs a list of candidates, such as [0.001, 0.003], not {values!r}.")
+    if not tried:
+        raise UserError(f"{where} names no setting with candidates, such as learning_rate: [0.001, 0.003].")
+    candidates = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
+    rest = {key: value for key, value in settings.items() if key != "name"}
+    for candidate in candidates:
+        complete(where, entry.module.Config, rest | candidate)
+    return Tuning(complete(where, Config, how), candidates)
+
+
 def initial_uses(study):
     """What the strategy of round 1 asks the pool for."""
     return study.initial.module.USES if study.initial.module else ()
@@ -249,17 +351,24 @@ def study(config):
         mistakes = settings.pop("noise", None)
         noise[name] = _noise(name, mistakes) if mistakes else {}
         datasets[name] = settings
+    selectors = {name: dict(settings or {}) for name, settings in config["selectors"].items()}
+    refreshes = {name: settings.pop("refresh") for name, settings in selectors.items() if "refresh" in settings}
+    trainers = {name: dict(settings or {}) for name, settings in config["trainers"].items()}
+    tune = {name: settings.pop("tune") for name, settings in trainers.items() if "tune" in settings}
     defined = {
         "datasets": resolve("datasets", datasets),
         "encoders": resolve("encoders", config["encoders"]),
-        "selectors": resolve("selectors", config["selectors"], kind="proxies"),
-        "trainers": resolve("trainers", config["trainers"]),
+        "selectors": resolve("selectors", selectors, kind="proxies"),
+        "trainers": resolve("trainers", trainers),
         "strategies": resolve("strategies", config["strategies"]),
     }
     if "initial" in defined["strategies"]:
         raise UserError("config, strategies: `initial` is the name of the first round, which strategies share.")
+    if "final" in defined["selectors"]:
+        raise UserError("config, selectors: `final` is the name under which settings of final models are tuned.")
     finetune = run.get("finetune", {"trainers": [], "rounds": ["last"]})
-    names = {key: chosen(f"config, run: {key}", run[key], defined[key]) for key in defined}
+    names = {key: chosen(f"config, run: {key}", run[key], defined[key]) for key in defined if key != "trainers"}
+    names["trainers"] = _trainers(run["trainers"], names["selectors"], defined)
     names["finetune_trainers"] = chosen("config, run: finetune: trainers", finetune["trainers"], defined["trainers"])
     for name in config["budgets"]:
         if name != "default":
@@ -272,6 +381,8 @@ def study(config):
         views=views,
         shards=shards,
         noise=noise,
+        refreshes=_refreshes({n: how for n, how in refreshes.items() if how is not None}, defined, run, budgets),
+        tuning={n: _tuning(n, defined["trainers"][n], trainers[n], how) for n, how in tune.items() if how is not None},
         budgets=budgets,
         finetuned_rounds={
             d: evaluated_rounds("config, run: finetune: rounds", finetune["rounds"], b.rounds)

@@ -1,1 +1,1 @@
-"""Proxies, one file each: the small models that are trained on cached embeddings in every round."""
+"""What is trained in every round, one file each: small models on cached embeddings (proxies), or the encoder itself."""
