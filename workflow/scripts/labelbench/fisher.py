@@ -30,6 +30,10 @@ TIE = 1e-9
 # Examples followed from pick to pick: 4096 × 512 float64 values are 16 MiB.
 BLOCK = 4096
 
+# More are followed, up to so many float64 values (1 GiB), once the whole pool is refreshed after fewer picks than this.
+_LARGEST_BLOCK = 1 << 27
+_SHORT_RUN = 32
+
 # Each level of the pool that is refreshed by itself is about this part of the one before.
 _NARROWING = 16
 
@@ -79,22 +83,23 @@ def trade(examples: RankOne, information, total, count: int, sign: int, what: st
 
     information: (d, d) float64, M, positive definite before and after; updated in place. total: (d, d) float64, F.
     `what` names the work in the log. Of examples whose scores tie (`TIE`) the first is taken. Candidates come from
-    float32 and its error bound, the decision between them from float64, so `block` changes the speed only: the picks
-    are those of greedy in float64, unless more than `block` examples are closer to a tie than the bound can tell, when
-    the block decides. O(nd²) for a refresh of all and O(block·d + d³) per pick; O(n + block·d + d²) memory besides the
-    arguments. Returns (count,) int64, in pick order.
+    float32 and its error bound, the decision between them from float64, so `block`, where it begins, changes the speed
+    only: the picks are those of greedy in float64, unless more than `block` examples are closer to a tie than the bound
+    can tell, when the block decides. O(nd²) for a refresh of all and O(block·d + d³) per pick; O(n + block·d + d²)
+    memory besides the arguments. Returns (count,) int64, in pick order.
     """
     free = torch.ones(len(examples.weights), dtype=torch.bool, device=information.device)
-    # Levels within levels: the whole pool, the promising part of it, of that the block. Most of the time only the
-    # inner ones have to be refreshed; `outside[k]` is what is in level k, but not in the next.
-    ratio = max(len(free) / block, 1)
-    steps = max(round(math.log(ratio, _NARROWING)), 1) if ratio > 1 else 0
-    sizes = [round(len(free) / ratio ** (step / steps)) if step else len(free) for step in range(steps + 1)]
-    levels = [torch.arange(len(free), device=free.device)] + [None] * (len(sizes) - 1)
-    outside = [None] * (len(sizes) - 1)
-    fresh, picks = 0, []
+    most = max(block, _LARGEST_BLOCK // len(total))
+    sizes, levels, outside = _levels(free, block)
+    fresh, picks, whole = 0, [], 0
     with track(count, what) as progress:
         while len(picks) < count:
+            if fresh == 0:
+                # With few labels each pick changes all scores: following more is cheaper than beginning anew.
+                if picks and len(picks) - whole < _SHORT_RUN and block < most:
+                    block = min(4 * block, most)
+                    sizes, levels, outside = _levels(free, block)
+                whole = len(picks)
             state = _State.of(information, total, sign)
             for at in range(fresh, len(outside)):
                 rows = levels[at][free[levels[at]]]
@@ -113,6 +118,19 @@ def trade(examples: RankOne, information, total, count: int, sign: int, what: st
                 # What is left of the pool beats a level that was refreshed just now: widen to the level above.
                 fresh = min(failed, fresh - 1)
     return np.array(picks, dtype=np.int64)
+
+
+def _levels(free, block):
+    """Levels within levels: the whole pool, the promising part of it, of that the `block`. Most of the time only the
+    inner ones have to be refreshed.
+
+    Returns (sizes, rows, outside): `rows[k]` are the examples of level k, of which only the first is filled,
+    `outside[k]` those in it, but not in the next.
+    """
+    n = len(free)
+    steps = max(round(math.log(n / block, _NARROWING)), 1) if n > block else 0
+    sizes = [n, *(round(n * (block / n) ** (step / steps)) for step in range(1, steps + 1))]
+    return sizes, [torch.arange(n, device=free.device)] + [None] * steps, [None] * steps
 
 
 @dataclass
