@@ -34,7 +34,7 @@ class Config:
 _REFRESH = 256
 
 # Turns that share one pass over the inverse: more save memory traffic and cost arithmetic.
-_TURNS = 4
+_TURNS = 2
 
 
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
@@ -48,7 +48,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     in; of equal ones the member, then the one that was drawn first. The order of the batch is that of its positions.
 
     With D = (K − 1)·pca_dim: O(N K² pca_dim²/4) time for F and O(budget·swaps·K·D²) for the swaps; 4 matrices of D²
-    float64, for a moment 8, 8·(num_proposals + 1)·K·D and N·pca_dim float64 values and N·(K + d) float32 of memory.
+    float64, for a moment 8, 4·(num_proposals + 1)·K·D and N·pca_dim float64 values and N·(K + d) float32 of memory.
     Raises UserError if fewer than `budget` examples are unlabelled or D is too large.
     Ash et al., "Gone fishing: neural active learning with Fisher embeddings", NeurIPS 2021 (the objective); Zhang et
     al., "LabelBench", DMLR 2024, appendix G, eq. 5–9 (Q, PCA and swaps).
