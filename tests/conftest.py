@@ -59,6 +59,7 @@ def snakemake(repo, *args, check=True, env=None):
     return done.stdout if check else done
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """On several cores: a file's tests stay together, and so do all that need the finished study, which come first."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)
