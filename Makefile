@@ -17,7 +17,7 @@ demo: install
 	@echo "Figures: results/figures/   Tables: results/tables/   Report: report.html (open it in a browser)"
 
 test: install lint
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

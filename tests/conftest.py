@@ -59,14 +59,6 @@ def snakemake(repo, *args, check=True, env=None):
     return done.stdout if check else done
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """On several cores: a file's tests stay together, and so do all that need the finished study, which come first."""
-    items.sort(key=lambda item: "finished" not in item.fixturenames)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("finished" if "finished" in item.fixturenames else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def tiny_workflow(tmp_path_factory):
     """A fresh copy of the workflow with the tiny config, nothing run yet."""
