@@ -2,18 +2,12 @@
 
 from dataclasses import dataclass
 
-from labelbench.trainers import _semi
+from labelbench.trainers import _semi, fixmatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(_semi.SemiSupervised):
-    """The settings of semi-supervised training, and the threshold τ."""
-
-    threshold: float = 0.95
-
-    def __post_init__(self):
-        super().__post_init__()
-        _semi.check_threshold(self.threshold)
+class Config(fixmatch.Config):
+    """The settings of FixMatch; its threshold τ is the highest that a class can have."""
 
 
 unlabelled_batch = _semi.unlabelled_batch
