@@ -1,3 +1,5 @@
+import functools
+import itertools
 import sys
 from pathlib import Path
 
@@ -421,30 +423,40 @@ def metrics_of_the_same_model(wildcards):
 
 
 def runs():
-    """(dataset, encoder, selector, trainer, strategy, trial) of every run of the study, as dicts."""
-    return [
-        dict(dataset=d, encoder=e, selector=s, trainer=t, strategy=a, trial=n)
-        for d in STUDY.run.datasets
-        for e in STUDY.run.encoders
-        for s in STUDY.run.selectors
-        for t in STUDY.run.trainers[s]
-        for a in STUDY.run.strategies
-        for n in range(STUDY.run.trials)
-    ]
+    """(dataset, encoder, selector, trainer, strategy, trial) of every run of the study, as dicts, each once."""
+    return [dict(run) for run in final_models()]
+
+
+@functools.cache
+def final_models():
+    """By run, a tuple of (name, value) pairs: the (round, trainer) of all models fine-tuned on its labels."""
+    found = {}
+    for grid in STUDY.grids:
+        for d, e, s in itertools.product(grid.datasets, grid.encoders, grid.selectors):
+            models = list(
+                itertools.product(grid.finetuned_rounds[d], grid.finetune_trainers)
+            )
+            for t, a, n in itertools.product(
+                grid.trainers[s], grid.strategies, range(grid.trials)
+            ):
+                run = dict(
+                    dataset=d, encoder=e, selector=s, trainer=t, strategy=a, trial=n
+                )
+                found.setdefault(tuple(run.items()), {}).update(dict.fromkeys(models))
+    return found
 
 
 def model_folders():
     """Folders of all trained models, each once: the model of every round, refreshes, fine-tunes of the chosen rounds."""
     found = {}
-    for run in runs():
-        rounds = STUDY.budgets[run["dataset"]].rounds
-        for round_ in range(1, rounds + 1):
+    for key, models in final_models().items():
+        run = dict(key)
+        for round_ in range(1, STUDY.budgets[run["dataset"]].rounds + 1):
             found[folder(round_, **run)] = None
         for round_ in refresh_rounds(run):
             found[f"{folder(round_, **run)}/refresh"] = None
-        for round_ in STUDY.finetuned_rounds[run["dataset"]]:
-            for model in STUDY.run.finetune_trainers:
-                found[f"{folder(round_, **run)}/finetune-{model}"] = None
+        for round_, model in models:
+            found[f"{folder(round_, **run)}/finetune-{model}"] = None
     return list(found)
 
 
@@ -463,10 +475,11 @@ def study_costs(wildcards):
 def study_tuned(wildcards):
     """All files of chosen settings, each once."""
     found = {}
-    for run in runs():
+    for key, models in final_models().items():
+        run = dict(key)
         end_to_end = plan.end_to_end(STUDY.selectors[run["selector"]])
         chosen = [tuned("final" if end_to_end else run["selector"], run["trainer"])]
-        chosen += [tuned("final", name) for name in STUDY.run.finetune_trainers]
+        chosen += [tuned("final", model) for _, model in models]
         if refresh_rounds(run):
             chosen.append(tuned("final", STUDY.refreshes[run["selector"]].trainer))
         found |= {path.format(**run): None for path in chosen if path}
@@ -485,46 +498,68 @@ def study_results(wildcards):
 def study_zero_shot(wildcards):
     return [
         f"<results>/embeddings/{dataset}/{encoder}/zero_shot.json"
-        for dataset in STUDY.run.datasets
-        for encoder in STUDY.run.encoders
+        for dataset, encoder in dict.fromkeys(
+            (r["dataset"], r["encoder"]) for r in runs()
+        )
         if STUDY.encoders[encoder].module.has_text_tower(STUDY.encoders[encoder].config)
     ]
 
 
-# What is compared, by the beginning of the file's name: its label in the report.
-TABLES = {"final": "after the last round"}
-FIGURES = {"curves": "learning curves", "finals": "final scores"}
-if any(len(names) > 1 for names in STUDY.run.trainers.values()):
-    FIGURES["trainers"] = "trainers compared"
-if "trainers" in FIGURES or len(STUDY.run.finetune_trainers) > 1:
-    TABLES["trainers"] = "trainers compared"
-if len(STUDY.run.selectors) > 1:
-    TABLES["selectors"] = FIGURES["selectors"] = "selectors compared"
+def compared(dataset):
+    """What a dataset has several of, to be compared: "selectors", "trainers", or "finals", trainers of final models."""
+    selectors, trainers, finals = set(), {}, {}
+    for key, models in final_models().items():
+        run = dict(key)
+        if run["dataset"] == dataset:
+            selectors.add(run["selector"])
+            place = run["encoder"], run["selector"]
+            trainers.setdefault(place, set()).add(run["trainer"])
+            finals.setdefault(run["encoder"], set()).update(name for _, name in models)
+    return {
+        "selectors": len(selectors) > 1,
+        "trainers": any(len(names) > 1 for names in trainers.values()),
+        "finals": any(len(names) > 1 for names in finals.values()),
+    }
 
-COMPARED = {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
+
+# (beginning of the file's name, dataset) of each table and figure, with its label in the report.
+TABLES, FIGURES = {}, {}
+for _dataset in STUDY.run.datasets:
+    _several = compared(_dataset)
+    TABLES["final", _dataset] = "after the last round"
+    FIGURES["curves", _dataset] = "learning curves"
+    FIGURES["finals", _dataset] = "final scores"
+    if _several["trainers"]:
+        FIGURES["trainers", _dataset] = "trainers compared"
+    if _several["trainers"] or _several["finals"]:
+        TABLES["trainers", _dataset] = "trainers compared"
+    if _several["selectors"]:
+        TABLES["selectors", _dataset] = "selectors compared"
+        FIGURES["selectors", _dataset] = "selectors compared"
+
+COMPARED = {"lead": LEAD, "kinds": KINDS}
 TRAINERS = list(
     dict.fromkeys(name for names in STUDY.run.trainers.values() for name in names)
 )
+# Numbers of trials, for captions of files that may differ in it.
+TRIALS = " or ".join(map(str, sorted({grid.trials for grid in STUDY.grids})))
+# What the report says was run, all grids together.
+config["run"] |= {**STUDY.run._asdict(), "trials": TRIALS}
 
 
-def result_files(place, kinds, format):
-    return expand(
-        f"<results>/{place}/{{kind}}_{{dataset}}.{format}",
-        kind=kinds,
-        dataset=STUDY.run.datasets,
-    )
+def result_files(place, names, format):
+    return [f"<results>/{place}/{kind}_{dataset}.{format}" for kind, dataset in names]
 
 
-def reported(place, kinds, format):
+def reported(place, names, format):
     """The same files as `result_files`, shown in the report."""
     shown = []
-    for kind, title in kinds.items():
-        for dataset in STUDY.run.datasets:
-            path = f"<results>/{place}/{kind}_{dataset}.{format}"
-            about = {
-                "caption": f"../workflow/report/{place}_{kind}.rst",
-                "category": place.capitalize(),
-                "labels": {"dataset": dataset, place.removesuffix("s"): title},
-            }
-            shown.append(report(path, **about))
+    for (kind, dataset), title in names.items():
+        path = f"<results>/{place}/{kind}_{dataset}.{format}"
+        about = {
+            "caption": f"../workflow/report/{place}_{kind}.rst",
+            "category": place.capitalize(),
+            "labels": {"dataset": dataset, place.removesuffix("s"): title},
+        }
+        shown.append(report(path, **about))
     return shown

@@ -43,10 +43,10 @@ rule tables:
     conda:
         "../envs/plot.yaml"
     params:
-        trials=STUDY.run.trials,
+        trials=TRIALS,
         spec=spec(
             **COMPARED,
-            tables=list(TABLES),
+            tables=list(map(list, TABLES)),
             passive=[
                 name
                 for name in [*TRAINERS, *STUDY.run.finetune_trainers]
@@ -74,8 +74,8 @@ rule figures:
     conda:
         "../envs/plot.yaml"
     params:
-        trials=STUDY.run.trials,
-        spec=spec(**COMPARED, figures=list(FIGURES)),
+        trials=TRIALS,
+        spec=spec(**COMPARED, figures=list(map(list, FIGURES))),
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"

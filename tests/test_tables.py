@@ -99,6 +99,15 @@ def test_the_shared_round_begins_every_curve(metrics):
     assert (first[0].scores[:, -1] != first[1].scores[:, -1]).all()
 
 
+def test_the_shared_round_begins_only_the_curves_that_went_on_from_it():
+    shared = [synthetic_study.record(strategy="initial", trial=t, round=1, selector=s) for t in (0, 1) for s in "ab"]
+    later = [synthetic_study.record(strategy="margin", trial=0, round=2, selector="a")]
+    rows = study.share_first_round([*shared, *later], ["random", "margin"])
+    begun = {(row["selector"], row["trial"], row["strategy"]) for row in rows if row["round"] == 1}
+    assert {name for selector, trial, name in begun if (selector, trial) == ("a", 0)} == {"margin"}
+    assert {name for selector, trial, name in begun if (selector, trial) == ("b", 1)} == {"random", "margin"}
+
+
 def test_the_table_does_not_depend_on_the_order_of_files(tmp_path):
     files = synthetic_study.write(tmp_path / "study", trials=2)
     names, texts = ["random", "margin", "badge"], []

@@ -124,12 +124,12 @@ def selector_curves(metrics, dataset, lead, kinds):
     encoders = dict.fromkeys(encoder for encoder, _, _ in settings)
     strategies = {s + MARKS[kinds[s]]: s for s in study.strategies_of(metrics, dataset)}
     rows = [(encoder, strategy) for encoder in encoders for strategy in strategies]
-    selectors = {name: pair for pair, name in study.selector_names(settings).items()}
-    lines = {name: name for name in selectors}
+    selectors = {(setting[0], name): setting for setting, name in study.selector_names(settings).items()}
+    lines = {name: name for _, name in selectors}
 
     def curves(row, name, split, metric):
-        setting = (row[0], *selectors[name])
-        return study.curves(metrics, dataset, setting, strategies[row[1]], split, metric, stage, model)
+        setting = selectors.get((row[0], name))
+        return setting and study.curves(metrics, dataset, setting, strategies[row[1]], split, metric, stage, model)
 
     of = f", fine-tuned with {model}" if model else ", the selectors' own models"
     return _curves_figure(metrics, dataset, lead, rows, lines, curves, of)

@@ -177,7 +177,8 @@ def selectors_page(table, finetune):
     the first of them.
     """
     columns = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
-    dearest = next((column for column in columns if column[0] in finetune), None)
+    names = list(dict.fromkeys(columns.values()))
+    dearest = next((name for (_, selector, _), name in columns.items() if selector in finetune), None)
     lines = {}
     for row in table.to_dict("records"):
         own = row["stage"] == "proxy"
@@ -185,15 +186,16 @@ def selectors_page(table, finetune):
         cost = row["kind"] == "cost"
         heading += "cost of a run" if cost else f"{row['split']} {study.NAMES[row['measure']]}"
         name = f"{row['measure']}, seconds" if cost else row["strategy"] + study.MARKS[row["kind"]]
-        lines.setdefault((heading, name), {})[row["selector"], row["trainer"]] = row
+        column = columns[row["encoder"], row["selector"], row["trainer"]]
+        lines.setdefault((heading, name), {})[column] = row
     shown = []
     for (heading, name), rows in lines.items():
-        shown.append((heading, name, [_selector_cell(rows.get(column)) for column in columns]))
+        shown.append((heading, name, [_selector_cell(rows.get(column)) for column in names]))
         if name.startswith(tables.TRAINING) and dearest in rows:
             most = rows[dearest]["seconds"]
-            ratios = [most / rows[column]["seconds"] if column in rows else math.nan for column in columns]
+            ratios = [most / rows[column]["seconds"] if column in rows else math.nan for column in names]
             cells = [(NONE if math.isnan(ratio) else f"{ratio:.1f}×", False) for ratio in ratios]
-            shown.append((heading, f"times less than {columns[dearest]}", cells))
+            shown.append((heading, f"times less than {dearest}", cells))
     scored = table[table["kind"] != "cost"]
     of = "the selectors' own models" if (scored["stage"] == "proxy").all() else "the encoder fine-tuned on them"
     text = (
@@ -208,8 +210,8 @@ def selectors_page(table, finetune):
         table["dataset"].iloc[0],
         "selectors",
         "strategy",
-        [("selector", len(columns))],
-        list(columns.values()),
+        [("selector", len(names))],
+        names,
         shown,
         text,
     )

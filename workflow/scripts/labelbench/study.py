@@ -109,12 +109,26 @@ def check_pairing(rows):
 
 
 def share_first_round(rows, strategies):
-    """Rows with those of the shared round repeated under each of `strategies`, whose curves begin there."""
-    return [
-        {**row, "strategy": strategy}
-        for row in rows
-        for strategy in (strategies if row["strategy"] == SHARED else [row["strategy"]])
-    ]
+    """Rows with those of the shared round repeated under each strategy whose curves begin there.
+
+    These are the strategies that went on in the same setting and trial: each of `strategies`, unless the study has
+    several grids. Where none went on, in a study of one round, they are all of them.
+    """
+    further = defaultdict(set)
+    for row in rows:
+        further[_trial(row)].add(row["strategy"])
+    shared = []
+    for row in rows:
+        if row["strategy"] == SHARED:
+            went_on = further[_trial(row)] - {SHARED}
+            shared += [{**row, "strategy": s} for s in strategies if s in went_on or not went_on]
+        else:
+            shared.append(row)
+    return shared
+
+
+def _trial(row):
+    return (*(row[field] for field in SETTING), row["trial"])
 
 
 def write(rows, path, order):
@@ -168,10 +182,11 @@ def settings(metrics, dataset):
 
 
 def selector_names(settings):
-    """Names by (selector, trainer) of settings: the selector, with its trainer where it has several."""
-    pairs = list(dict.fromkeys(setting[1:] for setting in settings))
-    selectors = [selector for selector, _ in pairs]
-    return {(s, trainer): s if selectors.count(s) == 1 else f"{s} · {trainer}" for s, trainer in pairs}
+    """Names by setting, (encoder, selector, trainer): the selector, with its trainer where the encoder has several."""
+    settings = list(dict.fromkeys(settings))
+    places = [setting[:2] for setting in settings]
+    several = {selector for encoder, selector in places if places.count((encoder, selector)) > 1}
+    return {(e, s, trainer): f"{s} · {trainer}" if s in several else s for e, s, trainer in settings}
 
 
 def strategies_of(metrics, dataset):
@@ -186,9 +201,11 @@ def splits_of(metrics, dataset):
     return [*sorted(split for split in found if split.split("_")[0] == "test"), *sorted(found & {"pool"})]
 
 
-def models(metrics, dataset):
-    """(stage, model) of what was trained on a dataset: ("proxy", ""), then the fine-tuned models."""
+def models(metrics, dataset, setting=None):
+    """(stage, model) of what was trained on a dataset, or in one of its settings: ("proxy", ""), then fine-tunes."""
     tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
+    for column, name in zip(SETTING[1:], setting or (), strict=False):
+        tuned = tuned[tuned[column] == name]
     return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
 
 

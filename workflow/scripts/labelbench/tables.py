@@ -174,16 +174,16 @@ def strategy_of_trainers(metrics, dataset):
 
 def rival_trainers(metrics, dataset):
     """Lists of (encoder, selector, trainer, stage, model) whose trainers are to be compared."""
-    settings, models = study.settings(metrics, dataset), study.models(metrics, dataset)
+    settings = study.settings(metrics, dataset)
     strategy = strategy_of_trainers(metrics, dataset)
     blocks = {}
     for encoder, selector, trainer in settings:
-        blocks.setdefault((encoder, selector), []).append((encoder, selector, trainer, *models[0]))
+        blocks.setdefault((encoder, selector), []).append((encoder, selector, trainer, "proxy", ""))
     seen = set()
     for setting in settings:
         # Random sampling looks at no model: its labels, and what is fine-tuned on them, are the same in all settings.
         if strategy != REFERENCE or setting[0] not in seen:
-            blocks[setting] = [(*setting, *model) for model in models[1:]]
+            blocks[setting] = [(*setting, *model) for model in study.models(metrics, dataset, setting)[1:]]
         seen.add(setting[0])
     return [block for block in blocks.values() if len(block) > 1]
 
