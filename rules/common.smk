@@ -14,6 +14,11 @@ from labelbench import plan, provenance
 from labelbench.errors import UserError
 
 try:
+    # What an overlay includes lies between config.yaml and the overlay.
+    config |= plan.merged(
+        plan.merged(config, plan.included(config.get("include", []))),
+        workflow.config_settings.overwrite_config,
+    )
     plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
 except UserError as error:
@@ -240,6 +245,10 @@ def shard_files(wildcards):
         f"<results>/embeddings/{{dataset}}/{{encoder}}/{{view}}.shard{part}of{parts}.h5"
         for part in range(1, parts + 1)
     ]
+
+
+def shard_costs(wildcards):
+    return [path.replace(".h5", ".cost.json") for path in shard_files(wildcards)]
 
 
 def gather_code(wildcards):
@@ -495,12 +504,27 @@ def study_results(wildcards):
     ]
 
 
+def embedded():
+    """The (dataset, encoder) of all runs, each once."""
+    return list(dict.fromkeys((run["dataset"], run["encoder"]) for run in runs()))
+
+
+def study_embedding_costs(wildcards):
+    """What the embeddings took that proxies are trained on; none of a dataset on which only encoders are."""
+    proxies = [r for r in runs() if not plan.end_to_end(STUDY.selectors[r["selector"]])]
+    places = dict.fromkeys((run["dataset"], run["encoder"]) for run in proxies)
+    views = ["clean", *(f"aug{seed}" for seed in range(config["augmentations"]))]
+    return [
+        f"<results>/embeddings/{dataset}/{encoder}/{view}.cost.json"
+        for dataset, encoder in places
+        for view in views
+    ]
+
+
 def study_zero_shot(wildcards):
     return [
         f"<results>/embeddings/{dataset}/{encoder}/zero_shot.json"
-        for dataset, encoder in dict.fromkeys(
-            (r["dataset"], r["encoder"]) for r in runs()
-        )
+        for dataset, encoder in embedded()
         if STUDY.encoders[encoder].module.has_text_tower(STUDY.encoders[encoder].config)
     ]
 

@@ -7,7 +7,8 @@ rule embed:
         dataset="<results>/datasets/{dataset}.h5",
         weights=weight_files,
     output:
-        "<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
     log:
         "<logs>/embed/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
@@ -31,7 +32,12 @@ rule embed_shard:
         dataset="<results>/datasets/{dataset}.h5",
         weights=weight_files,
     output:
-        temp("<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.h5"),
+        embeddings=temp(
+            "<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.h5"
+        ),
+        cost=temp(
+            "<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.cost.json"
+        ),
     log:
         "<logs>/embed_shard/{dataset}/{encoder}/{view}.{part}of{parts}.log",
     wildcard_constraints:
@@ -55,8 +61,10 @@ rule embed_shard:
 rule gather_shards:
     input:
         shards=shard_files,
+        costs=shard_costs,
     output:
-        "<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
     log:
         "<logs>/gather_shards/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:

@@ -9,6 +9,7 @@ rule collect:
         metrics=study_metrics,
         costs=study_costs,
         zero_shot=study_zero_shot,
+        embeddings=study_embedding_costs,
     output:
         "<results>/tables/metrics.csv",
     log:

@@ -141,11 +141,20 @@ def _curves_figure(metrics, dataset, lead, rows, lines, curves_of, about=""):
     `lines`: labels of the lines by name; `curves_of(row, name, split, metric)`: the `study.Curves` of one, or None;
     `about`: the end of the title.
     """
+    splits, drawn = study.splits_of(metrics, dataset), {}
+    for row, split, name in itertools.product(rows, splits, lines):
+        curves = curves_of(row, name, split, metric_of(split, lead))
+        if curves is not None:
+            drawn.setdefault((row, split), {})[name] = curves
+    rows = [row for row in rows if any((row, split) in drawn for split in splits)]
+    lines = {name: label for name, label in lines.items() if any(name in found for found in drawn.values())}
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(rows, study.splits_of(metrics, dataset), 2.9, share_y=False)
+        figure, panels = _panels(rows, splits, 2.9, share_y=False)
         for axis, row, split in panels:
-            found = {name: curves_of(row, name, split, metric_of(split, lead)) for name in lines}
-            found = {name: curves for name, curves in found.items() if curves is not None}
+            found = drawn.get((row, split))
+            if found is None:
+                axis.set_axis_off()
+                continue
             for name, curves in found.items():
                 _draw_curve(axis, look(name), curves)
             _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))

@@ -148,6 +148,14 @@ class Stopwatch:
         self.startup = round(_age(), 2)
         self._began = time.perf_counter()
 
+    def cost(self, job, device, **seconds):
+        """The content of a `cost.json`: `seconds` of the job's work by name, its start-up, memory, and what it held.
+
+        threads: CPU threads; gpus: 1 for a job that computed on a GPU (`device`, as by `jobs.device`), else 0.
+        """
+        held = {"threads": job.threads, "gpus": int(str(device).startswith("cuda"))}
+        return {"startup_seconds": self.startup, **seconds, "peak_memory_mb": self.peak_memory_mb(), **held}
+
     def seconds(self):
         """Wall seconds of work so far."""
         return round(time.perf_counter() - self._began, 4)

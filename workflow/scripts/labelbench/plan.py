@@ -31,6 +31,33 @@ class Entry(NamedTuple):
         return canonical(self.settings)
 
 
+def merged(base, overlay):
+    """Mappings merge, everything else is replaced: Snakemake's rule for config files."""
+    result = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def included(files, seen=()):
+    """What the config files of an `include` say together: each below the next, and above what it includes itself.
+
+    `seen`: a list of the files that were read already; none is read twice. Raises `UserError` for one that cannot be.
+    """
+    content, seen = {}, seen or []
+    for file in files:
+        if file in seen:
+            continue
+        seen.append(file)
+        try:
+            own = yaml.safe_load(Path(file).read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"config, include: {file} cannot be read: {error}") from None
+        content = merged(merged(content, included(own.get("include", []), seen)), own)
+    return content
+
+
 _JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", dict: "object"}
 
 

@@ -35,13 +35,15 @@ MARKS = {"batch": "", "sequential": " †", "upper bound": " ‡"}  # behind a s
 SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
 
 
-def read(metrics_files, cost_files, zero_shot_files=()):
+def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=()):
     """Rows (dicts with `COLUMNS`) of all `metrics.json`, of the cost files beside them and of the zero-shot heads.
 
     A metrics file holds its identity and `metrics`, a dict split → metric → value (null: not measured). A cost file is
     a flat dict; it belongs to the model whose metrics stand in its folder. What `select_cost.json` says of the
     selection that bought the model's labels gets the prefix `select_`. A zero-shot file knows dataset and encoder only;
-    its rows have stage `zero_shot`, no labels and no strategy. Raises `UserError` for a file that is not that.
+    its rows have stage `zero_shot`, no labels and no strategy. So have those of an embedding's cost file, whose folders
+    are called after dataset and encoder; the view stands in their `model`. Raises `UserError` for a file that is not
+    that.
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
@@ -58,10 +60,17 @@ def read(metrics_files, cost_files, zero_shot_files=()):
         rows += _rows(by_folder[path.parent], "", costs)
     for path in map(Path, zero_shot_files):
         record = _load(path, ("dataset", "encoder", "metrics"))
-        identity = dict.fromkeys((*IDENTITY, "pair"), "") | {"trial": 0, "round": 0, "num_labels": 0}
-        identity |= {"dataset": record["dataset"], "encoder": record["encoder"], "stage": "zero_shot"}
+        identity = _before_labels(record["dataset"], record["encoder"])
         rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
+    for path in map(Path, embedding_files):
+        encoder, dataset = path.parent, path.parent.parent  # of another name in the cache between workflows
+        rows += _rows(_before_labels(dataset.name, encoder.name) | {"model": path.name.split(".")[0]}, "", _load(path))
     return rows
+
+
+def _before_labels(dataset, encoder):
+    identity = dict.fromkeys((*IDENTITY, "pair"), "") | {"trial": 0, "round": 0, "num_labels": 0}
+    return identity | {"dataset": dataset, "encoder": encoder, "stage": "zero_shot"}
 
 
 def _load(path, fields=()):
