@@ -530,8 +530,11 @@ def study_zero_shot(wildcards):
 
 
 def compared(dataset):
-    """What a dataset has several of, to be compared: "selectors", "trainers", or "finals", trainers of final models."""
-    selectors, trainers, finals = set(), {}, {}
+    """What a dataset has several of, to be compared.
+
+    "selectors", "trainers", "finals", trainers of final models, and "evaluations", rounds of one of these.
+    """
+    selectors, trainers, finals, evaluations = set(), {}, {}, False
     for key, models in final_models().items():
         run = dict(key)
         if run["dataset"] == dataset:
@@ -539,10 +542,12 @@ def compared(dataset):
             place = run["encoder"], run["selector"]
             trainers.setdefault(place, set()).add(run["trainer"])
             finals.setdefault(run["encoder"], set()).update(name for _, name in models)
+            evaluations |= len({round_ for round_, _ in models}) > 1
     return {
         "selectors": len(selectors) > 1,
         "trainers": any(len(names) > 1 for names in trainers.values()),
         "finals": any(len(names) > 1 for names in finals.values()),
+        "evaluations": evaluations,
     }
 
 
@@ -551,7 +556,10 @@ TABLES, FIGURES = {}, {}
 for _dataset in STUDY.run.datasets:
     _several = compared(_dataset)
     TABLES["final", _dataset] = "after the last round"
+    TABLES["costs", _dataset] = "costs"
     FIGURES["curves", _dataset] = "learning curves"
+    if _several["evaluations"]:
+        FIGURES["finetuned", _dataset] = "learning curves, fine-tuned"
     FIGURES["finals", _dataset] = "final scores"
     if _several["trainers"]:
         FIGURES["trainers", _dataset] = "trainers compared"

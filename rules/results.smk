@@ -53,6 +53,7 @@ rule tables:
                 for name in [*TRAINERS, *STUDY.run.finetune_trainers]
                 if STUDY.trainers[name].name == "passive"
             ],
+            costs=config.get("costs", {}),
             end_to_end=[
                 name
                 for name in STUDY.run.selectors

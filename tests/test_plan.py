@@ -209,3 +209,21 @@ def test_a_grid_can_be_turned_off(config):
 )
 def test_grids_that_cannot_be(config, grid, message):
     assert message in refused(config, {"run": {"grids": {**GRIDS, "mine": grid}}})
+
+
+def test_an_include_lies_below_what_includes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "base.yaml": {"seed": 1, "run": {"trials": 1, "grids": {"a": {"trials": 1}}}},
+        "a.yaml": {"include": ["base.yaml"], "run": {"grids": {"a": {"trials": 2}}}},
+        "b.yaml": {"include": ["base.yaml", "b.yaml"], "run": {"trials": 3}},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    assert plan.included(["a.yaml", "b.yaml"]) == {
+        "include": ["base.yaml", "b.yaml"],
+        "seed": 1,
+        "run": {"trials": 3, "grids": {"a": {"trials": 2}}},
+    }
+    with pytest.raises(UserError, match="config, include: missing.yaml cannot be read"):
+        plan.included(["missing.yaml"])

@@ -9,28 +9,31 @@ log = jobs.start(job)
 spec = json.loads(job.params.spec)
 
 metrics = study.load(job.input[0])
-made = []  # (table, page, what its differences are to), in the order of the output files
+made, finals, comparisons = [], [], []  # made: (page, CSV text) in the order of the output files
 for kind, dataset in spec["tables"]:
-    about = (metrics, dataset, spec["lead"][dataset], spec["kinds"])
-    if kind == "trainers":
+    own = metrics[metrics["dataset"] == dataset]
+    about = (own, dataset, spec["lead"][dataset], spec["kinds"])
+    if kind == "costs":
+        table = tables.costs_table(own, dataset, spec["end_to_end"], spec["costs"])
+        made.append((pages.costs_page(table, spec["costs"].get("currency", "money")), tables.costs_csv(table)))
+    elif kind == "trainers":
         table = tables.trainers_table(*about, spec["passive"])
-        made.append((table, pages.trainers_page(table), "passive"))
+        made.append((pages.trainers_page(table), tables.to_csv(table, "passive")))
     elif kind == "selectors":
         table = tables.selectors_table(*about)
-        made.append((table, pages.selectors_page(table, spec["end_to_end"]), tables.REFERENCE))
+        made.append((pages.selectors_page(table), tables.to_csv(table)))
     else:
-        table = tables.final_table(*about)
-        made.append((table, pages.final_page(table), tables.REFERENCE))
-for i, (table, page, reference) in enumerate(made):
-    for format, text in (
-        ("csv", tables.to_csv(table, reference)),
-        ("html", typeset.to_html(page)),
-        ("tex", typeset.to_latex(page)),
-    ):
+        finals.append(table := tables.final_table(*about))
+        made.append((pages.final_page(table), tables.to_csv(table)))
+for i, (page, csv) in enumerate(made):
+    for format, text in (("csv", csv), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):
         with jobs.written_whole(job.output[format][i]) as part:
             part.write_text(text, encoding="utf-8")
-finals = [table for table, page, _ in made if page.name == "final"]
-comparisons = [page for _, page, _ in made if page.name != "final"]
+compared = {page.dataset for page, _ in made if page.name == "selectors"}
+for page, _ in made:
+    # Costs are told in the files; where selectors are compared, they are what the comparison is for.
+    if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in compared):
+        comparisons.append(page)
 with jobs.written_whole(job.output.summary) as part:
     part.write_text(pages.summary(finals, comparisons), encoding="utf-8")
 log.info("tables of %s", ", ".join(spec["lead"]))
