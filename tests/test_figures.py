@@ -201,7 +201,7 @@ def test_models_fine_tuned_after_several_rounds_have_curves_of_their_own(metrics
 
 
 def test_a_long_tail_has_rows_for_both_of_its_measures(metrics):
-    axes = figures.learning_curves(metrics, "digits_longtail", "balanced_accuracy", KINDS).axes
+    axes = figures.learning_curves(metrics, "digits", "balanced_accuracy", KINDS).axes
     names = [f"{split} {measure} (%)" for measure in ("balanced accuracy", "macro F1") for split in ("test", "pool")]
     assert [axis.get_ylabel() for axis in axes] == names
 
