@@ -3,6 +3,7 @@
 Nodes c1 and c2 in partition `cpu`, g1 in partition `gpu` with four fake GPUs. Only daemons started here are stopped.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
 AuthType=auth/none
+# A job that was started again waits until the credentials of its first start have expired: 2 minutes by default.
+AuthInfo=cred_expire=6
 CredType=cred/none
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
@@ -136,15 +139,15 @@ class Cluster:
                 words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if any(f"SLURM_JOB_ID={job}".encode() in environment for job in jobs):
-                victims.append(int(path.name))
-            elif words.startswith("slurmstepd: [") and any(words.startswith(f"slurmstepd: [{job}.") for job in jobs):
+            if (
+                any(f"SLURM_JOB_ID={job}".encode() in environment for job in jobs)
+                or words.startswith("slurmstepd: [")
+                and any(words.startswith(f"slurmstepd: [{job}.") for job in jobs)
+            ):
                 victims.append(int(path.name))
         for pid in victims:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def jobs(self, states="all"):
         """Rows (id, name, state, comment, node, partition) of the queue."""
@@ -156,10 +159,8 @@ class Cluster:
         time.sleep(0.5)
         for daemon in (*(f"slurmd.{node}" for node in NODES), "slurmctld"):
             if (self.folder / f"{daemon}.pid").exists():
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     self.stop(daemon)
-                except ProcessLookupError:
-                    pass
         for name in ("slurm.conf", "gres.conf"):
             if (ETC / name).is_symlink() and (ETC / name).readlink() == self.folder / name:
                 (ETC / name).unlink()
