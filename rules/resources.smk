@@ -1,3 +1,5 @@
+import os
+
 # What a job asks a scheduler for, scaled by the size of its dataset. Both numbers grow with every attempt, so that a job
 # that was killed for its memory or its time gets more of it when it is retried. On one machine they limit nothing
 # unless `--resources mem_mb=…` says so; jobs with several threads get at most the cores there are.
@@ -9,23 +11,30 @@ SIZE_UNKNOWN = 50_000
 DAY = 24 * 60
 
 
+_sizes = {}
+
+
+def _size(path):
+    """Bytes of a file that is there, else None; asked once per file, for a plan of many jobs asks for few files."""
+    path = str(path)
+    if path not in _sizes and os.path.exists(path):
+        _sizes[path] = os.path.getsize(path)
+    return _sizes.get(path)
+
+
 def num_images(input):
     """Images of all splits, from the size of the prepared dataset's file: the largest number it can hold."""
-    path = Path(input.dataset)
-    return path.stat().st_size // DATASET_BYTES if path.exists() else SIZE_UNKNOWN
+    size = _size(input.dataset)
+    return SIZE_UNKNOWN if size is None else size // DATASET_BYTES
 
 
 def megabytes(input, *names):
     """Size of those of a job's inputs that are embeddings, as it will be where they are not there yet."""
-    size = 0
+    size, unknown = 0, num_images(input) * EMBEDDING_BYTES
     for name in names:
         files = input.get(name) or []
-        for path in map(Path, [files] if isinstance(files, str) else files):
-            size += (
-                path.stat().st_size
-                if path.exists()
-                else num_images(input) * EMBEDDING_BYTES
-            )
+        for path in [files] if isinstance(files, str) else files:
+            size += _size(path) or unknown
     return size // 1_000_000
 
 
@@ -90,3 +99,6 @@ def small(mem_mb):
 
 def minutes(runtime):
     return lambda wildcards, attempt: runtime * attempt
+
+
+cluster.remember_signatures(globals().values())

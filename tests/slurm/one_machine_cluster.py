@@ -139,11 +139,8 @@ class Cluster:
                 words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if (
-                any(f"SLURM_JOB_ID={job}".encode() in environment for job in jobs)
-                or words.startswith("slurmstepd: [")
-                and any(words.startswith(f"slurmstepd: [{job}.") for job in jobs)
-            ):
+            steps = any(words.startswith(f"slurmstepd: [{job}.") for job in jobs)
+            if steps or any(f"SLURM_JOB_ID={job}".encode() in environment for job in jobs):
                 victims.append(int(path.name))
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):

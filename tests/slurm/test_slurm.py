@@ -53,7 +53,7 @@ def local(workflow, tmp_path_factory):
 
 @pytest.fixture
 def repo(cluster, local, tmp_path):
-    """The finished study without the last round of one run: a group of two jobs and a fine-tune are to be done."""
+    """The finished study without the last round of one run: two submissions are to be made, a group and a fine-tune."""
     copy = tmp_path / "repo"
     shutil.copytree(local, copy, symlinks=True)
     shutil.rmtree(copy / LAST_ROUND)
@@ -64,10 +64,10 @@ def repo(cluster, local, tmp_path):
 class Run:
     """Snakemake with the profile, in the background; `finish` gives its output."""
 
-    def __init__(self, repo, *args):
+    def __init__(self, repo, *args, targets=(f"{LAST_ROUND}/proxy.safetensors", f"{FINETUNE}/metrics.json")):
         self.log = repo.parent / f"snakemake{time.monotonic_ns()}.log"
         with self.log.open("w") as output:
-            command = [sys.executable, "-m", "snakemake", *PROFILE, *args]
+            command = [sys.executable, "-m", "snakemake", *targets, *PROFILE, *args]
             self.process = subprocess.Popen(
                 command, cwd=repo, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -97,7 +97,7 @@ def started(cluster, comment, known=()):
 
 def same_files(repo, local):
     expected, found = deterministic_files(local), deterministic_files(repo)
-    assert len(expected) > 30
+    assert len(expected) >= 30
     assert [name for name in expected if expected[name] != found.get(name)] == []
     return set(found) - set(expected)
 
@@ -105,7 +105,7 @@ def same_files(repo, local):
 def test_literal_command_makes_the_files_of_a_local_run(cluster, workflow, local, tmp_path):
     repo = tmp_path / "repo"
     shutil.copytree(workflow, repo)
-    output = Run(repo).finish()
+    output = Run(repo, targets=()).finish()
     assert not same_files(repo, local)
     assert "Nothing to be done" in snakemake(repo, *PROFILE)
     # A round is one submission. Here: dataset, 3 views, head, first labels, round 1, 2 × 2 rounds, 2 fine-tunes.
@@ -127,7 +127,7 @@ def test_a_cancelled_job_is_tried_again(cluster, repo, local):
 def test_a_job_without_enough_memory_gets_more(cluster, repo, local):
     run = Run(repo, "--set-resources", "finetune:mem_mb=120*attempt**4")
     output = run.finish()
-    assert "status is: 'OUT_OF_MEMORY'" in output or "status is: 'CANCELLED'" in output or "'FAILED'" in output
+    assert "exceeded memory limit" in output  # Slurm's own log of the job, shown in the terminal
     assert "mem_mb=120," in output and "mem_mb=1920," in output
     assert not same_files(repo, local)
 
@@ -245,7 +245,7 @@ def checkpoint_of(repo):
 @pytest.mark.slow
 def test_a_preempted_finetune_goes_on_after_its_last_epoch(cluster, long):
     repo, undisturbed = long
-    run = Run(repo, f"{FINETUNE}/metrics.json")
+    run = Run(repo, targets=[f"{FINETUNE}/metrics.json"])
     checkpoint_of(repo)
     job = started(cluster, "rule_finetune")
     call("sbatch", "-p", "urgent", "-w", "g1", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 2")
@@ -260,7 +260,7 @@ def test_a_preempted_finetune_goes_on_after_its_last_epoch(cluster, long):
 @pytest.mark.slow
 def test_a_job_without_enough_time_gets_more_and_goes_on(cluster, long):
     repo, undisturbed = long
-    run = Run(repo, "--set-resources", "finetune:runtime=attempt", "--", f"{FINETUNE}/metrics.json")
+    run = Run(repo, "--set-resources", "finetune:runtime=attempt", targets=[f"{FINETUNE}/metrics.json"])
     output = run.finish()
     assert "status is: 'TIMEOUT'" in output
     log = next((repo / "logs").rglob("finetune-flexmatch_images.log")).read_text()

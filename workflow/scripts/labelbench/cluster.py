@@ -3,13 +3,27 @@
 The repairs replace methods of running objects, because both packages are used as they are published.
 """
 
+import inspect
 import subprocess
 import threading
 import time
+import types
 from pathlib import Path
 
 PREFIX = "labelbench_"  # of job names; slurm-jobname-prefix in slurm/profile.yaml
 SHORTEST, LONGEST, SHARE = 5, 60, 0.05  # seconds between looks at the queue; share of the time waited so far
+
+
+def remember_signatures(values):
+    """Let Snakemake know the parameters of these functions of rules, those among `values` that are functions.
+
+    It inspects a function at each of its calls, several for every job: an eighth of the time to plan a large study.
+    """
+    from snakemake.resources import Resource
+
+    for function in [*values, Resource.evaluate]:
+        if isinstance(function, types.FunctionType):
+            function._overwrite_params = inspect.signature(function).parameters
 
 
 def one_timer(scheduler):
