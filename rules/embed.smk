@@ -15,10 +15,11 @@ rule embed:
         dataset=embedded_in(one_job=True),
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=image_mem_mb,
+        runtime=embed_runtime,
+        gpu=embed_gpu,
     params:
         spec=embed_spec,
         code=embed_code,
@@ -45,10 +46,11 @@ rule embed_shard:
         parts="[0-9]+",
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=image_mem_mb,
+        runtime=embed_runtime,
+        gpu=embed_gpu,
     params:
         spec=embed_spec,
         code=embed_code,
@@ -72,8 +74,8 @@ rule gather_shards:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=2000,
-        runtime="1h",
+        mem_mb=small(2000),
+        runtime=minutes(60),
     params:
         spec=embed_spec,
         code=gather_code,
@@ -93,8 +95,8 @@ rule zero_shot_head:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=8000,
-        runtime="30m",
+        mem_mb=small(8000),
+        runtime=minutes(30),
     params:
         spec=zero_shot_spec,
         code=zero_shot_code,
@@ -114,10 +116,11 @@ rule zero_shot_pool:
         "<logs>/zero_shot_pool/{dataset}/{encoder}.log",
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=image_mem_mb,
+        runtime=embed_runtime,
+        gpu=embed_gpu,
     params:
         spec=zero_shot_spec,
         code=zero_shot_pool_code,

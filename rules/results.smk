@@ -2,6 +2,7 @@ localrules:
     collect,
     tables,
     figures,
+    costs,
 
 
 rule collect:
@@ -81,3 +82,13 @@ rule figures:
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"
+
+
+# Prints what the jobs that are done have cost so far, also while the study is running.
+rule costs:
+    log:
+        "<logs>/costs.log",
+    conda:
+        "../envs/plot.yaml"
+    script:
+        "../workflow/scripts/costs.py"
