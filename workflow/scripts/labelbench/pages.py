@@ -5,9 +5,15 @@ import math
 from labelbench import statistics, study, tables, typeset
 
 NONE = "–"
-_POOL = "Pool metrics count bought labels as annotated and all others as predicted."
 # From this many trials on the bootstrap interval covers about 95 % in the simulation of tests/test_statistics.py.
 _CALIBRATED_TRIALS = 5
+
+
+def _pool(table):
+    """Which definition of pool metrics the table's are of."""
+    if (table["split"] == study.MODEL_POOL).any():
+        return f"{study.MODEL_POOL}: predictions only, also of bought images."
+    return "Pool metrics count bought labels as annotated and all others as predicted."
 
 
 def _counts(table):
@@ -26,7 +32,7 @@ def note(table):
         "vs random: difference in points, paired by trial, with its 95 % Student-t interval. "
         "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
-        f"{_POOL} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
+        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
     )
     if (table["kind"] == "sequential").any():
         text += " †: sees the label of every pick before it makes the next; the others choose a batch at once."
@@ -76,7 +82,7 @@ def _columns(table):
     order = (*tables.MEASURES[lead], *tables.WORST)
     found = table[["split", "measure"]].drop_duplicates().itertuples(index=False, name=None)
     # Test sets come before the pool, each in its alphabetical place.
-    keys = sorted(found, key=lambda key: (order.index(key[1]), key[0] == "pool", key[0]))
+    keys = sorted(found, key=lambda key: (order.index(key[1]), key[0].startswith("pool"), key[0]))
     return [((split, measure), f"{split} {study.NAMES[measure]}", measure == lead) for split, measure in keys]
 
 
@@ -149,8 +155,8 @@ def trainers_page(table):
             "Student-t interval. "
         )
     text += (
-        f"{_POOL} Bold: the best mean of its block and number of labels, and every mean whose paired 95 % interval "
-        "to it holds zero."
+        f"{_pool(table)} Bold: the best mean of its block and number of labels, and every mean whose paired 95 % "
+        "interval to it holds zero."
     )
     spans = [(f"{n:,} labels", len(names)) for n in labels]
     return typeset.Page(
@@ -188,8 +194,8 @@ def selectors_page(table):
     of = "the selectors' own models" if (table["stage"] == "proxy").all() else "the encoder fine-tuned on them"
     text = (
         f"What labels are worth that were chosen by other models. Scores are of {of}, after the last round: "
-        f"{_counts(table)}. Mean ± standard error over trials, in percent. {_POOL} Bold: the best mean of its column "
-        "and block, and every mean whose paired 95 % interval to it holds zero."
+        f"{_counts(table)}. Mean ± standard error over trials, in percent. {_pool(table)} Bold: the best mean of its "
+        "column and block, and every mean whose paired 95 % interval to it holds zero."
     )
     return typeset.Page(
         table["dataset"].iloc[0],

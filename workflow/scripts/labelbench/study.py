@@ -33,6 +33,9 @@ NAMES = {
 }
 MARKS = {"batch": "", "sequential": " †", "upper bound": " ‡"}  # behind a strategy's name, by its kind
 SHARED = "initial"  # stands in place of the strategy in round 1, which all strategies share
+# Names under which tables and figures show the pool: with bought labels as annotated, or the model's predictions of all
+# its images, where nothing else was measured (other people's results).
+POOL, MODEL_POOL = "pool", "pool (model)"
 
 
 def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=()):
@@ -175,8 +178,8 @@ class Curves:
 
 
 def metric_of(split, measure):
-    """The metric's name in the table: the pool's are of the kind that counts bought labels as annotated."""
-    return f"pool_{measure}" if split == "pool" else measure
+    """The metric's name in the table, for a split as `splits_of` names it."""
+    return {POOL: f"pool_{measure}", MODEL_POOL: f"pool_model_{measure}"}.get(split, measure)
 
 
 def settings(metrics, dataset):
@@ -205,9 +208,21 @@ def strategies_of(metrics, dataset):
 
 
 def splits_of(metrics, dataset):
-    """What tables and figures of a dataset show, in reading order: its test sets (`test`, `test_…`), then the pool."""
-    found = set(metrics.loc[metrics["dataset"] == dataset, "split"])
-    return [*sorted(split for split in found if split.split("_")[0] == "test"), *sorted(found & {"pool"})]
+    """What tables and figures of a dataset show, in reading order: its test sets (`test`, `test_…`), then the pool.
+
+    The pool is `POOL`, or `MODEL_POOL` where only the model's predictions were counted.
+    """
+    rows = metrics[metrics["dataset"] == dataset]
+    found = set(rows["split"])
+    of_pool = set(rows.loc[rows["split"] == POOL, "metric"])
+    pool = (
+        POOL if any(name.startswith("pool_") and not name.startswith("pool_model_") for name in of_pool) else MODEL_POOL
+    )
+    return [*sorted(split for split in found if split.split("_")[0] == "test"), *([pool] if of_pool else [])]
+
+
+def _stored(split):
+    return POOL if split == MODEL_POOL else split
 
 
 def models(metrics, dataset, setting=None):
@@ -226,7 +241,7 @@ def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", mo
     chosen = metrics
     wanted = zip(
         (*SETTING, "strategy", "split", "metric", "stage", "model"),
-        (dataset, *setting, strategy, split, metric, stage, model),
+        (dataset, *setting, strategy, _stored(split), metric, stage, model),
         strict=True,
     )
     for column, value in wanted:
@@ -253,7 +268,7 @@ def zero_shot(metrics, dataset, encoder, split, metric):
         (metrics["stage"] == "zero_shot")
         & (metrics["dataset"] == dataset)
         & (metrics["encoder"] == encoder)
-        & (metrics["split"] == split)
+        & (metrics["split"] == _stored(split))
         & (metrics["metric"] == metric)
     ]
     return None if rows.empty else float(rows["value"].iloc[0])

@@ -42,7 +42,7 @@ def final_table(metrics, dataset, lead, kinds):
     columns = [(split, measure) for measure in MEASURES[lead] for split in splits]
     measured = metrics[metrics["dataset"] == dataset].groupby("split")["metric"].unique()
     for split in splits:
-        worst = [measure for measure in WORST if split != "pool" and measure in measured[split]]
+        worst = [measure for measure in WORST if not split.startswith("pool") and measure in measured[split]]
         columns += [(split, measure) for measure in worst[:1]]
     rows = []
     for encoder in dict.fromkeys(encoder for encoder, _, _ in settings):

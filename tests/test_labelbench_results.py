@@ -1,0 +1,193 @@
+"""The authors' results: read without executing anything, into rows that tables understand."""
+
+import itertools
+import logging
+import os
+import pickle
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import authors_results
+from conftest import REPO
+from labelbench import study, tables
+from labelbench.errors import UserError
+from labelbench.importers import labelbench_results
+from labelbench.initial import SEEDS
+
+LOG = logging.getLogger("labelbench")
+DATASETS = {"mini": "cifar10/bs_1000"}
+
+
+def curves(gain, trial, rounds=3, extra=0):
+    """Metrics of one run in their names; `extra` labels are bought beyond each batch."""
+    accuracy = [0.8 + 0.02 * k + gain * k + 0.001 * trial for k in range(rounds)]
+    return {
+        "Num Labeled": [1000 * (k + 1) + extra * k for k in range(rounds)],
+        "Test Accuracy": accuracy,
+        "Pool Accuracy": [a - 0.01 for a in accuracy],
+        "Test Macro F1": [None] * rounds,
+        "Min Class Test Accuracy": [0.0] * rounds,
+        "_runtime": [60.0 * (k + 1) for k in range(rounds)],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A clone's `results`: two selectors and end to end, evaluations of one selector, three strategies, two trials."""
+    kinds = [("clip_ViTB32", "linear", ""), ("clip_ViTB32", "shallow", ""), ("none", "clip_ViTB32", "")]
+    kinds.append(("shallow", "clip_ViTB32", "flexmatch"))
+    gains = {"random": 0.0, "margin": 0.01, "badge": 0.005}
+    for (embed, model, evaluated), strategy, trial in itertools.product(kinds, gains, (0, 3)):
+        path = authors_results.place("cifar10", 1000, embed, model, "flexmatch", evaluated, strategy, SEEDS[trial])
+        labels = None if evaluated else list(range(trial, 3000 + trial))
+        authors_results.write_run(tmp_path / path, curves(gains[strategy], trial, extra=strategy == "badge"), labels)
+    return tmp_path
+
+
+def config(folder):
+    return labelbench_results.Config(str(folder), DATASETS)
+
+
+def loaded(rows, tmp_path):
+    study.check_pairing(rows)
+    study.write(rows, tmp_path / "metrics.csv", {"strategy": ["random", "margin", "badge"]})
+    return study.load(tmp_path / "metrics.csv")
+
+
+def test_names_say_what_was_run(folder):
+    held = labelbench_results.contents(config(folder))["mini"]
+    settings = [("finetune", "flexmatch"), ("linear", "flexmatch"), ("shallow", "flexmatch")]
+    assert held.runs == [("clip_vitb32", *setting, s) for setting in settings for s in ("random", "badge", "margin")]
+    assert (held.models, held.end_to_end, held.passive) == (["flexmatch"], ["finetune"], [])
+    assert held.kinds == {"random": "batch", "badge": "batch", "margin": "batch"}
+    assert (held.lead, held.trials) == ("accuracy", 2)
+
+
+def test_rows_are_those_of_a_study(folder, tmp_path):
+    metrics = loaded(labelbench_results.read(config(folder), LOG), tmp_path)
+    setting = ("clip_vitb32", "linear", "flexmatch")
+    found = study.curves(metrics, "mini", setting, "badge", "test", "accuracy")
+    assert (found.trials.tolist(), found.labels.tolist()) == ([0, 3], [1000, 2001, 3002])
+    assert found.scores[1].tolist() == curves(0.005, 3)["Test Accuracy"]
+    assert set(metrics["metric"]) == {"accuracy", "pool_model_accuracy", "elapsed_seconds"}  # null is no value
+    assert {trial: len(set(pairs)) for trial, pairs in metrics.groupby("trial")["pair"]} == {0: 1, 3: 1}
+    assert len(set(metrics["pair"])) == 2
+    # What end-to-end selection trained is also the model that judges other selectors' labels.
+    for selector in ("finetune", "shallow"):
+        found = study.curves(
+            metrics,
+            "mini",
+            ("clip_vitb32", selector, "flexmatch"),
+            "margin",
+            "test",
+            "accuracy",
+            "finetune",
+            "flexmatch",
+        )
+        assert found.scores[0].tolist() == curves(0.01, 0)["Test Accuracy"]
+
+
+def test_tables_say_that_the_pool_is_the_models(folder, tmp_path):
+    held = labelbench_results.contents(config(folder))["mini"]
+    metrics = loaded(labelbench_results.read(config(folder), LOG), tmp_path)
+    table = tables.final_table(metrics, "mini", held.lead, held.kinds)
+    assert list(dict.fromkeys(table["split"])) == ["test", "pool (model)"]
+    at = (table["selector"] == "linear") & (table["strategy"] == "margin") & (table["split"] == "pool (model)")
+    row = table[at].iloc[0]
+    assert row["mean"] == pytest.approx(0.85 + 0.0015, abs=1e-12)
+    assert row["difference"] == pytest.approx(0.02, abs=1e-12)
+
+
+def test_nothing_in_a_pickle_is_executed(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    path = folder / authors_results.place("cifar10", 1000, "none", "clip_ViTB32", "flexmatch", "", "margin", SEEDS[0])
+    path.write_bytes(pickle.dumps([curves(0, 0) | {"Test Loss": Trap()}, []]))
+    with pytest.raises(UserError, match=r"margin_sampling_1234.*refused.*touch.*nothing in the file was executed"):
+        labelbench_results.read(config(folder), LOG)
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(path.read_bytes())  # the trap is one
+    assert (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80",
+        b"",
+        pickle.dumps("text"),
+        pickle.dumps([curves(0, 0) | {"Num Labeled": [1000, 1000, 3000]}, []]),
+        pickle.dumps([curves(0, 0) | {"Test Accuracy": [0.5, "0.6", 0.7]}, []]),
+        pickle.dumps([curves(0, 0) | {"Test Accuracy": [0.5]}, []]),
+    ],
+)
+def test_a_file_that_is_no_result_is_named(folder, content):
+    path = next(folder.glob("**/margin_sampling_1234.pkl"))
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=str(path)):
+        labelbench_results.read(config(folder), LOG)
+
+
+def test_what_cannot_be_compared_is_left_out_and_named(folder, caplog):
+    short = next(folder.glob("**/model_linear/**/margin_sampling_1234.pkl"))
+    authors_results.write_run(short, curves(0.01, 0, rounds=2), list(range(3000)))
+    rows = labelbench_results.read(config(folder), LOG)
+    linear = {row["strategy"] for row in rows if row["selector"] == "linear"}
+    assert linear == {"random", "badge"}
+    assert {row["strategy"] for row in rows if row["selector"] == "shallow"} == {"random", "margin", "badge"}
+    assert "ends after 2 of 3 rounds" in caplog.text
+    assert "margin is left out: it lacks trials [0]" in caplog.text
+
+
+def test_a_folder_without_results_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"cifar10/bs_1000 holds no results.*Clone"):
+        labelbench_results.runs(config(tmp_path))
+    with pytest.raises(ValueError, match="no folder such as"):
+        labelbench_results.Config(str(tmp_path), {"mini": "cifar10"})
+
+
+# Cells of the paper's tables that the authors' own curves do not give: (table, selector, split, strategy). Random
+# sampling has one row for all selectors in the paper; the standard deviation of the others was rounded otherwise.
+EXCEPTIONS = {
+    "mean": {(4, "shallow", "test", "random"), (4, "shallow", "pool", "random")},
+    "spread": {
+        (4, "shallow", "test", "random"),
+        (4, "shallow", "pool", "random"),
+        (4, "finetune", "pool", "coreset"),
+        (4, "finetune", "pool", "badge"),
+        (5, "finetune", "test", "entropy"),
+    },
+}
+
+
+@pytest.mark.skipif("LABELBENCH_CURVES" not in os.environ, reason="LABELBENCH_CURVES names no table of their curves")
+def test_the_papers_cells(tmp_path):
+    """Of a tidy table of the authors' CIFAR curves, with the columns of `authors_results.from_curves`."""
+    authors_results.from_curves(pd.read_csv(os.environ["LABELBENCH_CURVES"]), tmp_path / "results")
+    chosen = labelbench_results.Config(
+        str(tmp_path / "results"), {"cifar10": "cifar10/bs_1000", "cifar100": "cifar100/bs_1000"}
+    )
+    metrics = loaded(labelbench_results.read(chosen, LOG), tmp_path)
+    wrong, checked = {"mean": set(), "spread": set()}, 0
+    printed = pd.read_csv(REPO / "resources/published/scores.csv", dtype=str)
+    for cell in printed[printed["dataset"].isin(("cifar10", "cifar100"))].itertuples():
+        model = ("proxy", "") if cell.selector == "finetune" else ("finetune", "flexmatch")
+        split = {"test": "test", "pool": study.MODEL_POOL}[cell.split]
+        setting = (cell.encoder, cell.selector, "flexmatch")
+        found = study.curves(
+            metrics, cell.dataset, setting, cell.strategy, split, study.metric_of(split, cell.metric), *model
+        )
+        if found is None:
+            continue
+        checked += 1
+        scores = 100 * found.scores[:, -1]
+        for name, value in (("mean", scores.mean()), ("spread", scores.std(ddof=1))):
+            text = getattr(cell, name)
+            if abs(value - float(text)) > 0.5 * 10 ** -len(text.partition(".")[2]) + 1e-9:
+                wrong[name].add((int(cell.table), cell.selector, cell.split, cell.strategy))
+    assert checked == 46
+    assert wrong == EXCEPTIONS

@@ -1,0 +1,1 @@
+"""Other people's results: one file reads one kind of them into the rows of a study's table."""
