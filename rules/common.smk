@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
-from labelbench import cluster, plan, provenance
+from labelbench import cluster, contents, paper, plan, provenance
 from labelbench.errors import UserError
 
 try:
@@ -24,15 +24,13 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+CONFIG = provenance.canonical(config)
+
 
 def lead_metric(dataset):
     entry = STUDY.datasets[dataset]
     return entry.module.lead_metric(entry.config)
 
-
-LEAD = {dataset: lead_metric(dataset) for dataset in STUDY.run.datasets}
-
-KINDS = {name: plan.kind(STUDY.strategies[name]) for name in STUDY.run.strategies}
 
 _PATH = (
     "runs/{dataset}/{encoder}/{selector}-{trainer}/{strategy}/trial{trial}/round{round}"
@@ -529,54 +527,165 @@ def study_zero_shot(wildcards):
     ]
 
 
-def compared(dataset):
-    """What a dataset has several of, to be compared.
+def published_setting(dataset):
+    """Which of the paper's settings the study repeats on a dataset."""
+    return paper.setting(
+        STUDY.datasets[dataset],
+        STUDY.noise[dataset],
+        STUDY.budgets[dataset],
+        STUDY.encoders,
+        {n: e for n, e in STUDY.selectors.items() if n not in STUDY.refreshes},
+        STUDY.trainers,
+        STUDY.strategies,
+    )
 
-    "selectors", "trainers", "finals", trainers of final models, and "evaluations", rounds of one of these.
-    """
-    selectors, trainers, finals, evaluations = set(), {}, {}, False
+
+def own_contents():
+    """What the study itself runs, `contents.Contents` by dataset."""
+    found = {}
     for key, models in final_models().items():
         run = dict(key)
-        if run["dataset"] == dataset:
-            selectors.add(run["selector"])
-            place = run["encoder"], run["selector"]
-            trainers.setdefault(place, set()).add(run["trainer"])
-            finals.setdefault(run["encoder"], set()).update(name for _, name in models)
-            evaluations |= len({round_ for round_, _ in models}) > 1
+        names, finals, trials, several = found.setdefault(
+            run["dataset"], ({}, {}, set(), set())
+        )
+        names[tuple(run[field] for field in contents.FIELDS)] = None
+        finals |= {(run["encoder"], model): None for _, model in models}
+        trials.add(run["trial"])
+        several.add(len({round_ for round_, _ in models}) > 1)
     return {
-        "selectors": len(selectors) > 1,
-        "trainers": any(len(names) > 1 for names in trainers.values()),
-        "finals": any(len(names) > 1 for names in finals.values()),
-        "evaluations": evaluations,
+        dataset: contents.Contents(
+            lead=lead_metric(dataset),
+            runs=list(names),
+            kinds={run[-1]: plan.kind(STUDY.strategies[run[-1]]) for run in names},
+            models=list(finals),
+            passive=[n for n, e in STUDY.trainers.items() if e.name == "passive"],
+            end_to_end=[n for n, e in STUDY.selectors.items() if plan.end_to_end(e)],
+            trials=len(trials),
+            evaluations=any(several),
+            costs=True,
+            published=published_setting(dataset),
+        )
+        for dataset, (names, finals, trials, several) in found.items()
     }
 
 
+def settings_of(section):
+    return {name: entry.settings for name, entry in getattr(STUDY, section).items()}
+
+
+def own_definitions():
+    """The settings behind the study's results, where they must be the same for results of others to stand beside."""
+    datasets = {
+        name: {
+            "budget": list(STUDY.budgets[name]),
+            "noise": STUDY.noise[name],
+            "views": STUDY.views[name],
+        }
+        for name in STUDY.datasets
+    }
+    selectors, trainers = settings_of("selectors"), settings_of("trainers")
+    for name, refresh in STUDY.refreshes.items():
+        selectors[name] |= {"every": refresh.every, "trainer": refresh.trainer}
+    for name, tuning in STUDY.tuning.items():
+        trainers[name] |= {"by": tuning.config.by, "candidates": tuning.candidates}
+    return {
+        "seed": STUDY.seed,
+        "datasets": datasets,
+        "encoders": settings_of("encoders"),
+        "selectors": selectors,
+        "trainers": trainers,
+        "strategies": settings_of("strategies"),
+    }
+
+
+# What tables and figures show: what the study runs, and what it imports.
+OWN = own_contents()
+try:
+    IMPORTED = {n: e.module.contents(e.config) for n, e in STUDY.imports.items()}
+    contents.check_joint(
+        [("", OWN, own_definitions())]
+        + [
+            (n, IMPORTED[n], e.module.definitions(e.config))
+            for n, e in STUDY.imports.items()
+        ]
+    )
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+CONTENTS, RENAMES = contents.joint(OWN, IMPORTED)
+ORDER = contents.order(CONTENTS)
+COMPARED = {
+    "lead": {dataset: held.lead for dataset, held in CONTENTS.items()},
+    "kinds": {s: kind for held in CONTENTS.values() for s, kind in held.kinds.items()},
+}
+
 # (beginning of the file's name, dataset) of each table and figure, with its label in the report.
 TABLES, FIGURES = {}, {}
-for _dataset in STUDY.run.datasets:
-    _several = compared(_dataset)
+for _dataset, _held in CONTENTS.items():
+    _several = _held.several()
     TABLES["final", _dataset] = "after the last round"
-    TABLES["costs", _dataset] = "costs"
+    if _held.costs:
+        TABLES["costs", _dataset] = "costs"
     FIGURES["curves", _dataset] = "learning curves"
-    if _several["evaluations"]:
+    if _held.evaluations:
         FIGURES["finetuned", _dataset] = "learning curves, fine-tuned"
     FIGURES["finals", _dataset] = "final scores"
-    if _several["trainers"]:
+    if "trainers" in _several:
         FIGURES["trainers", _dataset] = "trainers compared"
-    if _several["trainers"] or _several["finals"]:
+    if _several & {"trainers", "finals"}:
         TABLES["trainers", _dataset] = "trainers compared"
-    if _several["selectors"]:
+    if "selectors" in _several:
         TABLES["selectors", _dataset] = "selectors compared"
         FIGURES["selectors", _dataset] = "selectors compared"
+    if _held.published:
+        TABLES["published", _dataset] = "against the paper"
 
-COMPARED = {"lead": LEAD, "kinds": KINDS}
-TRAINERS = list(
-    dict.fromkeys(name for names in STUDY.run.trainers.values() for name in names)
-)
 # Numbers of trials, for captions of files that may differ in it.
-TRIALS = " or ".join(map(str, sorted({grid.trials for grid in STUDY.grids})))
-# What the report says was run, all grids together.
-config["run"] |= {**STUDY.run._asdict(), "trials": TRIALS}
+TRIALS = " or ".join(map(str, sorted({held.trials for held in CONTENTS.values()})))
+# What the report says was run, all grids and imports together.
+config["run"] |= {
+    "datasets": list(CONTENTS),
+    **{f"{field}s": names for field, names in ORDER.items() if field != "strategy"},
+    "strategies": ORDER["strategy"],
+    "trials": TRIALS,
+}
+
+
+def imported_files(wildcards):
+    entry = STUDY.imports[wildcards.source]
+    return entry.module.files(entry.config)
+
+
+def own_datasets(wildcards):
+    """Files of the datasets that the study itself runs and the import holds too."""
+    shared = [name for name in IMPORTED[wildcards.source] if name in OWN]
+    return [f"<results>/datasets/{name}.h5" for name in shared]
+
+
+def study_datasets(wildcards):
+    return [f"<results>/datasets/{name}.h5" for name in OWN]
+
+
+def study_label_sets(wildcards):
+    """The label set of every run's last round, which holds those of all rounds."""
+    found = {}
+    for run in runs():
+        rounds = STUDY.budgets[run["dataset"]].rounds
+        if rounds == 1:
+            found[labels_of_round(None, 1).format(**run)] = None
+        else:
+            found[f"{folder(rounds, **run)}/labels.h5"] = None
+    return list(found)
+
+
+def import_spec(wildcards):
+    source = wildcards.source
+    return spec(importer=STUDY.imports[source], renames=RENAMES[source])
+
+
+def import_code(wildcards):
+    return provenance.digest(
+        "import_results.py", STUDY.imports[wildcards.source].source
+    )
 
 
 def result_files(place, names, format):

@@ -1,8 +1,30 @@
 localrules:
+    import_results,
     collect,
     tables,
     figures,
     costs,
+    archive,
+
+
+# Results of others, as rows of the study's table.
+rule import_results:
+    input:
+        files=imported_files,
+        own=own_datasets,
+    output:
+        "<results>/imported/{source}.parquet",
+    log:
+        "<logs>/imported/{source}.log",
+    wildcard_constraints:
+        source="|".join(STUDY.imports) or NEVER,
+    conda:
+        "../envs/plot.yaml"
+    params:
+        spec=import_spec,
+        code=import_code,
+    script:
+        "../workflow/scripts/import_results.py"
 
 
 rule collect:
@@ -11,22 +33,16 @@ rule collect:
         costs=study_costs,
         zero_shot=study_zero_shot,
         embeddings=study_embedding_costs,
+        imported=expand("<results>/imported/{source}.parquet", source=STUDY.imports),
     output:
-        "<results>/tables/metrics.csv",
+        csv="<results>/tables/metrics.csv",
+        parquet="<results>/tables/metrics.parquet",
     log:
         "<logs>/collect.log",
     conda:
         "../envs/plot.yaml"
     params:
-        spec=spec(
-            order={
-                "encoder": STUDY.run.encoders,
-                "selector": STUDY.run.selectors,
-                "trainer": TRAINERS,
-                "strategy": STUDY.run.strategies,
-                "model": STUDY.run.finetune_trainers,
-            }
-        ),
+        spec=spec(order=ORDER),
         code=provenance.digest("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -34,7 +50,7 @@ rule collect:
 
 rule tables:
     input:
-        "<results>/tables/metrics.csv",
+        rules.collect.output.csv,
     output:
         csv=result_files("tables", TABLES, "csv"),
         tex=result_files("tables", TABLES, "tex"),
@@ -49,17 +65,10 @@ rule tables:
         spec=spec(
             **COMPARED,
             tables=list(map(list, TABLES)),
-            passive=[
-                name
-                for name in [*TRAINERS, *STUDY.run.finetune_trainers]
-                if STUDY.trainers[name].name == "passive"
-            ],
+            passive={d: held.passive for d, held in CONTENTS.items()},
             costs=config.get("costs", {}),
-            end_to_end=[
-                name
-                for name in STUDY.run.selectors
-                if plan.end_to_end(STUDY.selectors[name])
-            ],
+            end_to_end={d: held.end_to_end for d, held in CONTENTS.items()},
+            published={d: held.published for d, held in CONTENTS.items()},
         ),
         code=provenance.digest("tables.py"),
     script:
@@ -68,7 +77,7 @@ rule tables:
 
 rule figures:
     input:
-        "<results>/tables/metrics.csv",
+        rules.collect.output.csv,
     output:
         svg=reported("figures", FIGURES, "svg"),
         pdf=result_files("figures", FIGURES, "pdf"),
@@ -92,3 +101,31 @@ rule costs:
         "../envs/plot.yaml"
     script:
         "../workflow/scripts/costs.py"
+
+
+# The study in one file, for others to import: `snakemake archive -c1`.
+rule archive:
+    input:
+        results=study_results,
+        metrics=study_metrics,
+        costs=study_costs,
+        labels=study_label_sets,
+        zero_shot=study_zero_shot,
+        embeddings=study_embedding_costs,
+        tuned=study_tuned,
+        datasets=study_datasets,
+    output:
+        "<results>/archive.zip",
+    log:
+        "<logs>/archive.log",
+    conda:
+        "../envs/plot.yaml"
+    params:
+        spec=spec(
+            contents={name: held._asdict() for name, held in OWN.items()},
+            definitions=own_definitions(),
+        ),
+        config=CONFIG,
+        code=provenance.digest("archive.py"),
+    script:
+        "../workflow/scripts/archive.py"

@@ -60,7 +60,8 @@ def test_names_say_what_was_run(folder):
     held = labelbench_results.contents(config(folder))["mini"]
     settings = [("finetune", "flexmatch"), ("linear", "flexmatch"), ("shallow", "flexmatch")]
     assert held.runs == [("clip_vitb32", *setting, s) for setting in settings for s in ("random", "badge", "margin")]
-    assert (held.models, held.end_to_end, held.passive) == (["flexmatch"], ["finetune"], [])
+    assert (held.models, held.end_to_end, held.passive) == ([("clip_vitb32", "flexmatch")], ["finetune"], [])
+    assert held.published["dataset"] == "cifar10"
     assert held.kinds == {"random": "batch", "badge": "batch", "margin": "batch"}
     assert (held.lead, held.trials) == ("accuracy", 2)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from labelbench import published, typeset
+from labelbench import paper, published, typeset
 
 SETTING = {
     "dataset": "cifar10",
@@ -26,7 +26,7 @@ def row(**changes):
 
 
 def test_every_cell_was_transcribed():
-    cells = pd.DataFrame(published.cells())
+    cells = pd.DataFrame(paper.cells())
     # Strategies × three selectors × two splits.
     assert cells.groupby("table").size().to_dict() == {"1": 36, "3": 36, "4": 48, "5": 42, "6": 42, "7": 42}
     assert not cells.duplicated(["table", "split", "selector", "strategy"]).any()

@@ -1,6 +1,7 @@
-"""The tidy table of a study, from the metrics and costs that every trained model left."""
+"""The tidy table of a study, from the metrics and costs that every trained model left and from what is imported."""
 
 import json
+from pathlib import Path
 
 from labelbench import jobs, study
 
@@ -9,8 +10,12 @@ log = jobs.start(job)
 order = json.loads(job.params.spec)["order"]
 
 rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings)
-study.check_pairing(rows)
 rows = study.share_first_round(rows, order["strategy"])
-with jobs.written_whole(job.output[0]) as part:
+imports = {Path(path).stem: study.read_parquet(path) for path in job.input.imported}
+rows = study.joined(rows, imports, log)
+study.check_pairing(rows)
+with jobs.written_whole(job.output.csv) as part:
     study.write(rows, part, order)
+with jobs.written_whole(job.output.parquet) as part:
+    study.write_parquet(study.in_order(rows, order), part)
 log.info("%d values of %d models", len(rows), len(job.input.metrics))

@@ -2,7 +2,7 @@
 
 import json
 
-from labelbench import jobs, pages, study, tables, typeset
+from labelbench import jobs, pages, published, study, tables, typeset
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -14,14 +14,17 @@ for kind, dataset in spec["tables"]:
     own = metrics[metrics["dataset"] == dataset]
     about = (own, dataset, spec["lead"][dataset], spec["kinds"])
     if kind == "costs":
-        table = tables.costs_table(own, dataset, spec["end_to_end"], spec["costs"])
+        table = tables.costs_table(own, dataset, spec["end_to_end"][dataset], spec["costs"])
         made.append((pages.costs_page(table, spec["costs"].get("currency", "money")), tables.costs_csv(table)))
     elif kind == "trainers":
-        table = tables.trainers_table(*about, spec["passive"])
+        table = tables.trainers_table(*about, spec["passive"][dataset])
         made.append((pages.trainers_page(table), tables.to_csv(table, "passive")))
     elif kind == "selectors":
         table = tables.selectors_table(*about)
         made.append((pages.selectors_page(table), tables.to_csv(table)))
+    elif kind == "published":
+        table = published.comparison(own, dataset, spec["published"][dataset])
+        made.append((published.page(table, dataset), published.to_csv(table)))
     else:
         finals.append(table := tables.final_table(*about))
         made.append((pages.final_page(table), tables.to_csv(table)))

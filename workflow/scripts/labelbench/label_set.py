@@ -49,16 +49,21 @@ def write(path, labels, spec, code):
         file.attrs.update(fingerprint=labels.fingerprint, trial=labels.trial, spec=spec, code=code)
 
 
-def read(path, dataset):
-    """The `LabelSet` of a file. Raises `UserError` if it was made for another dataset or cannot belong to this one."""
+def stored(path):
+    """The `LabelSet` of a file, as it is."""
     with hdf5.read(path, "initial_labels or select_batch") as file:
-        found = LabelSet(
+        return LabelSet(
             file["index"][()],
             file["label"][()],
             file["round"][()],
             str(file.attrs["fingerprint"]),
             int(file.attrs["trial"]),
         )
+
+
+def read(path, dataset):
+    """The `LabelSet` of a file. Raises `UserError` if it was made for another dataset or cannot belong to this one."""
+    found = stored(path)
     cure = f"Delete {path} and run Snakemake again to remake it, or point the study at the dataset it was bought on."
     if found.fingerprint != dataset.fingerprint:
         raise UserError(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jsonschema
 import yaml
 
-from labelbench import registry
+from labelbench import contents, registry
 from labelbench.errors import UserError, did_you_mean
 from labelbench.initial import SEEDS
 from labelbench.provenance import canonical
@@ -215,7 +215,7 @@ class Study:
     1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
     dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
     refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by trainer, for those that have candidates;
-    budgets: `Schedule` by dataset.
+    budgets: `Schedule` by dataset; imports: results of others, entries of importers by name.
     """
 
     seed: int
@@ -233,13 +233,12 @@ class Study:
     tuning: dict
     strategies: dict
     budgets: dict
+    imports: dict
 
 
 def kind(entry):
-    """What readers of a table must know of a strategy: it is `batch`, `sequential` or `upper bound`."""
-    if getattr(entry.module, "UPPER_BOUND", False):
-        return "upper bound"
-    return "sequential" if getattr(entry.module, "SEQUENTIAL", False) else "batch"
+    """`contents.kind` of a strategy's entry."""
+    return contents.kind(entry.module)
 
 
 def end_to_end(selector):
@@ -459,6 +458,9 @@ def study(config):
     budgets = {d: Schedule(**config["budgets"].get(d, config["budgets"]["default"])) for d in defined["datasets"]}
     grids = _grids(config["run"], defined, budgets)
     run = _union(grids)
+    imports = {name: settings for name, settings in config.get("imports", {}).items() if settings is not None}
+    if not run.datasets and not imports:
+        raise UserError("config, run: datasets is empty and nothing is imported: name a dataset to run.")
     return Study(
         seed=config["seed"],
         grids=grids,
@@ -470,5 +472,6 @@ def study(config):
         refreshes=_refreshes({n: how for n, how in refreshes.items() if how is not None}, defined, grids, budgets),
         tuning={n: _tuning(n, defined["trainers"][n], trainers[n], how) for n, how in tune.items() if how is not None},
         budgets=budgets,
+        imports=resolve("imports", imports, kind="importers"),
         **defined,
     )

@@ -1,27 +1,18 @@
 """Results here beside the values printed in the LabelBench paper (resources/published/)."""
 
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
-from labelbench import study, typeset
+from labelbench import paper, study, typeset
 
-SCORES = Path(__file__).resolve().parents[3] / "resources/published/scores.csv"
 COLUMNS = (
     *("table", "dataset", "encoder", "selector", "trainer", "model", "strategy", "labels", "split", "measure"),
     *("published", "published_sd", "published_trials", "here", "here_sd", "trials"),
     *("difference", "low", "high", "within_noise", "remark"),
 )
-
-
-def cells():
-    """The printed cells: dicts with the columns of `scores.csv`, numbers as the texts they were printed as."""
-    with SCORES.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def comparison(metrics, dataset, setting):
@@ -33,7 +24,7 @@ def comparison(metrics, dataset, setting):
     round, so that many more do not matter. The pool's scores are the model's predictions.
     """
     rows = []
-    for cell in cells():
+    for cell in paper.cells():
         if cell["dataset"] == setting["dataset"]:
             rows += _rows(metrics, dataset, setting, cell)
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -23,6 +23,7 @@ IDENTITY = (
     "model",
 )
 COLUMNS = (*IDENTITY, "split", "metric", "value", "pair")
+_PARQUET = {"trial": "int64", "round": "int64", "num_labels": "int64", "value": "float64"}
 SETTING = ("dataset", "encoder", "selector", "trainer")
 NAMES = {
     "accuracy": "accuracy",
@@ -120,6 +121,55 @@ def check_pairing(rows):
         )
 
 
+def joined(rows, imports, log):
+    """Rows of the study and of its imports, lists by name, as one list.
+
+    Where they share a dataset, trials are kept that all of them have and that began from the same labels in all; the
+    others are left out and named in the log. Raises `UserError` where no trial is left. A zero-shot head that stands
+    there already is not repeated.
+    """
+    together = list(rows)
+    for name, imported in imports.items():
+        for dataset in sorted({row["dataset"] for row in together} & {row["dataset"] for row in imported}):
+            kept, unpaired = _paired(*(_pairs(rows, dataset) for rows in (together, imported)))
+            if not kept:
+                raise UserError(
+                    f"No trial of {dataset} in the import {name} began from the same labels and seeds as those it "
+                    "would stand beside: strategies could not be compared within trials. Run with the same `seed`, "
+                    "`initial` and budgets, or show it as a dataset of its own: give it another name under `datasets` "
+                    "of the import."
+                )
+            if unpaired:
+                log.warning("%s, %s: trials %s are left out, not paired", name, dataset, sorted(unpaired))
+                together, imported = (
+                    [row for row in rows if row["dataset"] != dataset or row["trial"] not in unpaired or _is_head(row)]
+                    for rows in (together, imported)
+                )
+        heads = {(row["dataset"], row["encoder"]) for row in together if _is_head(row)}
+        together += [row for row in imported if not _is_head(row) or (row["dataset"], row["encoder"]) not in heads]
+    return together
+
+
+def _is_head(row):
+    return row["stage"] == "zero_shot"
+
+
+def _pairs(rows, dataset):
+    """The `pair` hashes of a dataset by (encoder, trial)."""
+    found = defaultdict(set)
+    for row in rows:
+        if row["dataset"] == dataset and not _is_head(row):
+            found[row["encoder"], row["trial"]].add(row["pair"])
+    return found
+
+
+def _paired(ours, theirs):
+    """Trials that two sources, `_pairs` of each, have in common and began alike, and all other trials."""
+    common = {trial for _, trial in ours} & {trial for _, trial in theirs}
+    broken = {trial for encoder, trial in set(ours) & set(theirs) if ours[encoder, trial] != theirs[encoder, trial]}
+    return common - broken, {trial for _, trial in {*ours, *theirs}} - (common - broken)
+
+
 def share_first_round(rows, strategies):
     """Rows with those of the shared round repeated under each strategy whose curves begin there.
 
@@ -143,8 +193,8 @@ def _trial(row):
     return (*(row[field] for field in SETTING), row["trial"])
 
 
-def write(rows, path, order):
-    """Write rows as CSV in an order that does not depend on the order of the files.
+def in_order(rows, order):
+    """The rows in an order that does not depend on the order of the files.
 
     order: by column, its names in reading order (others come first, as zero-shot heads do); all else is sorted.
     """
@@ -153,10 +203,32 @@ def write(rows, path, order):
     def key(row):
         return [(rank[c].get(row[c], -1) if c in rank else 0, row[c]) for c in COLUMNS[:-2]]
 
+    return sorted(rows, key=key)
+
+
+def write(rows, path, order):
+    """Write rows, `in_order`, as CSV."""
     with Path(path).open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(sorted(rows, key=key))
+        table.writerows(in_order(rows, order))
+
+
+def write_parquet(rows, path):
+    """Write rows as Parquet, with the columns and types of `workflow/schemas/metrics.schema.json`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    whole = pa.schema([(column, _PARQUET.get(column, "string")) for column in COLUMNS])
+    columns = {column: [row[column] for row in rows] for column in COLUMNS}
+    parquet.write_table(pa.table(columns, schema=whole), path, compression="zstd")
+
+
+def read_parquet(path):
+    """The rows of a file made by `write_parquet`."""
+    from pyarrow import parquet
+
+    return parquet.read_table(path).to_pylist()
 
 
 def load(path):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from labelbench import registry
+from labelbench import paper, registry
 from labelbench.contents import FIELDS, Contents, kind
 from labelbench.errors import UserError
 from labelbench.initial import SEEDS
@@ -120,8 +120,8 @@ def _run(path, dataset, place):
 
 
 def files(config):
-    """The files to be read, as texts."""
-    return [str(run.path) for run in runs(config)]
+    """What `read` reads: the folders of the runs, whose dates change with the files in them, for these are hundreds."""
+    return sorted({str(run.path.parent) for run in runs(config)})
 
 
 def contents(config):
@@ -131,18 +131,38 @@ def contents(config):
         here = [run for run in runs(config) if run.dataset == dataset]
         # Random sampling first: the others are compared with it.
         combinations = sorted({tuple(getattr(run, field) for field in FIELDS) for run in here}, key=_random_first)
-        models = _names([run for run in here if run.stage == "finetune"], "model")
-        trainers = dict.fromkeys([*_names(here, "trainer"), *models])
+        trainers = dict.fromkeys([*_names(here, "trainer"), *_names(here, "model")])
+        source, batch = place.split("/bs_")
         found[dataset] = Contents(
-            lead=LEAD.get(place.split("/")[0], "accuracy"),
+            lead=LEAD.get(source, "accuracy"),
             runs=combinations,
             kinds={name: _kind(name) for name in _names(here, "strategy")},
-            models=models,
+            models=sorted({(run.encoder, run.model) for run in here if run.stage == "finetune"}),
             passive=[name for name in trainers if name == "passive"],
             end_to_end=[name for name in _names(here, "selector") if name == "finetune"],
             trials=len(_names(here, "trial")),
+            evaluations=any(run.stage == "finetune" for run in here),
+            costs=False,
+            published=_published(source, here) if paper.printed(source, batch) else {},
         )
     return found
+
+
+def definitions(config):
+    """None: the files do not say which images and settings they are of, so they join no dataset of another study."""
+    return
+
+
+def _published(source, runs):
+    """Which setting of the paper's the runs are: all names are the paper's own."""
+    here = {field: {name: name for name in _names(runs, field)} for field in ("encoder", "selector", "strategy")}
+    return {
+        "dataset": source,
+        "encoders": here["encoder"],
+        "selectors": here["selector"],
+        "trainers": [paper.TRAINER],
+        "strategies": here["strategy"],
+    }
 
 
 def _random_first(combination):

@@ -1,0 +1,190 @@
+"""A study in one file: whole, the same bytes each time, and refused where it is not what it was."""
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import h5py
+import pytest
+
+from conftest import configure, copy_workflow, snakemake
+from labelbench import archive
+from labelbench.errors import UserError
+from labelbench.importers import archive as importer
+
+LOG = logging.getLogger("labelbench")
+MARGIN = "runs/digits/glyphclip/linear-flexmatch/margin/trial0/round03"
+
+
+@pytest.fixture(scope="module")
+def archived(finished, tmp_path_factory):
+    """The finished tiny study and its archive."""
+    repo = tmp_path_factory.mktemp("archived") / "repo"
+    shutil.copytree(finished, repo, symlinks=True)
+    snakemake(repo, "archive", "-c1")
+    return repo
+
+
+def made(folder):
+    """Content by name of all files under a study's tables and figures."""
+    places = (folder / "results/tables", folder / "results/figures")
+    return {path.relative_to(folder): path.read_bytes() for place in places for path in sorted(place.glob("*"))}
+
+
+def changed(path, target, change):
+    """A copy of an archive after `change(members)`, its checksums those of the new members."""
+    with zipfile.ZipFile(path) as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    change(members)
+    sums = {n: hashlib.sha256(content).hexdigest() for n, content in members.items() if n != archive.CHECKSUMS}
+    members[archive.CHECKSUMS] = json.dumps(sums).encode()
+    with zipfile.ZipFile(target, "w") as copy:
+        for name, content in members.items():
+            copy.writestr(name, content)
+    return target
+
+
+def test_an_archive_says_what_made_the_results(archived):
+    with zipfile.ZipFile(archived / "results/archive.zip") as file:
+        names = set(file.namelist())
+        contents = {name: json.loads(file.read(name)) for name in names if "/" not in name}
+        metrics = json.loads(file.read(f"{MARGIN}/metrics.json"))
+    assert {f"{MARGIN}/{n}" for n in ("labels.h5", "history.csv", "cost.json", "select_cost.json")} <= names
+    assert {"tables/summary.txt", "tables/metrics.parquet", "tables/final_digits.tex"} <= names
+    assert not [name for name in names if re.search(r"(clean|aug\d|safetensors|svg|pdf|features)", name)]
+    assert json.loads(metrics["spec"])["trainer"]["name"] == "flexmatch"
+    assert re.fullmatch("[0-9a-f]{12}", metrics["code"])
+    assert contents["environment.json"]["packages"]["torch"]
+    assert contents["config.json"]["run"]["trials"] == 2
+    record = contents["snakemake.json"][f"results/{MARGIN}/metrics.json"]
+    assert record["rule"] == "train_proxy"
+    assert record["endtime"] >= 0
+    assert contents["manifest.json"]["datasets"]["digits"]["splits"]["test"] > 0
+
+
+def test_the_same_study_gives_the_same_bytes(archived):
+    path = archived / "results/archive.zip"
+    before = path.read_bytes()
+    path.unlink()
+    snakemake(archived, "archive", "-c1")
+    assert path.read_bytes() == before
+
+
+def test_tables_and_figures_are_remade_from_the_archive_alone(archived, tmp_path):
+    repo = copy_workflow(tmp_path / "repo")
+    shutil.copy(archived / "results/archive.zip", repo / "theirs.zip")
+    overlay = {"run": {"datasets": []}, "imports": {"theirs": {"name": "archive", "file": "theirs.zip"}}}
+    configure(repo, overlay)
+    output = snakemake(repo, "-c1")
+    assert set(re.findall(r"^(?:local)?rule (\w+):", output, re.M)) == {
+        *("import_results", "collect", "tables", "figures", "all"),
+    }
+    assert made(repo) == made(archived)
+
+
+def test_a_joint_comparison_tells_two_runs_apart(archived, tmp_path):
+    repo = tmp_path / "repo"
+    shutil.copytree(archived, repo, symlinks=True)
+    before = (repo / "results/tables/summary.txt").read_text()
+    configure(repo, {"imports": {"twin": {"name": "archive", "file": "results/archive.zip"}}})
+    snakemake(repo, "results/tables/summary.txt", "-c1")
+    lines = (repo / "results/tables/summary.txt").read_text().splitlines()
+    for line in before.splitlines():
+        if match := re.match(r"  (margin|badge)( .*)", line):
+            scores = match[2].split()[:6]
+            assert [row for row in lines if row.split()[:2] == [match[1], "(twin)"] and row.split()[2:8] == scores]
+    # Another fingerprint is refused, whatever the names say.
+    other = changed(
+        repo / "results/archive.zip",
+        repo / "other.zip",
+        lambda members: members.update(
+            {"manifest.json": re.sub(rb'"fingerprint": "....', b'"fingerprint": "0000', members["manifest.json"])}
+        ),
+    )
+    configure(repo, {"imports": {"twin": {"name": "archive", "file": other.name}}})
+    done = snakemake(repo, "results/tables/summary.txt", "-c1", check=False)
+    assert done.returncode
+    assert re.search(r"digits is another dataset in this import: the fingerprint .* is 0000", done.stdout)
+
+
+def without(*names):
+    def change(members):
+        for name in names:
+            del members[name]
+
+    return change
+
+
+def edit_labels(members):
+    """One label of the first round becomes another; the file stays a label set."""
+    path = Path("labels.h5")
+    path.write_bytes(members[f"{MARGIN}/labels.h5"])
+    with h5py.File(path, "r+") as file:
+        file["label"][0] = (file["label"][0] + 1) % 10
+    members[f"{MARGIN}/labels.h5"] = path.read_bytes()
+
+
+def swap_labels(members):
+    members[f"{MARGIN}/labels.h5"] = members[f"{MARGIN.replace('trial0', 'trial1')}/labels.h5"]
+
+
+def edit_counts(members):
+    name = f"{MARGIN}/metrics.json"
+    members[name] = json.dumps(json.loads(members[name]) | {"num_labels": 31}).encode()
+
+
+def another_format(members):
+    members["manifest.json"] = json.dumps(json.loads(members["manifest.json"]) | {"format": "other"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without(f"{MARGIN}/metrics.json", f"{MARGIN}/cost.json", f"{MARGIN}/select_cost.json"), r"lacks the metrics of "
+         r"digits/.*margin, trial 0, round 3"),
+        (without(f"{MARGIN}/labels.h5"), "the label set .* it is missing"),
+        (edit_labels, "its first round is another"),
+        (swap_labels, "of another trial"),
+        (edit_counts, "it holds 30 labels up to round 3, they say 31"),
+        (without("manifest.json"), "lacks manifest.json"),
+        (another_format, "has the format 'other'"),
+    ],
+)  # fmt: skip
+def test_what_was_changed_with_its_checksum_is_still_refused(archived, tmp_path, monkeypatch, change, reason):
+    monkeypatch.chdir(tmp_path)
+    path = changed(archived / "results/archive.zip", tmp_path / "changed.zip", change)
+    with pytest.raises(UserError, match=reason):
+        importer.read(importer.Config(str(path)), LOG)
+
+
+def test_what_was_changed_without_its_checksum_is_named(archived, tmp_path):
+    source = archived / "results/archive.zip"
+    importer.read(importer.Config(str(source)), LOG)
+    for name, content, reason in (
+        (f"{MARGIN}/history.csv", b"", f"was changed after it was made: {MARGIN}/history.csv"),
+        (f"{MARGIN}/history.csv", None, f"lacks {MARGIN}/history.csv"),
+        ("more.txt", b"", "holds what was not there when it was made: more.txt"),
+    ):
+        path = tmp_path / "changed.zip"
+        with zipfile.ZipFile(source) as file, zipfile.ZipFile(path, "w") as copy:
+            for member in sorted({*file.namelist(), name}):
+                data = content if member == name else file.read(member)
+                if data is not None:
+                    copy.writestr(member, data)
+        with pytest.raises(UserError, match=reason):
+            importer.read(importer.Config(str(path)), LOG)
+
+
+def test_a_file_that_is_no_archive_is_named(archived, tmp_path):
+    whole = (archived / "results/archive.zip").read_bytes()
+    for content in (b"", b"text", whole[: len(whole) // 2]):
+        path = tmp_path / "broken.zip"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"broken\.zip is not an archive of a study"):
+            importer.contents(importer.Config(str(path)))
+    with pytest.raises(UserError, match=r"holds no dataset 'other'; it holds digits, digits_longtail"):
+        importer.contents(importer.Config(str(archived / "results/archive.zip"), {"mine": "other"}))
