@@ -42,7 +42,7 @@ rule collect:
     conda:
         "../envs/plot.yaml"
     params:
-        spec=spec(order=ORDER),
+        spec=spec(order=ORDER, own=contents.order(OWN)["strategy"]),
         code=provenance.digest("collect.py"),
     script:
         "../workflow/scripts/collect.py"

@@ -144,8 +144,8 @@ def another_format(members):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (without(f"{MARGIN}/metrics.json", f"{MARGIN}/cost.json", f"{MARGIN}/select_cost.json"), r"lacks the metrics of "
-         r"digits/.*margin, trial 0, round 3"),
+        (without(*(f"{MARGIN}/{name}.json" for name in ("metrics", "cost", "select_cost"))),
+         r"lacks the metrics of digits/.*margin, trial 0, round 3"),
         (without(f"{MARGIN}/labels.h5"), "the label set .* it is missing"),
         (edit_labels, "its first round is another"),
         (swap_labels, "of another trial"),

@@ -28,6 +28,7 @@ def curves(gain, trial, rounds=3, extra=0):
         "Test Accuracy": accuracy,
         "Pool Accuracy": [a - 0.01 for a in accuracy],
         "Test Macro F1": [None] * rounds,
+        "Test Loss": ["NaN"] * rounds,
         "Min Class Test Accuracy": [0.0] * rounds,
         "_runtime": [60.0 * (k + 1) for k in range(rounds)],
     }
@@ -72,7 +73,11 @@ def test_rows_are_those_of_a_study(folder, tmp_path):
     found = study.curves(metrics, "mini", setting, "badge", "test", "accuracy")
     assert (found.trials.tolist(), found.labels.tolist()) == ([0, 3], [1000, 2001, 3002])
     assert found.scores[1].tolist() == curves(0.005, 3)["Test Accuracy"]
-    assert set(metrics["metric"]) == {"accuracy", "pool_model_accuracy", "elapsed_seconds"}  # null is no value
+    assert set(metrics["metric"]) == {
+        "accuracy",
+        "pool_model_accuracy",
+        "elapsed_seconds",
+    }  # null and NaN are no values
     assert {trial: len(set(pairs)) for trial, pairs in metrics.groupby("trial")["pair"]} == {0: 1, 3: 1}
     assert len(set(metrics["pair"])) == 2
     # What end-to-end selection trained is also the model that judges other selectors' labels.
@@ -121,7 +126,7 @@ def test_nothing_in_a_pickle_is_executed(folder, tmp_path):
         b"\x80",
         b"",
         pickle.dumps("text"),
-        pickle.dumps([curves(0, 0) | {"Num Labeled": [1000, 1000, 3000]}, []]),
+        pickle.dumps([curves(0, 0) | {"Num Labeled": [1000, 2000.5, 3000]}, []]),
         pickle.dumps([curves(0, 0) | {"Test Accuracy": [0.5, "0.6", 0.7]}, []]),
         pickle.dumps([curves(0, 0) | {"Test Accuracy": [0.5]}, []]),
     ],
@@ -136,11 +141,14 @@ def test_a_file_that_is_no_result_is_named(folder, content):
 def test_what_cannot_be_compared_is_left_out_and_named(folder, caplog):
     short = next(folder.glob("**/model_linear/**/margin_sampling_1234.pkl"))
     authors_results.write_run(short, curves(0.01, 0, rounds=2), list(range(3000)))
+    again = next(folder.glob("**/model_shallow/**/badge_sampling_1234.pkl"))
+    authors_results.write_run(again, curves(0.01, 0) | {"Num Labeled": [1000, 2000, 2000]}, list(range(3000)))
     rows = labelbench_results.read(config(folder), LOG)
     linear = {row["strategy"] for row in rows if row["selector"] == "linear"}
     assert linear == {"random", "badge"}
-    assert {row["strategy"] for row in rows if row["selector"] == "shallow"} == {"random", "margin", "badge"}
+    assert {row["strategy"] for row in rows if row["selector"] == "finetune"} == {"random", "margin", "badge"}
     assert "ends after 2 of 3 rounds" in caplog.text
+    assert "badge_sampling_1234.pkl is left out: its numbers of labels do not rise" in caplog.text
     assert "margin is left out: it lacks trials [0]" in caplog.text
 
 

@@ -16,7 +16,8 @@ results = Path(job.output[0]).parent
 histories = [Path(path).with_name("history.csv") for path in job.input.metrics]
 tables = [path for path in job.input.results if Path(path).parent == results / "tables"]
 held = (*tables, *job.input.metrics, *job.input.costs, *histories, *job.input.labels)
-files = {str(Path(path).relative_to(results)): path for path in (*held, *job.input.zero_shot, *job.input.tuned)}
+before = (*job.input.zero_shot, *job.input.embeddings)
+files = {str(Path(path).relative_to(results)): path for path in (*held, *before, *job.input.tuned)}
 datasets = {}
 for path in job.input.datasets:
     dataset = dataset_file.read(path)

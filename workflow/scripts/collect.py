@@ -7,15 +7,15 @@ from labelbench import jobs, study
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
-order = json.loads(job.params.spec)["order"]
+spec = json.loads(job.params.spec)
 
 rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings)
-rows = study.share_first_round(rows, order["strategy"])
+rows = study.share_first_round(rows, spec["own"])
 imports = {Path(path).stem: study.read_parquet(path) for path in job.input.imported}
 rows = study.joined(rows, imports, log)
 study.check_pairing(rows)
 with jobs.written_whole(job.output.csv) as part:
-    study.write(rows, part, order)
+    study.write(rows, part, spec["order"])
 with jobs.written_whole(job.output.parquet) as part:
-    study.write_parquet(study.in_order(rows, order), part)
+    study.write_parquet(study.in_order(rows, spec["order"]), part)
 log.info("%d values of %d models", len(rows), len(job.input.metrics))

@@ -107,8 +107,8 @@ def _check_same(where, cure, kind, names, definitions, known):
             there, here = canonical(other.get(setting)), canonical(one.get(setting))
             if there != here:
                 raise UserError(
-                    f"{where}, with another {setting} of {kind}: {name}. There it is {there}, in the import {here}: the "
-                    f"results cannot be compared. {cure}"
+                    f"{where}, with another {setting} of {kind}: {name}. There it is {there}, in the import {here}: "
+                    f"the results cannot be compared. {cure}"
                 )
 
 

@@ -67,8 +67,7 @@ def read(config, log):
     with tempfile.TemporaryDirectory() as folder:
         archive.extract(config.file, folder)
         log.info("all members are as they were made")
-        found = {name: sorted(Path(folder).glob(pattern)) for name, pattern in _MEMBERS.items()}
-        rows = study.read(found["metrics"], found["costs"], found["zero_shot"])
+        rows = study.read(*(sorted(Path(folder).glob(pattern)) for pattern in _MEMBERS))
         strategies = dict.fromkeys(run[-1] for held in manifest["contents"].values() for run in held["runs"])
         rows = study.share_first_round(rows, strategies)
         _check(config.file, manifest, rows, folder)
@@ -76,7 +75,8 @@ def read(config, log):
     return [row | {"dataset": shown[row["dataset"]]} for row in rows if row["dataset"] in shown]
 
 
-_MEMBERS = {"metrics": "runs/**/metrics.json", "costs": "runs/**/*cost.json", "zero_shot": "embeddings/**/*.json"}
+# The files that `study.read` takes, in its order.
+_MEMBERS = ("runs/**/metrics.json", "runs/**/*cost.json", "embeddings/**/zero_shot.json", "embeddings/**/*.cost.json")
 
 
 def label_file(dataset, encoder, selector, trainer, strategy, trial, rounds):

@@ -9,6 +9,7 @@ labels are worth to such a model are the curves alone in
 """
 
 import hashlib
+import math
 import pickle
 import re
 from collections import defaultdict
@@ -189,7 +190,7 @@ def read(config, log):
     pairs = _pairs(curves, log)
     evaluated = {(run.dataset, run.encoder, run.model) for run in curves if run.stage == "finetune"}
     rows = []
-    for run in _comparable({run: len(values["Num Labeled"]) for run, (values, _) in curves.items()}, log):
+    for run in _comparable({run: values["Num Labeled"] for run, (values, _) in curves.items()}, log):
         stages = [(run.stage, run.model)]
         if run.selector == "finetune" and (run.dataset, run.encoder, run.trainer) in evaluated:
             stages.append(("finetune", run.trainer))
@@ -226,18 +227,27 @@ def _load(path):
         ) from None
     curves, labels = content if isinstance(content, list) and len(content) == 2 else (content, None)
     rounds = curves.get("Num Labeled") if isinstance(curves, dict) else None
-    right = isinstance(rounds, list) and rounds and all(type(n) is int for n in rounds)
-    right = right and all(a < b for a, b in zip(rounds, rounds[1:], strict=False))
-    for name in METRICS:
-        values = curves.get(name, [None] * len(rounds)) if right else None
-        right = isinstance(values, list) and len(values) == len(rounds)
-        right = right and all(value is None or type(value) in (int, float) for value in values)
-    if not right or not (labels is None or isinstance(labels, list)):
+    right = isinstance(rounds, list) and rounds and all(_is_number(n) and n == int(n) for n in rounds)
+    right = right and (labels is None or isinstance(labels, list))
+    found = {"Num Labeled": list(map(int, rounds))} if right else {}
+    for name in METRICS if right else ():
+        values = curves.get(name, [None] * len(rounds))
+        # W&B, where the files come from, writes what is not finite as a text.
+        right = right and isinstance(values, list) and all(v in (None, *_NOT_FINITE) or _is_number(v) for v in values)
+        found[name] = [v if _is_number(v) else None for v in values] if right else []
+    if not right or any(len(values) != len(rounds) for values in found.values()):
         raise UserError(
             f"{path} does not hold results of LabelBench: a list for each metric, with one number for each entry of "
-            "'Num Labeled', which must rise."
+            "'Num Labeled'."
         )
-    return curves, labels
+    return found, labels
+
+
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _pairs(curves, log):
@@ -257,20 +267,24 @@ def _pairs(curves, log):
     return {key: first.get(key, f"seed {SEEDS[key[1]]}") for key in keys}
 
 
-def _comparable(lengths, log):
-    """The runs, of a dict of their numbers of rounds, that can stand in one table."""
+def _comparable(counts, log):
+    """The runs, of a dict of their numbers of labels by round, that can stand in one table."""
     settings = defaultdict(list)
-    for run in lengths:
+    for run in counts:
         settings[run.dataset, run.encoder, run.selector, run.trainer, run.stage, run.model].append(run)
     kept = []
     for group in settings.values():
-        rounds = max(lengths[run] for run in group)
+        rounds, whole = max(len(counts[run]) for run in group), []
         for run in group:
-            if lengths[run] < rounds:
-                log.warning("%s is left out: it ends after %d of %d rounds", run.path, lengths[run], rounds)
-        whole = [run for run in group if lengths[run] == rounds]
+            labels = counts[run]
+            if len(labels) < rounds:
+                log.warning("%s is left out: it ends after %d of %d rounds", run.path, len(labels), rounds)
+            elif any(a >= b for a, b in zip(labels, labels[1:], strict=False)):
+                log.warning("%s is left out: its numbers of labels do not rise", run.path)
+            else:
+                whole.append(run)
         trials = {s: {run.trial for run in whole if run.strategy == s} for s in _names(whole, "strategy")}
-        most = max(trials.values(), key=len)
+        most = max(trials.values(), key=len, default=set())
         for strategy, own in trials.items():
             if own != most:
                 where = group[0].path.parent
