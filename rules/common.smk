@@ -496,7 +496,11 @@ def study_tuned(wildcards):
 def study_results(wildcards):
     return [
         *rules.collect.output,
-        *(rules.tuning_table.output if study_tuned(wildcards) else []),
+        *(
+            rules.tuning_table.output
+            if study_tuned(wildcards) or imported_tuned(wildcards)
+            else []
+        ),
         *rules.tables.output,
         *rules.figures.output,
     ]
@@ -653,6 +657,12 @@ config["run"] |= {
 def imported_files(wildcards):
     entry = STUDY.imports[wildcards.source]
     return entry.module.files(entry.config)
+
+
+def imported_tuned(wildcards):
+    """Files of the settings that imported studies chose for their trainers."""
+    chose = [n for n, e in STUDY.imports.items() if e.module.tuned(e.config)]
+    return [f"<results>/imported/{source}.tuned.json" for source in chose]
 
 
 def own_datasets(wildcards):

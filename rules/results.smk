@@ -13,7 +13,8 @@ rule import_results:
         files=imported_files,
         own=own_datasets,
     output:
-        "<results>/imported/{source}.parquet",
+        rows="<results>/imported/{source}.parquet",
+        tuned="<results>/imported/{source}.tuned.json",
     log:
         "<logs>/imported/{source}.log",
     wildcard_constraints:

@@ -87,7 +87,8 @@ rule tune:
 # What was chosen, and the labels that it took.
 rule tuning_table:
     input:
-        study_tuned,
+        own=study_tuned,
+        imported=imported_tuned,
     output:
         csv="<results>/tables/tuning.csv",
         html=report(

@@ -179,6 +179,21 @@ def test_what_was_changed_without_its_checksum_is_named(archived, tmp_path):
             importer.read(importer.Config(str(path)), LOG)
 
 
+def test_chosen_settings_travel_with_the_study(archived, tmp_path):
+    name = "tuned/digits/glyphclip/linear-flexmatch.json"
+    record = {"dataset": "digits", "chosen": {"learning_rate": 0.01}}
+
+    def add(members):
+        members[name] = json.dumps(record).encode()
+        members["manifest.json"] = json.dumps(json.loads(members["manifest.json"]) | {"tuned": [name]}).encode()
+
+    path = changed(archived / "results/archive.zip", tmp_path / "tuned.zip", add)
+    assert importer.tuned(importer.Config(str(archived / "results/archive.zip"))) == []
+    assert importer.tuned(importer.Config(str(path))) == [record]
+    assert importer.tuned(importer.Config(str(path), {"mine": "digits"})) == [record | {"dataset": "mine"}]
+    assert importer.tuned(importer.Config(str(path), {"mine": "digits_longtail"})) == []
+
+
 def test_a_file_that_is_no_archive_is_named(archived, tmp_path):
     whole = (archived / "results/archive.zip").read_bytes()
     for content in (b"", b"text", whole[: len(whole) // 2]):

@@ -214,3 +214,9 @@ def test_what_was_not_run_has_no_panel_and_no_line(compared):
     titles = [a.get_title(loc="left") for a in figure.axes]
     assert titles == ["glyphclip · random", "", "glyphclip · badge", ""]
     assert not figure.axes[3].axison
+
+
+def test_an_imported_run_keeps_the_colour_of_its_strategy():
+    colour, marker, line = figures.look("margin (lab)")
+    assert colour == figures.look("margin")[0]
+    assert (marker, line) != figures.look("margin")[1:]

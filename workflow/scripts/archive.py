@@ -16,6 +16,7 @@ results = Path(job.output[0]).parent
 histories = [Path(path).with_name("history.csv") for path in job.input.metrics]
 tables = [path for path in job.input.results if Path(path).parent == results / "tables"]
 held = (*tables, *job.input.metrics, *job.input.costs, *histories, *job.input.labels)
+tuned = [str(Path(path).relative_to(results)) for path in job.input.tuned]  # in the order of the table
 before = (*job.input.zero_shot, *job.input.embeddings)
 files = {str(Path(path).relative_to(results)): path for path in (*held, *before, *job.input.tuned)}
 datasets = {}
@@ -28,7 +29,7 @@ for path in job.input.datasets:
         "class_names": dataset.class_names,
     }
 contents = {
-    archive.MANIFEST: {"format": archive.FORMAT, "datasets": datasets, **spec},
+    archive.MANIFEST: {"format": archive.FORMAT, "datasets": datasets, "tuned": tuned, **spec},
     "config.json": json.loads(job.params.config),
     "environment.json": archive.environment(),
     "snakemake.json": archive.records(results, without=job.output[0]),

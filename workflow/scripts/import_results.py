@@ -24,6 +24,7 @@ rows = importer.read(config, log)
 for row in rows:
     names = (*(row[column] for column in study.SETTING), row["strategy"])
     row["strategy"] = renamed.get(names, row["strategy"])
-with jobs.written_whole(job.output[0]) as part:
+with jobs.written_whole(job.output.rows) as part:
     study.write_parquet(rows, part)
+jobs.write_json(job.output.tuned, importer.tuned(config))
 log.info("%d values", len(rows))

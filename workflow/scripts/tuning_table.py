@@ -11,8 +11,11 @@ log = jobs.start(job)
 
 COLUMNS = ("dataset", "encoder", "selector", "trainer", "labels", "metric", "score", "candidates", "chosen")
 
+records = [json.loads(Path(path).read_text()) for path in job.input.own]
+for path in job.input.imported:
+    records += json.loads(Path(path).read_text())
 rows = []
-for record in (json.loads(Path(path).read_text()) for path in job.input):
+for record in records:
     identity = [record[column] for column in COLUMNS[:4]]
     score, tried = max(candidate["score"] for candidate in record["candidates"]), len(record["candidates"])
     chosen = ", ".join(f"{name}: {value}" for name, value in record["chosen"].items())

@@ -2,8 +2,8 @@
 
 A zip file whose members have the names they have under the results folder, and
 
-* `manifest.json`: `format`; `contents`, `contents.Contents` by dataset; `definitions` of what was run; by dataset its
-  `fingerprint` and `pool_size`;
+* `manifest.json`: `format`; `contents`, `contents.Contents` by dataset; `definitions` of what was run; `datasets`, of
+  each its fingerprint and sizes; `tuned`, members that say which settings were chosen;
 * `config.json`, the study's config; `environment.json`, the machine and the versions of all Python packages;
   `snakemake.json`, by output of a job what Snakemake recorded of it: rule, inputs, params, start and end;
 * `checksums.json`: the sha256 of every other member.
@@ -49,7 +49,7 @@ def write(path, files, texts):
 
 def manifest(path):
     """The manifest of an archive. Raises `UserError` for what is none, or of another format."""
-    content = _json(path, MANIFEST)
+    content = load(path, MANIFEST)
     if content.get("format") != FORMAT:
         raise UserError(
             f"{path} has the format {content.get('format')!r}, and this version of the workflow reads {FORMAT!r}: use "
@@ -60,7 +60,7 @@ def manifest(path):
 
 def extract(path, folder):
     """Unpack an archive into `folder`. Raises `UserError` where members are missing, too many, or changed."""
-    expected = _json(path, CHECKSUMS)
+    expected = load(path, CHECKSUMS)
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist()) - {CHECKSUMS}
         _refuse(path, "lacks", set(expected) - names)
@@ -85,7 +85,8 @@ def _refuse(path, what, names):
         raise UserError(f"The archive {path} {what} {', '.join(sorted(names)[:5])}{more}. It was not imported.")
 
 
-def _json(path, name):
+def load(path, name):
+    """A JSON member. Raises `UserError` for a file that is no archive, or lacks it."""
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse(path, "lacks", {name} - set(archive.namelist()))

@@ -75,7 +75,10 @@ def look(name):
     """
     if name in _LOOKS:
         return _LOOKS[name]
-    return _UNKNOWN[zlib.crc32(name.encode()) % len(_UNKNOWN)]
+    other = _UNKNOWN[zlib.crc32(name.encode()) % len(_UNKNOWN)]
+    # An import's run of a strategy that stands there already, `margin (lab)`, keeps the strategy's colour.
+    base = name.split(" (")[0]
+    return (_LOOKS[base][0], *other[1:]) if base in _LOOKS else other
 
 
 def learning_curves(metrics, dataset, lead, kinds):

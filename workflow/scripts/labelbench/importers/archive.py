@@ -75,6 +75,14 @@ def read(config, log):
     return [row | {"dataset": shown[row["dataset"]]} for row in rows if row["dataset"] in shown]
 
 
+def tuned(config):
+    """The settings that the study chose for its trainers: what its jobs left, in the order of its table."""
+    manifest = archive.manifest(config.file)
+    shown = _shown(config, manifest)
+    records = [archive.load(config.file, name) for name in manifest["tuned"]]
+    return [record | {"dataset": shown[record["dataset"]]} for record in records if record["dataset"] in shown]
+
+
 # The files that `study.read` takes, in its order.
 _MEMBERS = ("runs/**/metrics.json", "runs/**/*cost.json", "embeddings/**/zero_shot.json", "embeddings/**/*.cost.json")
 

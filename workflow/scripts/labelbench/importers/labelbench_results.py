@@ -154,6 +154,11 @@ def definitions(config):
     return
 
 
+def tuned(config):
+    """None: the files do not say how settings were chosen."""
+    return []
+
+
 def _published(source, runs):
     """Which setting of the paper's the runs are: all names are the paper's own."""
     here = {field: {name: name for name in _names(runs, field)} for field in ("encoder", "selector", "strategy")}
