@@ -531,9 +531,9 @@ def study_zero_shot(wildcards):
     ]
 
 
-def published_setting(dataset):
-    """Which of the paper's settings the study repeats on a dataset."""
-    return paper.setting(
+def published_setting(dataset, names, finals):
+    """Which of the paper's settings the study repeats on a dataset with these runs and final models."""
+    setting = paper.setting(
         STUDY.datasets[dataset],
         STUDY.noise[dataset],
         STUDY.budgets[dataset],
@@ -542,6 +542,7 @@ def published_setting(dataset):
         STUDY.trainers,
         STUDY.strategies,
     )
+    return setting if paper.repeated(setting, names, finals) else {}
 
 
 def own_contents():
@@ -567,7 +568,7 @@ def own_contents():
             trials=len(trials),
             evaluations=any(several),
             costs=True,
-            published=published_setting(dataset),
+            published=published_setting(dataset, names, finals),
         )
         for dataset, (names, finals, trials, several) in found.items()
     }

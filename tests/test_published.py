@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
-from labelbench import paper, published, typeset
+from conftest import REPO
+from labelbench import paper, plan, published, typeset
 
 SETTING = {
     "dataset": "cifar10",
@@ -88,3 +90,35 @@ def test_nothing_to_hold_against_is_no_failure():
     assert table.empty
     assert "no cell" in published.page(table, "mine").note
     assert published.to_csv(table).startswith("table,dataset,encoder")
+
+
+def settings(**changes):
+    """`paper.setting` of every dataset of all the paper's definitions."""
+    default = yaml.safe_load((REPO / "config/config.yaml").read_text())
+    study = plan.study(plan.merged(plan.merged(default, plan.included(["config/paper/all.yaml"])), changes))
+    parts = (study.encoders, study.selectors, study.trainers, study.strategies)
+    return {
+        name: paper.setting(entry, study.noise[name], study.budgets[name], *parts)
+        for name, entry in study.datasets.items()
+    }
+
+
+def test_the_studys_settings_are_told_by_what_they_are(monkeypatch):
+    monkeypatch.chdir(REPO)
+    found = {name: setting["dataset"] for name, setting in settings().items() if setting}
+    assert {found[name] for name in found} == {"cifar10", "cifar100", "imagenet", "iwildcam", "fmow"}
+    assert "digits" not in found
+    cifar10 = settings()["cifar10"]
+    assert cifar10["encoders"] == {"clip_vitb32": "clip_vitb32", "coca_vitb32": "coca_vitb32"}
+    assert "passive" not in cifar10["trainers"]
+    assert settings(datasets={"cifar10": {"imbalance_ratio": 10}})["cifar10"] == {}
+    assert settings(budgets={"cifar10": {"initial": 200, "batches": [200], "rounds": 20}})["cifar10"] == {}
+
+
+def test_a_setting_is_repeated_by_flexmatch_alone():
+    run = ("clip", "linear", "flexmatch_linear", "random")
+    assert paper.repeated(SETTING, [run], [("clip", "flexmatch_images")])
+    assert paper.repeated(SETTING, [("clip", "end_to_end", "flexmatch_images", "random")], [])
+    assert not paper.repeated(SETTING, [run], [("clip", "passive_images")])
+    assert not paper.repeated(SETTING, [("clip", "linear", "passive", "random")], [("clip", "flexmatch_images")])
+    assert not paper.repeated({}, [run], [])

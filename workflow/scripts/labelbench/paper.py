@@ -54,3 +54,15 @@ def setting(dataset, noise, schedule, encoders, selectors, trainers, strategies)
         "strategies": {name: entry.name for name, entry in strategies.items()},
     }
     return found if all(found.values()) else {}
+
+
+def repeated(setting, runs, models):
+    """Whether cells can be held against any of these runs and final models, as in `contents.Contents`."""
+    finals = {encoder for encoder, model in models if model in setting.get("trainers", ())}
+    return bool(setting) and any(
+        trainer in setting["trainers"]
+        and encoder in setting["encoders"]
+        and selector in setting["selectors"]
+        and (encoder in finals or setting["selectors"][selector] == "finetune")
+        for encoder, selector, trainer, _ in runs
+    )
