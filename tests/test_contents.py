@@ -80,6 +80,16 @@ def test_what_differs_is_refused(kind, name, change, reason):
             contents.check_joint(sources)
 
 
+def test_two_imports_of_different_datasets_of_one_name_are_refused():
+    one, other = (
+        DEFINITIONS | {"datasets": {"digits": DEFINITIONS["datasets"]["digits"] | {"fingerprint": fingerprint}}}
+        for fingerprint in ("1f", "2f")
+    )
+    contents.check_joint([("a", {"digits": held("random")}, one), ("b", {"digits": held("random")}, one)])
+    with pytest.raises(UserError, match="imports: b: .* another fingerprint of datasets: digits"):
+        contents.check_joint([("a", {"digits": held("random")}, one), ("b", {"digits": held("random")}, other)])
+
+
 def test_results_that_do_not_say_what_they_are_of_stand_alone():
     sources = [("", {"digits": held("random")}, DEFINITIONS), ("authors", {"other": held("random")}, None)]
     contents.check_joint(sources)
