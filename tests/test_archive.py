@@ -55,7 +55,8 @@ def test_an_archive_says_what_made_the_results(archived):
         metrics = json.loads(file.read(f"{MARGIN}/metrics.json"))
     assert {f"{MARGIN}/{n}" for n in ("labels.h5", "history.csv", "cost.json", "select_cost.json")} <= names
     assert {"tables/summary.txt", "tables/metrics.parquet", "tables/final_digits.tex"} <= names
-    assert not [name for name in names if re.search(r"(clean|aug\d|safetensors|svg|pdf|features)", name)]
+    assert {Path(name).suffix for name in names} == {".json", ".csv", ".h5", ".html", ".tex", ".txt", ".parquet"}
+    assert {Path(name).name for name in names if name.endswith(".h5")} == {"labels.h5"}
     assert json.loads(metrics["spec"])["trainer"]["name"] == "flexmatch"
     assert re.fullmatch("[0-9a-f]{12}", metrics["code"])
     assert contents["environment.json"]["packages"]["torch"]
