@@ -114,13 +114,10 @@ def trainer_curves(metrics, dataset, lead, kinds):
 def selector_curves(metrics, dataset, lead, kinds):
     """Figure of what each selector's labels are worth, one row of panels per (encoder, strategy).
 
-    Of the model fine-tuned on the labels end to end, the first of them, where the study evaluated more than one round
-    of it; else of the selectors' own models. Arguments and marks as in `learning_curves`.
+    Of the model that `study.judged` names. Arguments and marks as in `learning_curves`.
     """
     settings = study.settings(metrics, dataset)
-    tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
-    several = tuned.groupby("model", sort=False)["round"].nunique() > 1
-    stage, model = next((("finetune", name) for name in several.index[several]), ("proxy", ""))
+    stage, model = study.judged(metrics, dataset)
     encoders = dict.fromkeys(encoder for encoder, _, _ in settings)
     strategies = {s + MARKS[kinds[s]]: s for s in study.strategies_of(metrics, dataset)}
     rows = [(encoder, strategy) for encoder in encoders for strategy in strategies]

@@ -6,8 +6,9 @@ import pandas as pd
 
 from labelbench import seeds, statistics, study
 from labelbench.errors import UserError
+from labelbench.savings import Savings, label_savings
+from labelbench.study import REFERENCE
 
-REFERENCE = "random"
 # A balanced pool leads with accuracy; where classes are rare, accuracy hides them.
 MEASURES = {
     "accuracy": ("accuracy",),
@@ -29,7 +30,7 @@ def final_table(metrics, dataset, lead, kinds):
     that nobody bought; never counted as best).
     The test sets' measures end with the worst group's accuracy, or the worst class's where there are no groups.
     Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
-    and sign-flip p-value, `savings` (`statistics.Savings`; proxies only, fine-tuned models have no curves), and `best`:
+    and sign-flip p-value, `savings` (`savings.Savings`; proxies only, fine-tuned models have no curves), and `best`:
     the highest mean of its block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed
     (no random in the study, one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels
     or trials.
@@ -83,7 +84,7 @@ def _column(curves, dataset, with_savings, kinds):
         if reference is not None and strategy != REFERENCE:
             row |= _compared(finals[strategy], finals[REFERENCE])
             if with_savings:
-                row["savings"] = statistics.label_savings(
+                row["savings"] = label_savings(
                     curve.labels, curve.scores, reference.labels, reference.scores, _bootstrap()
                 )
         rows.append(row)
@@ -264,7 +265,7 @@ def to_csv(table, reference=REFERENCE):
         line["difference 95 % high"] = _number(100 * row["difference_high"])
         line["sign-flip p"] = _number(row["difference_p"])
         if "savings" in row:
-            savings = row["savings"] if isinstance(row["savings"], statistics.Savings) else None
+            savings = row["savings"] if isinstance(row["savings"], Savings) else None
             line["label savings (times)"] = _bounded(savings and savings.factor)
             line["savings 95 % low"] = _bounded(savings and savings.low)
             line["savings 95 % high"] = _bounded(savings and savings.high)
