@@ -21,6 +21,7 @@ include: "rules/embed.smk"
 include: "rules/rounds.smk"
 include: "rules/finetune.smk"
 include: "rules/tune.smk"
+include: "rules/noise.smk"
 include: "rules/results.smk"
 include: "rules/pretrain.smk"
 

@@ -1,4 +1,7 @@
+import itertools
+import json
 import sys
+import zlib
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -47,6 +50,7 @@ wildcard_constraints:
     strategy="|".join(["initial", *STUDY.strategies]),
     trial="[0-9]+",
     round="[0-9][0-9]+",
+    replicate="[0-9]+",
     view="clean|aug[0-9]+",
 
 
@@ -448,6 +452,52 @@ def model_folders():
     return list(found)
 
 
+def replicates():
+    """Folders of trainings for the noise floor: other seeds, the same labels, at the first and the last round.
+
+    The labels are those of random sampling, or of the first strategy where it was not run. End to end, rounds that are
+    not evaluated have no model to be compared with.
+    """
+    bought = {}
+    for run in runs():
+        key = tuple(value for name, value in run.items() if name != "strategy")
+        if key not in bought or run["strategy"] == "random":
+            bought[key] = run
+    found = {}
+    for run in bought.values():
+        last = STUDY.budgets[run["dataset"]].rounds
+        evaluated = STUDY.finetuned_rounds[run["dataset"]]
+        models = [(f"/finetune-{m}", evaluated) for m in STUDY.run.finetune_trainers]
+        if plan.end_to_end(STUDY.selectors[run["selector"]]):
+            models.append((f"/finetune-{run['trainer']}", [1, last]))
+        else:
+            models.append(("", [1, last]))
+        for (model, rounds), number in itertools.product(
+            models, range(1, config["run"].get("replicates", 0) + 1)
+        ):
+            for round_ in (rounds[0], rounds[-1]) if rounds else ():
+                found[f"{folder(round_, **run)}/replicate{number}{model}"] = None
+    return list(found)
+
+
+def replicate_metrics(wildcards):
+    return [f"{place}/metrics.json" for place in replicates()]
+
+
+def with_other_seed(parts, wildcards):
+    """A spec whose random draws are those of a replicate: the study seed is the source of all of them."""
+    address = f"{STUDY.seed}/replicate/{wildcards.replicate}"
+    return spec(**{**json.loads(parts), "seed": zlib.crc32(address.encode())})
+
+
+def replicate_proxy_spec(wildcards):
+    return with_other_seed(proxy_spec(wildcards), wildcards)
+
+
+def replicate_finetune_spec(wildcards):
+    return with_other_seed(finetune_spec(wildcards), wildcards)
+
+
 def study_metrics(wildcards):
     return [f"{place}/metrics.json" for place in model_folders()]
 
@@ -501,6 +551,24 @@ if "trainers" in FIGURES or len(STUDY.run.finetune_trainers) > 1:
 if len(STUDY.run.selectors) > 1:
     TABLES["selectors"] = FIGURES["selectors"] = "selectors compared"
 
+# Curves are compared where there are any, and ranked over several settings.
+OVERALL_TABLES, OVERALL_FIGURES = {}, {}
+SETTINGS = {
+    tuple(run[name] for name in ("dataset", "encoder", "selector", "trainer"))
+    for run in runs()
+}
+if len(STUDY.run.strategies) > 1 and any(
+    STUDY.budgets[dataset].rounds > 1 for dataset in STUDY.run.datasets
+):
+    TABLES["comparisons"] = "whole curves compared"
+    FIGURES["differences"] = "differences of whole curves"
+    if "random" in STUDY.run.strategies:
+        FIGURES["savings"] = "label savings"
+    OVERALL_TABLES["wins"] = "wins in pairs"
+    if len(SETTINGS) > 1 and len(STUDY.run.strategies) > 2:
+        OVERALL_TABLES["ranks"] = OVERALL_FIGURES["ranks"] = "ranks over settings"
+EQUIVALENCE = config.get("statistics", {}).get("equivalence", 0.2) / 100
+
 COMPARED = {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
 TRAINERS = list(
     dict.fromkeys(name for names in STUDY.run.trainers.values() for name in names)
@@ -515,16 +583,34 @@ def result_files(place, kinds, format):
     )
 
 
+def shown(path, place, kind, dataset, title):
+    return report(
+        path,
+        caption=f"../workflow/report/{place}_{kind}.rst",
+        category=place.capitalize(),
+        labels={"dataset": dataset, place.removesuffix("s"): title},
+    )
+
+
 def reported(place, kinds, format):
     """The same files as `result_files`, shown in the report."""
-    shown = []
-    for kind, title in kinds.items():
-        for dataset in STUDY.run.datasets:
-            path = f"<results>/{place}/{kind}_{dataset}.{format}"
-            about = {
-                "caption": f"../workflow/report/{place}_{kind}.rst",
-                "category": place.capitalize(),
-                "labels": {"dataset": dataset, place.removesuffix("s"): title},
-            }
-            shown.append(report(path, **about))
-    return shown
+    return [
+        shown(
+            f"<results>/{place}/{kind}_{dataset}.{format}", place, kind, dataset, title
+        )
+        for kind, title in kinds.items()
+        for dataset in STUDY.run.datasets
+    ]
+
+
+def overall_files(place, kinds, format):
+    """Files about all settings of the study together."""
+    return [f"<results>/{place}/{kind}.{format}" for kind in kinds]
+
+
+def overall_reported(place, kinds, format):
+    """The same files as `overall_files`, shown in the report."""
+    return [
+        shown(f"<results>/{place}/{kind}.{format}", place, kind, "all", title)
+        for kind, title in kinds.items()
+    ]

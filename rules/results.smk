@@ -9,6 +9,7 @@ rule collect:
         metrics=study_metrics,
         costs=study_costs,
         zero_shot=study_zero_shot,
+        replicates=replicate_metrics,
     output:
         "<results>/tables/metrics.csv",
     log:
@@ -34,9 +35,25 @@ rule tables:
     input:
         "<results>/tables/metrics.csv",
     output:
-        csv=result_files("tables", TABLES, "csv"),
-        tex=result_files("tables", TABLES, "tex"),
-        html=reported("tables", TABLES, "html"),
+        csv=[
+            *result_files("tables", TABLES, "csv"),
+            *overall_files("tables", OVERALL_TABLES, "csv"),
+        ],
+        tex=[
+            *result_files("tables", TABLES, "tex"),
+            *overall_files("tables", OVERALL_TABLES, "tex"),
+        ],
+        html=[
+            *reported("tables", TABLES, "html"),
+            *overall_reported("tables", OVERALL_TABLES, "html"),
+        ],
+        findings=report(
+            "<results>/tables/findings.html",
+            caption="../workflow/report/findings.rst",
+            category="What this study says",
+            labels={"dataset": "all", "page": "what this study says"},
+        ),
+        findings_text="<results>/tables/findings.txt",
         summary="<results>/tables/summary.txt",
     log:
         "<logs>/tables.log",
@@ -47,6 +64,8 @@ rule tables:
         spec=spec(
             **COMPARED,
             tables=list(TABLES),
+            overall=list(OVERALL_TABLES),
+            equivalence=EQUIVALENCE,
             passive=[
                 name
                 for name in [*TRAINERS, *STUDY.run.finetune_trainers]
@@ -67,15 +86,26 @@ rule figures:
     input:
         "<results>/tables/metrics.csv",
     output:
-        svg=reported("figures", FIGURES, "svg"),
-        pdf=result_files("figures", FIGURES, "pdf"),
+        svg=[
+            *reported("figures", FIGURES, "svg"),
+            *overall_reported("figures", OVERALL_FIGURES, "svg"),
+        ],
+        pdf=[
+            *result_files("figures", FIGURES, "pdf"),
+            *overall_files("figures", OVERALL_FIGURES, "pdf"),
+        ],
     log:
         "<logs>/figures.log",
     conda:
         "../envs/plot.yaml"
     params:
         trials=STUDY.run.trials,
-        spec=spec(**COMPARED, figures=list(FIGURES)),
+        spec=spec(
+            **COMPARED,
+            figures=list(FIGURES),
+            overall=list(OVERALL_FIGURES),
+            equivalence=EQUIVALENCE,
+        ),
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"

@@ -205,26 +205,29 @@ def ranks_table(metrics, leads, kinds):
 
 def to_csv(table):
     """`comparisons_table` as CSV text: one line per row, one number per cell, in percent and points."""
-    lines = []
-    for row in table.to_dict("records"):
-        line = {field: row[field] for field in study.SETTING}
-        line["model"] = f"fine-tuned, {row['model']}" if row["stage"] == "finetune" else "selector's model"
-        line |= {"split": row["split"], "metric": study.NAMES[row["measure"]]}
-        line |= {field: row[field] for field in ("strategy", "kind", "reference", "trials", "rounds")}
-        line |= {"labels": row["num_labels"], "AULC (%)": 100 * row["aulc"], "standard error": 100 * row["se"]}
-        line |= {"difference (points)": 100 * row["difference"], "difference 95 % low": 100 * row["low"]}
-        line |= {"difference 95 % high": 100 * row["high"], "training noise (points)": 100 * row["noise"]}
-        line |= {"sign-flip p": row["p_sign_flip"], "p": row["p"], "test": row["test"], "Holm p": row["p_holm"]}
-        line["verdict"] = row["verdict"]
-        for name, field in (
-            ("label savings (times)", "factor"),
-            ("savings 95 % low", "low"),
-            ("savings 95 % high", "high"),
-            ("mean label savings (times)", "mean"),
-            ("mean savings 95 % low", "mean_low"),
-            ("mean savings 95 % high", "mean_high"),
-        ):
-            bounded = getattr(row["savings"], field, UNKNOWN)
-            line[name] = "" if math.isnan(bounded.value) else f"{bounded.sign}{bounded.value:.6g}"
-        lines.append(line)
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    shown = table[list(study.SETTING)].copy()
+    shown["model"] = ("fine-tuned, " + table["model"]).where(table["stage"] == "finetune", "selector's model")
+    shown["split"], shown["metric"] = table["split"], table["measure"].map(study.NAMES)
+    shown[["strategy", "kind", "reference"]] = table[["strategy", "kind", "reference"]]
+    shown[["trials", "rounds", "labels"]] = table[["trials", "rounds", "num_labels"]]
+    for name, column in (
+        ("AULC (%)", "aulc"),
+        ("standard error", "se"),
+        ("difference (points)", "difference"),
+        ("difference 95 % low", "low"),
+        ("difference 95 % high", "high"),
+        ("training noise (points)", "noise"),
+    ):
+        shown[name] = 100 * table[column].astype(float)
+    shown[["sign-flip p", "p", "test", "Holm p", "verdict"]] = table[["p_sign_flip", "p", "test", "p_holm", "verdict"]]
+    for name, field in (
+        ("label savings (times)", "factor"),
+        ("savings 95 % low", "low"),
+        ("savings 95 % high", "high"),
+        ("mean label savings (times)", "mean"),
+        ("mean savings 95 % low", "mean_low"),
+        ("mean savings 95 % high", "mean_high"),
+    ):
+        found = [getattr(savings, field, UNKNOWN) for savings in table["savings"]]
+        shown[name] = ["" if math.isnan(x.value) else f"{x.sign}{x.value:.6g}" for x in found]
+    return shown.to_csv(index=False, lineterminator="\n", float_format="%.6g")

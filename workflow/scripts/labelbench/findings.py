@@ -26,7 +26,7 @@ def paragraphs(table, judged, notes, equivalence):
         block = dict(zip(blocks, keys, strict=True))
         told.append(_paragraph(block, rows.to_dict("records"), equivalence))
     if not told:
-        told = ["No model was evaluated in more than one round, so there are no learning curves to compare."]
+        told = ["Nothing was compared: this takes several strategies, and models of more than one round."]
     return [*told, *notes]
 
 
@@ -50,8 +50,8 @@ def _paragraph(block, rows, equivalence):
     ties = [row for row in usable if row["verdict"] == "tie"]
     if ties:
         said.append(
-            f"{_listed(map(_brief, ties))} {'tie' if len(ties) > 1 else 'ties'} with random sampling: the interval lies "
-            f"within ±{100 * equivalence:g} points."
+            f"{_listed(map(_brief, ties))} {'tie' if len(ties) > 1 else 'ties'} with random sampling: the interval "
+            f"lies within ±{100 * equivalence:g} points."
         )
     undecided = [row for row in usable if row["verdict"] == "undecided"]
     unclear = [row for row in undecided if row["low"] <= 0 <= row["high"]]
@@ -101,10 +101,8 @@ def _claim(row):
     savings = row["savings"]
     if savings is not None and not math.isnan(savings.low.value):
         times = pages.times
-        text += (
-            f"; random needs {times(savings.factor)} {_interval(times(savings.low), times(savings.high))} times its "
-        )
-        text += "labels for the same final score"
+        ends = _interval(times(savings.low), times(savings.high))
+        text += f"; random needs {times(savings.factor)} {ends} times as many labels for the same final score"
         if not math.isnan(savings.mean_low.value):
             ends = _interval(times(savings.mean_low), times(savings.mean_high))
             text += f", {times(savings.mean)} {ends} times on average over the curve"
@@ -135,16 +133,16 @@ def _noise(rows):
     return text + "."
 
 
-def note(tables):
-    """How the sentences are made of the numbers."""
-    kinds = {kind for table in tables for kind in table["kind"]}
+def note(kinds, equivalence):
+    """How the sentences are made of the numbers. `kinds`: by strategy; `equivalence`: a fraction."""
     text = (
         "Written from the numbers in comparisons_*.csv. Differences are those of the areas under the learning curves "
-        "over log labels (AULC), paired by trial; brackets are 95 % intervals. A strategy beats another, or is worse, if "
-        "the interval lies on one side of zero and the p-value, corrected by Holm for all strategies compared, is below "
-        "0.05; it ties if the interval lies within the region of practical equivalence; else the study does not decide."
+        "over log labels (AULC), paired by trial; brackets are 95 % intervals. A strategy beats another, or is worse, "
+        "if the interval lies on one side of zero and the p-value, corrected by Holm for all strategies compared, is "
+        f"below 0.05; it ties if the interval lies within ±{100 * equivalence:g} points; else the study does not "
+        "decide."
     )
-    return text + pages.marks(kinds)
+    return text + pages.marks(set(kinds.values()))
 
 
 def to_text(told, about):

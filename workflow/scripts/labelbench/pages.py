@@ -1,5 +1,6 @@
 """The tables of a data set laid out for readers, with what they must know, and the summary that ends a run."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from labelbench.savings import Savings
 from labelbench.study import REFERENCE
 
 NONE = "–"
+NOISE = "training noise"  # name of the line that ends a block with it
 _POOL = "Pool metrics count bought labels as annotated and all others as predicted."
 
 
@@ -39,6 +41,7 @@ def note(table):
     text = (
         f"After the last round: {_counts(table)}. Mean ± standard error over trials, in percent. "
         "vs random: difference in points, paired by trial, with its 95 % Student-t interval. "
+        f"{_noise_note(table)} "
         "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
         f"{_POOL} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
@@ -117,16 +120,30 @@ def final_page(table):
     """The final table as readers see it."""
     columns = _columns(table)
     spans = [(title, 3 if compared else 1) for _, title, compared in columns]
-    lines = []
+    lines, floors = [], {}
     for heading, name, rows in _lines(table):
         cells = []
         for key, _, compared in columns:
             row = rows.get(key)
             first, *others = _cells(row, compared)
             cells += [(first, bool(row and row["best"])), *((text, False) for text in others)]
+            if row and not math.isnan(row["noise"]):
+                floors.setdefault(heading, {})[key] = row["noise"]
         lines.append((heading, name, cells))
+    blocks = itertools.groupby(lines, key=lambda line: line[0])
+    lines = [line for heading, block in blocks for line in (*block, *_floor(heading, floors.get(heading), columns))]
     names = [name for _, span in spans for name in ("% ± SE", "vs random", "label savings")[:span]]
     return typeset.Page(table["dataset"].iloc[0], "final", "strategy", spans, names, lines, note(table))
+
+
+def _floor(heading, noise, columns):
+    """The line that ends a block with the training noise of its differences; none where it was not measured."""
+    if not noise:
+        return []
+    cells = []
+    for key, _, compared in columns:
+        cells += [NONE, _noise([noise.get(key, math.nan)]), NONE] if compared else [NONE]
+    return [(heading, NOISE, [(cell, False) for cell in cells])]
 
 
 def trainers_page(table):
@@ -261,7 +278,7 @@ def comparisons_page(table, equivalence, dataset):
                 noise = [rows[reference]["noise"] for rows in names.values() if reference in rows]
                 cells += [_noise(noise), NONE, NONE]
             cells += [NONE, NONE] if REFERENCE in references else []
-            shown.append((heading, "training noise", [(cell, False) for cell in cells]))
+            shown.append((heading, NOISE, [(cell, False) for cell in cells]))
     spans = [("whole curve", 1), *((f"vs {reference}", 3) for reference in references)]
     titles = ["AULC, % ± SE", *["points", "Holm p", "verdict"] * len(references)]
     if REFERENCE in references:
@@ -289,13 +306,7 @@ def comparisons_note(table, equivalence):
             "in log labels, at the highest accuracy that both reach, and as geometric mean over the accuracies "
             'from random\'s 10 % budget on, as far as both go; ">" and "<" mark what is known from one side only. '
         )
-    if table["noise"].notna().any():
-        text += (
-            "Training noise: the standard deviation that a difference would have if both had trained on the very same "
-            "labels with other seeds. "
-        )
-    else:
-        text += "Training noise was not measured (set run: replicates). "
+    text += f"{_noise_note(table)} "
     if (table["split"] == "pool").any():
         text += _POOL
     return text.strip() + marks(set(table["kind"]))
@@ -332,6 +343,15 @@ def _mean_savings(savings):
     return f"{times(savings.mean)}×" + ("" if low == NONE else f" [{low}, {high}]")
 
 
+def _noise_note(table):
+    if table["noise"].notna().any():
+        return (
+            "Training noise: the standard deviation that a difference would have if both had trained on the very same "
+            "labels with other seeds."
+        )
+    return "Training noise was not measured (run: replicates)."
+
+
 def _noise(values):
     values = [value for value in values if not math.isnan(value)]
     return f"±{100 * max(values):.2f}" if values else "not measured"
@@ -348,11 +368,11 @@ def wins_page(table, equivalence):
         wins, settings = sum(row["wins"] for row in total), sum(row["settings"] for row in total)
         lines.append(("", first, [*cells, (f"{wins} of {settings}", False)]))
     text = (
-        "In how many settings (dataset, encoder, selector, trainer) the strategy of the row is better than that of "
-        "the column, of those in which both were run. Better: the 95 % interval of the paired difference of the areas "
-        "under the learning curves on the first test set lies above zero, its p-value corrected by Holm for all pairs of the "
-        f"setting is below 0.05, and the interval is not wholly within ±{100 * equivalence:g} points. An = follows "
-        "with the number of settings in which the two tie, where there are any."
+        "In how many settings (dataset, encoder, selector, trainer) the strategy of the row is better than that of the "
+        "column, of those in which both were run. Better: the 95 % interval of the paired difference of the areas "
+        "under the learning curves on the first test set lies above zero and reaches beyond "
+        f"±{100 * equivalence:g} points, and its p-value, corrected by Holm for all pairs of the setting, is below "
+        "0.05. An = follows the number of settings in which the two tie, where there are any."
     )
     spans = [("better than", len(names)), ("", 1)]
     return typeset.Page("all settings", "wins", "strategy", spans, [*names, "all"], lines, text)

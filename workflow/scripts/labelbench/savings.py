@@ -12,7 +12,7 @@ import numpy as np
 from labelbench import statistics
 
 DRAWS = 2000  # of the bootstrap
-LEVELS = 32  # accuracies that a geometric mean averages over
+LEVELS = 16  # accuracies that a geometric mean averages over
 _BLOCK = 4_000_000  # numbers that isotonic regression holds at once
 
 
