@@ -148,7 +148,7 @@ def test_bootstrap_of_a_mean_is_students_interval(n):
 
 @pytest.mark.parametrize("n", [4, 5, 10])
 def test_interval_of_the_difference_of_aulc_covers_the_truth(n):
-    """95 % of 4,000 draws of noisy curves; resampling whole trials reaches 86 % with four of them, BCa 84 %."""
+    """In 4,000 draws of noisy curves. docs/statistics.md has what other intervals cover."""
     labels, draw = np.array([30, 40, 50, 60, 70, 80]), rng(n)
     truth = statistics.aulc(labels, [[0, 0.01, 0.02, 0.02, 0.02, 0.015]])[0]
     shape = (4000, n, len(labels))

@@ -351,6 +351,21 @@ def test_trainers_are_compared_on_the_labels_of_random_at_every_number_of_labels
     assert not own.loc[own["num_labels"] == 50, "best"].all()
 
 
+def test_trainers_stand_beside_the_noise_of_their_training(of_trainers):
+    first = of_trainers[(of_trainers["round"] == 1) & (of_trainers["stage"] == "proxy") & (of_trainers["split"] != "")]
+    again = first.assign(stage="replicate1", value=first["value"] + 0.01 * (1 - 2 * (first["trial"] % 2)))
+    table = tables.trainers_table(pd.concat([of_trainers, again]), "digits", "accuracy", KINDS, ["passive"])
+    # Two trainings 0.01 apart: a standard deviation of 0.01/√2 for both, over four trials.
+    assert table.loc[table["trainer"].eq("uda") & table["stage"].eq("proxy"), "noise"].tolist() == pytest.approx(
+        [0.005] * 6
+    )
+    lines = pages.trainers_page(table).lines
+    shown = [(heading, cells) for heading, name, cells in lines if name == pages.NOISE]
+    assert [heading for heading, _ in shown] == [f"glyphclip · linear: {split} accuracy" for split in ("test", "pool")]
+    assert [text for text, _ in shown[0][1]] == [pages.NONE, "±0.50"] * 3
+    assert not any(name == pages.NOISE for _, name, _ in pages.trainers_page(table.assign(noise=np.nan)).lines)
+
+
 def test_trainers_of_final_models_are_a_block_of_their_own(of_trainers):
     table = tables.trainers_table(of_trainers, "digits", "accuracy", KINDS, ["passive"])
     tuned = table[table["stage"] == "finetune"]

@@ -39,7 +39,12 @@ def _paragraph(block, rows, equivalence):
     text = f"{block['split'].capitalize()} {study.NAMES[first['measure']]} of {model}"
     text += f", up to {first['num_labels']:,} labels, {max(row['trials'] for row in rows)} paired trials. "
     if not compared:
-        return text + "Random sampling was not run, so nothing here says what a strategy is worth."
+        alone = all(row["strategy"] == REFERENCE for row in rows)
+        return text + (
+            "Nothing was run beside random sampling, so there is nothing to compare."
+            if alone
+            else "Random sampling was not run, so nothing here says what a strategy is worth."
+        )
     if all(math.isnan(row["low"]) for row in compared):
         return text + "With one trial there are no intervals, and without intervals nothing can be claimed."
     usable = [row for row in compared if row["kind"] != "upper bound"]

@@ -161,9 +161,14 @@ def trainers_page(table):
         heading += f": {row['split']} {study.NAMES[row['measure']]}"
         name = tables.trained_by(row["trainer"], row["stage"], row["model"])
         lines.setdefault((heading, name), {})[row["num_labels"]] = row
-    cells = {
-        line: [cell for n in labels for cell in _trainer_cells(rows.get(n), compared)] for line, rows in lines.items()
-    }
+    shown = []
+    for heading, block in itertools.groupby(lines, key=lambda line: line[0]):
+        named = [(name, lines[heading, name]) for _, name in block]
+        for name, rows in named:
+            shown.append((heading, name, [cell for n in labels for cell in _trainer_cells(rows.get(n), compared)]))
+        noise = {n: [rows[n]["noise"] for _, rows in named if n in rows] for n in labels}
+        if compared and not all(math.isnan(value) for values in noise.values() for value in values):
+            shown.append((heading, NOISE, [(text, False) for n in labels for text in (NONE, _noise(noise[n]))]))
     text = (
         f"Every trainer on the same labels, bought by {table['strategy'].iloc[0]}: {_counts(table)}. "
         "Mean ± standard error over trials, in percent. "
@@ -171,7 +176,7 @@ def trainers_page(table):
     if compared:
         text += (
             "vs passive: difference in points to the training on labels alone, paired by trial, with its 95 % "
-            "Student-t interval. "
+            f"Student-t interval. {_noise_note(table)} "
         )
     text += (
         f"{_POOL} Bold: the best mean of its block and number of labels, and every mean whose paired 95 % interval "
@@ -184,7 +189,7 @@ def trainers_page(table):
         "trainer",
         spans,
         names * len(labels),
-        [(*line, texts) for line, texts in cells.items()],
+        shown,
         text,
     )
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from labelbench import noise, seeds, statistics, study
@@ -30,10 +31,10 @@ def final_table(metrics, dataset, lead, kinds):
     that nobody bought; never counted as best).
     The test sets' measures end with the worst group's accuracy, or the worst class's where there are no groups.
     Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
-    and sign-flip p-value, `noise` (the standard deviation that training on the same labels gives to it), `savings` (`savings.Savings`; proxies only, fine-tuned models have no curves), and `best`:
-    the highest mean of its block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed
-    (no random in the study, one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels
-    or trials.
+    and sign-flip p-value, `noise` (the standard deviation that training on the same labels gives to the difference),
+    `savings` (`savings.Savings`; proxies only, fine-tuned models have no curves), and `best`: the highest mean of its
+    block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed (no random in the study,
+    one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels or trials.
     """
     if lead not in MEASURES:
         raise UserError(f"dataset {dataset}: the leading metric is {lead!r}; it must be {' or '.join(MEASURES)}.")
@@ -152,6 +153,8 @@ def trainers_table(metrics, dataset, lead, kinds, passive):
             if not found:
                 continue
             reference = next((rival for rival in found if trained_by(*rival[2:]) in passive), None)
+            metric = study.metric_of(split, lead)
+            floors = {rival: noise.measured(metrics, dataset, rival[:3], split, metric, *rival[3:]) for rival in found}
             for labels in sorted({int(n) for curves in found.values() for n in curves.labels}):
                 scores = {
                     rival: _scores(curves, list(curves.labels).index(labels))
@@ -164,8 +167,11 @@ def trainers_table(metrics, dataset, lead, kinds, passive):
                     row = {**keys, "num_labels": labels, "best": rival in best}
                     if reference in scores and rival != reference:
                         row |= _compared(scores[rival], scores[reference])
+                        if floors[rival] and floors[reference]:
+                            both = np.hypot(floors[rival].at([labels]), floors[reference].at([labels]))
+                            row["noise"] = float(both[0]) / math.sqrt(len(scores[rival]))
                     rows.append(row | _estimated(scores[rival]))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise"])
 
 
 def trained_by(trainer, stage, model):
