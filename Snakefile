@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 include: "rules/data.smk"
 include: "rules/embed.smk"
 include: "rules/rounds.smk"
@@ -27,11 +28,7 @@ include: "rules/pretrain.smk"
 
 
 onstart:
-    # With a job rate limit (100 per second unless told otherwise) Snakemake 9.27 starts a timer at
-    # every look for ready jobs, and every timer makes it look again: the looks per second grow with
-    # the jobs done, and after 200 short jobs they cost as much as the jobs. Local jobs need no limit.
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
+    cluster.prepare(workflow, Path.cwd())
 
 
 localrules:

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 import sys
@@ -11,10 +12,15 @@ from snakemake.exceptions import WorkflowError
 _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
-from labelbench import plan, provenance
+from labelbench import cluster, plan, provenance
 from labelbench.errors import UserError
 
 try:
+    # What an overlay includes lies between config.yaml and the overlay.
+    config |= plan.merged(
+        plan.merged(config, plan.included(config.get("include", []))),
+        workflow.config_settings.overwrite_config,
+    )
     plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
 except UserError as error:
@@ -244,6 +250,10 @@ def shard_files(wildcards):
     ]
 
 
+def shard_costs(wildcards):
+    return [path.replace(".h5", ".cost.json") for path in shard_files(wildcards)]
+
+
 def gather_code(wildcards):
     return provenance.digest("gather_shards.py")
 
@@ -425,58 +435,68 @@ def metrics_of_the_same_model(wildcards):
 
 
 def runs():
-    """(dataset, encoder, selector, trainer, strategy, trial) of every run of the study, as dicts."""
-    return [
-        dict(dataset=d, encoder=e, selector=s, trainer=t, strategy=a, trial=n)
-        for d in STUDY.run.datasets
-        for e in STUDY.run.encoders
-        for s in STUDY.run.selectors
-        for t in STUDY.run.trainers[s]
-        for a in STUDY.run.strategies
-        for n in range(STUDY.run.trials)
-    ]
+    """(dataset, encoder, selector, trainer, strategy, trial) of every run of the study, as dicts, each once."""
+    return [dict(run) for run in final_models()]
+
+
+@functools.cache
+def final_models():
+    """By run, a tuple of (name, value) pairs: the (round, trainer) of all models fine-tuned on its labels."""
+    found = {}
+    for grid in STUDY.grids:
+        for d, e, s in itertools.product(grid.datasets, grid.encoders, grid.selectors):
+            models = list(
+                itertools.product(grid.finetuned_rounds[d], grid.finetune_trainers)
+            )
+            for t, a, n in itertools.product(
+                grid.trainers[s], grid.strategies, range(grid.trials)
+            ):
+                run = dict(
+                    dataset=d, encoder=e, selector=s, trainer=t, strategy=a, trial=n
+                )
+                found.setdefault(tuple(run.items()), {}).update(dict.fromkeys(models))
+    return found
 
 
 def model_folders():
     """Folders of all trained models, each once: the model of every round, refreshes, fine-tunes of the chosen rounds."""
     found = {}
-    for run in runs():
-        rounds = STUDY.budgets[run["dataset"]].rounds
-        for round_ in range(1, rounds + 1):
+    for key, models in final_models().items():
+        run = dict(key)
+        for round_ in range(1, STUDY.budgets[run["dataset"]].rounds + 1):
             found[folder(round_, **run)] = None
         for round_ in refresh_rounds(run):
             found[f"{folder(round_, **run)}/refresh"] = None
-        for round_ in STUDY.finetuned_rounds[run["dataset"]]:
-            for model in STUDY.run.finetune_trainers:
-                found[f"{folder(round_, **run)}/finetune-{model}"] = None
+        for round_, model in models:
+            found[f"{folder(round_, **run)}/finetune-{model}"] = None
     return list(found)
 
 
 def replicates():
     """Folders of trainings for the noise floor: other seeds, the same labels, at the first and the last round.
 
-    The labels are those of random sampling, or of the first strategy where it was not run. End to end, rounds that are
-    not evaluated have no model to be compared with.
+    The labels are those of random sampling, or of the first strategy where it was not run. Of models fine-tuned end to
+    end, the first and the last round are those that are evaluated.
     """
     bought = {}
-    for run in runs():
-        key = tuple(value for name, value in run.items() if name != "strategy")
-        if key not in bought or run["strategy"] == "random":
-            bought[key] = run
+    for key in final_models():
+        place = tuple(pair for pair in key if pair[0] != "strategy")
+        if place not in bought or dict(key)["strategy"] == "random":
+            bought[place] = key
     found = {}
-    for run in bought.values():
-        last = STUDY.budgets[run["dataset"]].rounds
-        evaluated = STUDY.finetuned_rounds[run["dataset"]]
-        models = [(f"/finetune-{m}", evaluated) for m in STUDY.run.finetune_trainers]
+    for key in bought.values():
+        # Rounds by the folders that a model has of its own.
+        run, own = dict(key), ()
         if plan.end_to_end(STUDY.selectors[run["selector"]]):
-            models.append((f"/finetune-{run['trainer']}", [1, last]))
-        else:
-            models.append(("", [1, last]))
-        for (model, rounds), number in itertools.product(
-            models, range(1, config["run"].get("replicates", 0) + 1)
-        ):
-            for round_ in (rounds[0], rounds[-1]) if rounds else ():
-                found[f"{folder(round_, **run)}/replicate{number}{model}"] = None
+            own = (f"finetune-{run['trainer']}",)
+        rounds = {own: [1, STUDY.budgets[run["dataset"]].rounds]}
+        for round_, model in final_models()[key]:
+            rounds.setdefault((f"finetune-{model}",), []).append(round_)
+        for number in range(1, config["run"].get("replicates", 0) + 1):
+            for model, evaluated in rounds.items():
+                for round_ in (min(evaluated), max(evaluated)):
+                    place = folder(round_, **run), f"replicate{number}", *model
+                    found["/".join(place)] = None
     return list(found)
 
 
@@ -513,10 +533,11 @@ def study_costs(wildcards):
 def study_tuned(wildcards):
     """All files of chosen settings, each once."""
     found = {}
-    for run in runs():
+    for key, models in final_models().items():
+        run = dict(key)
         end_to_end = plan.end_to_end(STUDY.selectors[run["selector"]])
         chosen = [tuned("final" if end_to_end else run["selector"], run["trainer"])]
-        chosen += [tuned("final", name) for name in STUDY.run.finetune_trainers]
+        chosen += [tuned("final", model) for _, model in models]
         if refresh_rounds(run):
             chosen.append(tuned("final", STUDY.refreshes[run["selector"]].trainer))
         found |= {path.format(**run): None for path in chosen if path}
@@ -532,55 +553,102 @@ def study_results(wildcards):
     ]
 
 
+def embedded():
+    """The (dataset, encoder) of all runs, each once."""
+    return list(dict.fromkeys((run["dataset"], run["encoder"]) for run in runs()))
+
+
+def study_embedding_costs(wildcards):
+    """What the embeddings took that proxies are trained on; none of a dataset on which only encoders are."""
+    proxies = [r for r in runs() if not plan.end_to_end(STUDY.selectors[r["selector"]])]
+    places = dict.fromkeys((run["dataset"], run["encoder"]) for run in proxies)
+    views = ["clean", *(f"aug{seed}" for seed in range(config["augmentations"]))]
+    return [
+        f"<results>/embeddings/{dataset}/{encoder}/{view}.cost.json"
+        for dataset, encoder in places
+        for view in views
+    ]
+
+
 def study_zero_shot(wildcards):
     return [
         f"<results>/embeddings/{dataset}/{encoder}/zero_shot.json"
-        for dataset in STUDY.run.datasets
-        for encoder in STUDY.run.encoders
+        for dataset, encoder in embedded()
         if STUDY.encoders[encoder].module.has_text_tower(STUDY.encoders[encoder].config)
     ]
 
 
-# What is compared, by the beginning of the file's name: its label in the report.
-TABLES = {"final": "after the last round"}
-FIGURES = {"curves": "learning curves", "finals": "final scores"}
-if any(len(names) > 1 for names in STUDY.run.trainers.values()):
-    FIGURES["trainers"] = "trainers compared"
-if "trainers" in FIGURES or len(STUDY.run.finetune_trainers) > 1:
-    TABLES["trainers"] = "trainers compared"
-if len(STUDY.run.selectors) > 1:
-    TABLES["selectors"] = FIGURES["selectors"] = "selectors compared"
+def compared(dataset):
+    """What a dataset has several of, to be compared.
 
-# Curves are compared where there are any, and ranked over several settings.
-OVERALL_TABLES, OVERALL_FIGURES = {}, {}
-SETTINGS = {
+    "selectors", "trainers", "finals", trainers of final models, "evaluations", rounds of one of these, and "curves" of
+    several strategies.
+    """
+    selectors, trainers, finals, evaluations = set(), {}, {}, False
+    strategies = set()
+    for key, models in final_models().items():
+        run = dict(key)
+        if run["dataset"] == dataset:
+            selectors.add(run["selector"])
+            strategies.add(run["strategy"])
+            place = run["encoder"], run["selector"]
+            trainers.setdefault(place, set()).add(run["trainer"])
+            finals.setdefault(run["encoder"], set()).update(name for _, name in models)
+            evaluations |= len({round_ for round_, _ in models}) > 1
+    return {
+        "selectors": len(selectors) > 1,
+        "trainers": any(len(names) > 1 for names in trainers.values()),
+        "finals": any(len(names) > 1 for names in finals.values()),
+        "evaluations": evaluations,
+        "curves": len(strategies) > 1 and STUDY.budgets[dataset].rounds > 1,
+        "savings": len(strategies) > 1 and "random" in strategies,
+    }
+
+
+# (beginning of the file's name, dataset) of each table and figure, with its label in the report; those about all
+# settings of the study together have no dataset.
+TABLES, FIGURES, OVERALL_TABLES, OVERALL_FIGURES = {}, {}, {}, {}
+for _dataset in STUDY.run.datasets:
+    _several = compared(_dataset)
+    TABLES["final", _dataset] = "after the last round"
+    TABLES["costs", _dataset] = "costs"
+    FIGURES["curves", _dataset] = "learning curves"
+    if _several["evaluations"]:
+        FIGURES["finetuned", _dataset] = "learning curves, fine-tuned"
+    FIGURES["finals", _dataset] = "final scores"
+    if _several["trainers"]:
+        FIGURES["trainers", _dataset] = "trainers compared"
+    if _several["trainers"] or _several["finals"]:
+        TABLES["trainers", _dataset] = "trainers compared"
+    if _several["selectors"]:
+        TABLES["selectors", _dataset] = "selectors compared"
+        FIGURES["selectors", _dataset] = "selectors compared"
+    if _several["curves"]:
+        TABLES["comparisons", _dataset] = "whole curves compared"
+        FIGURES["differences", _dataset] = "differences of whole curves"
+        if _several["savings"]:
+            FIGURES["savings", _dataset] = "label savings"
+        OVERALL_TABLES["wins"] = "wins in pairs"
+_settings = {
     tuple(run[name] for name in ("dataset", "encoder", "selector", "trainer"))
     for run in runs()
 }
-if len(STUDY.run.strategies) > 1 and any(
-    STUDY.budgets[dataset].rounds > 1 for dataset in STUDY.run.datasets
-):
-    TABLES["comparisons"] = "whole curves compared"
-    FIGURES["differences"] = "differences of whole curves"
-    if "random" in STUDY.run.strategies:
-        FIGURES["savings"] = "label savings"
-    OVERALL_TABLES["wins"] = "wins in pairs"
-    if len(SETTINGS) > 1 and len(STUDY.run.strategies) > 2:
-        OVERALL_TABLES["ranks"] = OVERALL_FIGURES["ranks"] = "ranks over settings"
+if OVERALL_TABLES and len(_settings) > 1 and len(STUDY.run.strategies) > 2:
+    OVERALL_TABLES["ranks"] = OVERALL_FIGURES["ranks"] = "ranks over settings"
 EQUIVALENCE = config.get("statistics", {}).get("equivalence", 0.2) / 100
 
-COMPARED = {"datasets": STUDY.run.datasets, "lead": LEAD, "kinds": KINDS}
+COMPARED = {"lead": LEAD, "kinds": KINDS}
 TRAINERS = list(
     dict.fromkeys(name for names in STUDY.run.trainers.values() for name in names)
 )
+# Numbers of trials, for captions of files that may differ in it.
+TRIALS = " or ".join(map(str, sorted({grid.trials for grid in STUDY.grids})))
+# What the report says was run, all grids together.
+config["run"] |= {**STUDY.run._asdict(), "trials": TRIALS}
 
 
-def result_files(place, kinds, format):
-    return expand(
-        f"<results>/{place}/{{kind}}_{{dataset}}.{format}",
-        kind=kinds,
-        dataset=STUDY.run.datasets,
-    )
+def result_files(place, names, format):
+    return [f"<results>/{place}/{kind}_{dataset}.{format}" for kind, dataset in names]
 
 
 def shown(path, place, kind, dataset, title):
@@ -592,14 +660,13 @@ def shown(path, place, kind, dataset, title):
     )
 
 
-def reported(place, kinds, format):
+def reported(place, names, format):
     """The same files as `result_files`, shown in the report."""
     return [
         shown(
             f"<results>/{place}/{kind}_{dataset}.{format}", place, kind, dataset, title
         )
-        for kind, title in kinds.items()
-        for dataset in STUDY.run.datasets
+        for (kind, dataset), title in names.items()
     ]
 
 

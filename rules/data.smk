@@ -8,8 +8,8 @@ rule prepare_dataset:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=4000,
-        runtime="30m",
+        mem_mb=small(4000),
+        runtime=minutes(60),
     params:
         spec=dataset_spec,
         code=dataset_code,
@@ -30,8 +30,8 @@ rule initial_labels:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=2000,
-        runtime="10m",
+        mem_mb=small(4000),
+        runtime=minutes(60),
     params:
         spec=initial_spec,
         code=initial_code,

@@ -7,17 +7,19 @@ rule embed:
         dataset="<results>/datasets/{dataset}.h5",
         weights=weight_files,
     output:
-        "<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
     log:
         "<logs>/embed/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
         dataset=embedded_in(one_job=True),
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=image_mem_mb,
+        runtime=embed_runtime,
+        gpu=embed_gpu,
     params:
         spec=embed_spec,
         code=embed_code,
@@ -31,7 +33,12 @@ rule embed_shard:
         dataset="<results>/datasets/{dataset}.h5",
         weights=weight_files,
     output:
-        temp("<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.h5"),
+        embeddings=temp(
+            "<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.h5"
+        ),
+        cost=temp(
+            "<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.cost.json"
+        ),
     log:
         "<logs>/embed_shard/{dataset}/{encoder}/{view}.{part}of{parts}.log",
     wildcard_constraints:
@@ -39,10 +46,11 @@ rule embed_shard:
         parts="[0-9]+",
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=image_mem_mb,
+        runtime=embed_runtime,
+        gpu=embed_gpu,
     params:
         spec=embed_spec,
         code=embed_code,
@@ -55,8 +63,10 @@ rule embed_shard:
 rule gather_shards:
     input:
         shards=shard_files,
+        costs=shard_costs,
     output:
-        "<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
     log:
         "<logs>/gather_shards/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
@@ -64,8 +74,8 @@ rule gather_shards:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=2000,
-        runtime="1h",
+        mem_mb=small(2000),
+        runtime=minutes(60),
     params:
         spec=embed_spec,
         code=gather_code,
@@ -85,8 +95,8 @@ rule zero_shot_head:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=8000,
-        runtime="30m",
+        mem_mb=small(8000),
+        runtime=minutes(30),
     params:
         spec=zero_shot_spec,
         code=zero_shot_code,
@@ -106,10 +116,11 @@ rule zero_shot_pool:
         "<logs>/zero_shot_pool/{dataset}/{encoder}.log",
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="4h",
+        mem_mb=image_mem_mb,
+        runtime=embed_runtime,
+        gpu=embed_gpu,
     params:
         spec=zero_shot_spec,
         code=zero_shot_pool_code,

@@ -14,10 +14,11 @@ rule finetune:
         f"{_LOG}/finetune-{{model}}.log",
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="8h",
+        mem_mb=image_mem_mb,
+        runtime=finetune_runtime,
+        gpu=1,
     params:
         spec=finetune_spec,
         code=finetune_code,

@@ -10,8 +10,8 @@ rule pretrain_glyphclip:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="30m",
+        mem_mb=small(4000),
+        runtime=minutes(30),
     params:
         code=provenance.digest("pretrain_glyphclip.py"),
     script:

@@ -2,6 +2,7 @@ localrules:
     collect,
     tables,
     figures,
+    costs,
 
 
 rule collect:
@@ -10,6 +11,7 @@ rule collect:
         costs=study_costs,
         zero_shot=study_zero_shot,
         replicates=replicate_metrics,
+        embeddings=study_embedding_costs,
     output:
         "<results>/tables/metrics.csv",
     log:
@@ -60,10 +62,10 @@ rule tables:
     conda:
         "../envs/plot.yaml"
     params:
-        trials=STUDY.run.trials,
+        trials=TRIALS,
         spec=spec(
             **COMPARED,
-            tables=list(TABLES),
+            tables=list(map(list, TABLES)),
             overall=list(OVERALL_TABLES),
             equivalence=EQUIVALENCE,
             passive=[
@@ -71,6 +73,7 @@ rule tables:
                 for name in [*TRAINERS, *STUDY.run.finetune_trainers]
                 if STUDY.trainers[name].name == "passive"
             ],
+            costs=config.get("costs", {}),
             end_to_end=[
                 name
                 for name in STUDY.run.selectors
@@ -99,13 +102,23 @@ rule figures:
     conda:
         "../envs/plot.yaml"
     params:
-        trials=STUDY.run.trials,
+        trials=TRIALS,
         spec=spec(
             **COMPARED,
-            figures=list(FIGURES),
+            figures=list(map(list, FIGURES)),
             overall=list(OVERALL_FIGURES),
             equivalence=EQUIVALENCE,
         ),
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"
+
+
+# Prints what the jobs that are done have cost so far, also while the study is running.
+rule costs:
+    log:
+        "<logs>/costs.log",
+    conda:
+        "../envs/plot.yaml"
+    script:
+        "../workflow/scripts/costs.py"

@@ -18,8 +18,9 @@ rule train_proxy:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="1h",
+        mem_mb=proxy_mem_mb,
+        runtime=proxy_runtime,
+        gpu=proxy_gpu,
     params:
         spec=proxy_spec,
         code=proxy_code,
@@ -49,10 +50,11 @@ rule finetune_round:
         selector=trains(end_to_end=True),
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="8h",
+        mem_mb=image_mem_mb,
+        runtime=finetune_runtime,
+        gpu=1,
     params:
         spec=finetune_round_spec,
         code=finetune_round_code,
@@ -82,10 +84,11 @@ rule refresh:
         selector="|".join(STUDY.refreshes) or NEVER,
     conda:
         "../envs/train.yaml"
-    threads: 1
+    threads: image_threads
     resources:
-        mem_mb=8000,
-        runtime="8h",
+        mem_mb=image_mem_mb,
+        runtime=finetune_runtime,
+        gpu=1,
     params:
         spec=refresh_spec,
         code=refresh_code,
@@ -109,8 +112,9 @@ rule select_batch:
         "../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime="1h",
+        mem_mb=select_mem_mb,
+        runtime=select_runtime,
+        gpu=proxy_gpu,
     params:
         spec=select_spec,
         code=select_code,

@@ -22,8 +22,8 @@ rule tuning_labels:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=2000,
-        runtime="10m",
+        mem_mb=small(2000),
+        runtime=minutes(30),
     params:
         spec=tuning_labels_spec,
         code=tuning_labels_code,

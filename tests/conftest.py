@@ -13,7 +13,7 @@ import yaml
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPO = Path(__file__).resolve().parent.parent
-PARTS = ["Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources"]
+PARTS = ["Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources", "slurm"]
 
 
 def copy_workflow(target):

@@ -191,6 +191,31 @@ def test_trainers_and_selectors_have_looks_of_their_own():
         assert len({figures.look(name) for name in names}) == len(names)
 
 
+def test_models_fine_tuned_after_several_rounds_have_curves_of_their_own(metrics):
+    figure = figures.finetuned_curves(metrics, "digits", "accuracy", KINDS)
+    titles = [f"glyphclip · linear · flexmatch · → {model}" for model in ("flexmatch", "passive")]
+    assert [a.get_title(loc="left") for a in figure.axes] == [x for title in titles for x in (title, "")]
+    curves = study.curves(metrics, "digits", SETTING, "margin", "test", "accuracy", "finetune", "passive")
+    assert np.allclose(line(figure.axes[2], "margin").get_ydata(), 100 * curves.scores.mean(0))
+    assert "fine-tuned on the chosen labels" in figure.get_suptitle()
+
+
+def test_a_long_tail_has_rows_for_both_of_its_measures(metrics):
+    axes = figures.learning_curves(metrics, "digits", "balanced_accuracy", KINDS).axes
+    names = [f"{split} {measure} (%)" for measure in ("balanced accuracy", "macro F1") for split in ("test", "pool")]
+    assert [axis.get_ylabel() for axis in axes] == names
+
+
+def test_what_was_not_run_has_no_panel_and_no_line(compared):
+    part = compared[~((compared["selector"] == "finetune") & compared["strategy"].isin(["margin", "badge"]))]
+    part = part[~((part["strategy"] == "badge") & (part["split"] == "pool"))]
+    part = part[~((part["stage"] == "finetune") & (part["strategy"] == "margin"))]
+    figure = figures.selector_curves(part, "digits", "accuracy", KINDS)
+    titles = [a.get_title(loc="left") for a in figure.axes]
+    assert titles == ["glyphclip · random", "", "glyphclip · badge", ""]
+    assert not figure.axes[3].axison
+
+
 # Differences, savings, ranks.
 
 LEADS = {"digits": "accuracy", "digits_longtail": "balanced_accuracy"}

@@ -156,3 +156,74 @@ def test_a_refresh_serves_the_rounds_after_it():
 
 def test_a_blend_can_be_turned_off(config):
     assert plan.study(merged(config, {"selectors": {"blend": {"refresh": None}}})).refreshes == {}
+
+
+GRIDS = {
+    "small": {"datasets": ["digits"], "strategies": ["random", "margin"]},
+    "tail": {
+        "datasets": ["digits_longtail"],
+        "selectors": ["shallow", "linear"],
+        "trainers": {"linear": ["passive"], "shallow": ["flexmatch"]},
+        "trials": 2,
+        "finetune": {"trainers": ["passive_images"], "rounds": "first"},
+    },
+}
+
+
+def test_a_grid_takes_what_it_does_not_say_from_run(config):
+    study = plan.study(merged(config, {"run": {"grids": GRIDS}}))
+    small, tail = study.grids
+    assert small == plan.study(config).run._replace(
+        datasets=["digits"], strategies=["random", "margin"], finetuned_rounds={"digits": [6]}
+    )
+    assert (tail.datasets, tail.encoders, tail.trials) == (["digits_longtail"], ["glyphclip"], 2)
+    assert tail.trainers == {"shallow": ["flexmatch"], "linear": ["passive"]}
+    assert tail.finetuned_rounds == {"digits_longtail": [1]}
+    assert study.run == plan.Run(
+        datasets=["digits", "digits_longtail"],
+        encoders=["glyphclip"],
+        selectors=["linear", "shallow"],
+        trainers={"linear": ["flexmatch", "passive"], "shallow": ["flexmatch"]},
+        strategies=["random", "margin", "badge"],
+        trials=4,
+        finetune_trainers=["flexmatch_images", "passive_images"],
+        finetuned_rounds={"digits": [6], "digits_longtail": [1]},
+    )
+
+
+def test_a_grid_can_be_turned_off(config):
+    assert len(plan.study(merged(config, {"run": {"grids": {**GRIDS, "tail": None}}})).grids) == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (
+            {"strategies": ["margn"]},
+            "config, run: grids: mine: strategies: 'margn' is not defined. Did you mean 'margin'",
+        ),
+        ({"selectors": ["finetune"], "trainers": {"linear": ["passive"]}}, "the selector finetune has none"),
+        ({"finetune": {"trainers": [], "rounds": [7]}}, "config, run: grids: mine: finetune: rounds: 7 is neither"),
+        ({"trials": 3}, "config, run: grids: mine has 3 trials of digits, but config, run: grids: small has 4"),
+    ],
+)
+def test_grids_that_cannot_be(config, grid, message):
+    assert message in refused(config, {"run": {"grids": {**GRIDS, "mine": grid}}})
+
+
+def test_an_include_lies_below_what_includes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "base.yaml": {"seed": 1, "run": {"trials": 1, "grids": {"a": {"trials": 1}}}},
+        "a.yaml": {"include": ["base.yaml"], "run": {"grids": {"a": {"trials": 2}}}},
+        "b.yaml": {"include": ["base.yaml", "b.yaml"], "run": {"trials": 3}},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    assert plan.included(["a.yaml", "b.yaml"]) == {
+        "include": ["base.yaml", "b.yaml"],
+        "seed": 1,
+        "run": {"trials": 3, "grids": {"a": {"trials": 2}}},
+    }
+    with pytest.raises(UserError, match="config, include: missing.yaml cannot be read"):
+        plan.included(["missing.yaml"])

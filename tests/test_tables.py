@@ -100,6 +100,15 @@ def test_the_shared_round_begins_every_curve(metrics):
     assert (first[0].scores[:, -1] != first[1].scores[:, -1]).all()
 
 
+def test_the_shared_round_begins_only_the_curves_that_went_on_from_it():
+    shared = [synthetic_study.record(strategy="initial", trial=t, round=1, selector=s) for t in (0, 1) for s in "ab"]
+    later = [synthetic_study.record(strategy="margin", trial=0, round=2, selector="a")]
+    rows = study.share_first_round([*shared, *later], ["random", "margin"])
+    begun = {(row["selector"], row["trial"], row["strategy"]) for row in rows if row["round"] == 1}
+    assert {name for selector, trial, name in begun if (selector, trial) == ("a", 0)} == {"margin"}
+    assert {name for selector, trial, name in begun if (selector, trial) == ("b", 1)} == {"random", "margin"}
+
+
 def test_the_table_does_not_depend_on_the_order_of_files(tmp_path):
     files = synthetic_study.write(tmp_path / "study", trials=2)
     names, texts = ["random", "margin", "badge"], []
@@ -117,7 +126,7 @@ def test_replicates_are_read_by_their_place(tmp_path):
         leave(tmp_path / "round01/replicate2", **synthetic_study.record(pair="other")),
         leave(tmp_path / "round01/replicate1/finetune-lora", **synthetic_study.record(stage="finetune", model="lora")),
     ]
-    rows = study.read([metrics], [], [], again)
+    rows = study.read([metrics], [], replicate_files=again)
     assert [(r["stage"], r["model"]) for r in rows] == [("proxy", ""), ("replicate2", ""), ("replicate1", "lora")]
 
 
@@ -398,8 +407,7 @@ def test_without_random_trainers_are_compared_on_the_first_strategy_and_without_
 
 
 def test_selectors_are_compared_by_the_model_fine_tuned_on_their_labels(of_selectors):
-    table = tables.selectors_table(of_selectors, "digits", "accuracy", KINDS)
-    scored = table[table["kind"] != "cost"]
+    scored = tables.selectors_table(of_selectors, "digits", "accuracy", KINDS)
     assert set(scored["stage"]) == {"finetune"}
     for selector, _ in SELECTORS:
         rows = scored[(scored["selector"] == selector) & (scored["split"] == "test")].set_index("strategy")
@@ -418,44 +426,109 @@ def test_selectors_own_models_stand_in_where_the_last_round_is_not_evaluated_end
     found = table[(table["selector"] == "linear") & (table["strategy"] == "margin") & (table["split"] == "test")]
     expected = scores(of_selectors, selector="linear", strategy="margin", round=6).mean()
     assert found["mean"].item() == pytest.approx(expected)
-    assert "selectors' own models" in pages.selectors_page(table, []).note
+    assert "selectors' own models" in pages.selectors_page(table).note
 
 
-def test_costs_of_selectors_are_those_of_a_run(of_selectors):
-    table = tables.selectors_table(of_selectors, "digits", "accuracy", KINDS)
-    costs = table[table["kind"] == "cost"].pivot_table(index="selector", columns="measure", values="seconds")
-    # Five rounds of proxies choose labels; the sixth proxy chooses none. The blend has fine-tuned and embedded once.
-    assert costs[tables.TRAINING].to_dict() == {"linear": 5 * 1.5, "finetune": 5 * 40.0, "blend": 5 * 1.5 + 40.0 + 5.0}
-    assert costs[tables.SELECTION].to_dict() == pytest.approx({"linear": 1.0, "finetune": 1.0, "blend": 1.0})
-    assert set(costs[tables.FINAL]) == {40.0}
-    page = pages.selectors_page(table, ["finetune"])
-    assert page.names == ["linear", "finetune", "blend"]
-    cheaper = next(cells for _, name, cells in page.lines if name == "times less than finetune")
-    assert [text for text, _ in cheaper] == ["26.7×", "1.0×", "3.8×"]
-    assert not any(name.startswith("times less") for _, name, _ in pages.selectors_page(table, []).lines)
+def test_a_model_trained_in_one_setting_compares_no_selectors(of_selectors):
+    tuned = of_selectors["stage"] == "finetune"
+    other = of_selectors[tuned & (of_selectors["selector"] == "finetune")].assign(model="uda")
+    table = tables.selectors_table(pd.concat([of_selectors, other]), "digits", "accuracy", KINDS)
+    assert set(table["model"]) == {"passive"}
 
 
-def test_what_random_costs_is_left_out_of_the_means(of_selectors):
-    dear = of_selectors["strategy"].eq("random") & of_selectors["metric"].eq("select_seconds")
-    raised = of_selectors.assign(value=of_selectors["value"].where(~dear, 1000.0))
-    table = tables.selectors_table(raised, "digits", "accuracy", KINDS)
-    assert table.loc[table["measure"] == tables.SELECTION, "seconds"].max() == pytest.approx(1.0)
+def test_selectors_of_a_long_tail_have_macro_f1_too(of_selectors):
+    table = tables.selectors_table(of_selectors, "digits", "balanced_accuracy", KINDS)
+    page = pages.selectors_page(table)
+    titles = [f"{split} {name}" for name in ("balanced accuracy", "macro F1") for split in ("test", "pool")]
+    assert page.spans == [(title, len(SELECTORS)) for title in titles]
+
+
+@pytest.fixture(scope="module")
+def with_embeddings(of_selectors):
+    views = [{"model": view, "metric": "embed_seconds", "value": 180.0} for view in ("clean", "aug0")]
+    held = [{"model": view, "metric": m, "value": v} for view in ("clean", "aug0") for m, v in HELD.items()]
+    before = of_selectors[of_selectors["stage"] == "zero_shot"].iloc[0].to_dict() | {"split": ""}
+    return pd.concat([of_selectors, pd.DataFrame([before | row for row in views + held])], ignore_index=True)
+
+
+HELD = {"threads": 2.0, "gpus": 0.0, "startup_seconds": 0.0}
+
+
+def held(metrics, gpus):
+    """`metrics` with what every job held."""
+    work = {"train_seconds": "", "select_seconds": "select_"}
+    rows = metrics[metrics["metric"].isin(work) & (metrics["stage"] != "zero_shot")]
+    more = [
+        rows.assign(metric=rows["metric"].map(work) + name, value=value)
+        for name, value in (HELD | {"gpus": float(gpus)}).items()
+    ]
+    return pd.concat([metrics, *more], ignore_index=True)
+
+
+def test_costs_are_those_of_all_runs_and_the_shared_round_counts_once(with_embeddings):
+    table = tables.costs_table(held(with_embeddings, gpus=0), "digits", ["finetune"], {"cpu_hour": 0.5})
+    seconds = 3600 * table.pivot_table(index="selector", columns="measure", values="hours")
+    # Three strategies in four trials: of five rounds of models that select, the first is trained once a trial. The
+    # blend has fine-tuned and embedded once in each run.
+    models = 4 * (1 + 3 * 4)
+    assert seconds[tables.TRAINING].to_dict() == pytest.approx(
+        {"linear": models * 1.5, "finetune": models * 40.0, "blend": models * 1.5 + 12 * 45.0}
+    )
+    assert set(seconds[tables.SELECTION].round(6)) == {12 * 5 * 0.2}
+    assert set(seconds[tables.FINAL].round(6)) == {12 * 40.0}
+    assert seconds[tables.PRECOMPUTATION].to_dict() == pytest.approx({"linear": 360.0, "finetune": 0.0, "blend": 360.0})
+    parts = [tables.PRECOMPUTATION, tables.TRAINING, tables.SELECTION, tables.FINAL]
+    assert np.allclose(seconds[tables.TOTAL], seconds[parts].sum(axis=1))
+    assert np.allclose(table["cpu_hours"], 2 * table["hours"])
+    assert np.allclose(table["money"], table["cpu_hours"] * 0.5)
+    assert (table["gpu_hours"] == 0).all()
+    assert set(table["runs"]) == {12}
+    totals = table[table["measure"] == tables.TOTAL].set_index("selector")
+    assert totals.loc["finetune", "times_less"] == 1
+    assert totals.loc["linear", "times_less"] == pytest.approx(
+        totals.loc["finetune", "hours"] / totals.loc["linear", "hours"]
+    )
+
+
+def test_prices_are_those_of_what_a_job_held(with_embeddings):
+    on_gpu = held(with_embeddings, gpus=1)
+    prices = {"cpu_hour": 0.5, "gpu_hour": 3.0}
+    table = tables.costs_table(on_gpu, "digits", ["finetune"], prices)
+    assert np.allclose(table["money"], 3.0 * table["gpu_hours"] + 0.5 * table["cpu_hours"])
+    assert (table.loc[table["measure"] == tables.TRAINING, "cpu_hours"] == 0).all()
+    assert "USD" in pages.costs_page(table, "USD").names
+    unpriced = tables.costs_table(on_gpu, "digits", ["finetune"], {"cpu_hour": 0.5})
+    assert unpriced.loc[unpriced["measure"] == tables.TOTAL, "money"].isna().all()
+    names = pages.costs_page(unpriced, "USD").names
+    assert names == ["CPU hours", "GPU hours", "times less"] * 3
+
+
+def test_costs_of_jobs_that_do_not_say_what_they_held_are_hours(of_selectors):
+    table = tables.costs_table(of_selectors, "digits", ["finetune"], {"cpu_hour": 0.5})
+    assert table.loc[table["measure"] == tables.TRAINING, "hours"].gt(0).all()
+    assert table.loc[table["measure"] == tables.TRAINING, "cpu_hours"].isna().all()
+    assert set(pages.costs_page(table, "USD").names) == {"hours", "times less"}
 
 
 def test_selectors_with_several_trainers_are_told_apart(of_selectors):
     more = of_selectors[of_selectors["selector"] == "linear"].assign(trainer="uda")
     table = tables.selectors_table(pd.concat([of_selectors, more]), "digits", "accuracy", KINDS)
-    assert pages.selectors_page(table, []).names == ["linear · flexmatch", "finetune", "blend", "linear · uda"]
+    names = ["linear · flexmatch", "finetune", "blend", "linear · uda"]
+    assert pages.selectors_page(table).names == [*names, *names]  # test and pool
 
 
-@pytest.mark.parametrize("kind", ["trainers", "selectors"])
-def test_comparisons_are_whole_in_every_format(of_trainers, of_selectors, kind):
+@pytest.mark.parametrize("kind", ["trainers", "selectors", "costs"])
+def test_comparisons_are_whole_in_every_format(of_trainers, of_selectors, with_embeddings, kind):
     if kind == "trainers":
         table = tables.trainers_table(of_trainers, "digits", "accuracy", KINDS, ["passive"])
         page = pages.trainers_page(table)
-    else:
+        csv = tables.to_csv(table, "passive")
+    elif kind == "selectors":
         table = tables.selectors_table(of_selectors, "digits", "accuracy", KINDS)
-        page = pages.selectors_page(table, ["finetune"])
+        page, csv = pages.selectors_page(table), tables.to_csv(table)
+    else:
+        table = tables.costs_table(held(with_embeddings, gpus=0), "digits", ["finetune"], {"cpu_hour": 0.5})
+        page, csv = pages.costs_page(table, "EUR"), tables.costs_csv(table)
     width = 1 + len(page.names)
     assert sum(span for _, span in page.spans) == len(page.names)
     rows = Rows(typeset.to_html(page).split("</table>")[0]).rows
@@ -464,9 +537,11 @@ def test_comparisons_are_whole_in_every_format(of_trainers, of_selectors, kind):
         if line.endswith(r"\\"):
             spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
             assert line.count("&") + 1 - len(spans) + sum(spans) == width
-    texts = (typeset.to_html(page), typeset.to_latex(page), typeset.to_text(page), tables.to_csv(table, "passive"))
-    assert all("nan" not in text.lower() for text in texts)
+    texts = (typeset.to_html(page), typeset.to_latex(page), typeset.to_text(page), csv)
+    assert all("nan" not in text.split("<script>")[0].lower() for text in texts)
     assert len(pd.read_csv(io.StringIO(texts[-1]))) == len(table)
+    if kind == "costs":
+        return
     best = next(text for _, _, cells in page.lines for text, bold in cells if bold)
     assert f"<b>{best}</b>" in texts[0]
     assert f"{best}*" in texts[2]
@@ -512,7 +587,7 @@ def test_html_is_a_whole_table_and_says_what_it_shows(digits, longtail):
         assert len(rows) == 2 + 1 + 3 * (1 + 3)  # header, zero-shot, three blocks of three strategies
         for statement in ("4 paired trials", "80 labels", "standard error", "count bought labels as annotated"):
             assert statement in page
-        assert "<script" not in page
+        assert not re.search(r"(src|href)=", page)
         assert "http" not in page
 
 
@@ -589,7 +664,7 @@ def test_a_study_of_one_trial_without_random(tmp_path):
         tmp_path, datasets=("digits",), strategies=("margin",), trials=1, finetune=(), zero_shot=None
     )
     table = tables.final_table(metrics, "digits", "accuracy", KINDS)
-    page = html_of(table)
+    page = html_of(table).split("<script>")[0]
     assert "one trial" in page
     assert "nan" not in (page + latex_of(table) + tables.to_csv(table) + pages.summary([table], [])).lower()
     assert f"{100 * row(table, 'margin')['mean']:.2f}" in page

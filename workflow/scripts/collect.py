@@ -8,7 +8,7 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 order = json.loads(job.params.spec)["order"]
 
-rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.replicates)
+rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings, job.input.replicates)
 rows = study.share_first_round(rows, order["strategy"])
 with jobs.written_whole(job.output[0]) as part:
     study.write(rows, part, order)

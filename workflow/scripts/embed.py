@@ -10,11 +10,12 @@ spec = json.loads(job.params.spec)
 
 from labelbench import embedder, images, views
 
+watch = jobs.Stopwatch()
 data = images.load(job, spec)
 part, parts = map(int, job.params.get("part", "1 of 1").split(" of "))
 log.info("%s on %s in %s, part %d of %d", spec["view"], data.device, data.encoder.precision, part, parts)
 embedder.embed(
-    job.output[0],
+    job.output.embeddings,
     data,
     spec["view"],
     views.make_views(data.encoder.transform, views.Config(**spec["views"])) if "views" in spec else None,
@@ -22,3 +23,4 @@ embedder.embed(
     part=part,
     parts=parts,
 )
+jobs.write_json(job.output.cost, watch.cost(job, data.device, embed_seconds=watch.seconds()))

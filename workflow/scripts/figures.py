@@ -14,6 +14,7 @@ spec = json.loads(job.params.spec)
 metrics, _ = study.paired(study.load(job.input[0]))
 drawings = {
     "curves": figures.learning_curves,
+    "finetuned": figures.finetuned_curves,
     "finals": figures.final_scores,
     "trainers": figures.trainer_curves,
     "selectors": figures.selector_curves,
@@ -24,8 +25,8 @@ overall = {"ranks": figures.critical_differences}
 # In the order of the output files.
 drawn = itertools.chain(
     (
-        drawings[name](metrics, dataset, spec["lead"][dataset], spec["kinds"])
-        for name, dataset in itertools.product(spec["figures"], spec["datasets"])
+        drawings[name](metrics[metrics["dataset"] == dataset], dataset, spec["lead"][dataset], spec["kinds"])
+        for name, dataset in spec["figures"]
     ),
     (overall[name](metrics, spec["lead"], spec["kinds"]) for name in spec["overall"]),
 )
@@ -33,4 +34,4 @@ for i, figure in enumerate(drawn):
     for format in ("svg", "pdf"):
         with jobs.written_whole(job.output[format][i]) as part:
             figures.save(figure, part, format)
-log.info("figures of %s", ", ".join(spec["datasets"]))
+log.info("figures of %s", ", ".join(spec["lead"]))

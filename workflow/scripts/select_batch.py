@@ -65,11 +65,7 @@ if getattr(strategy, "UPPER_BOUND", False):
         )
     extra["true_labels"] = true_labels
 chosen = strategy.select(pool, budget, config, rng, **extra)
-cost = {
-    "startup_seconds": watch.startup,
-    "select_seconds": watch.seconds(),
-    "peak_memory_mb": watch.peak_memory_mb(),
-}
+cost = watch.cost(job, pool.device if job.input.proxy else "cpu", select_seconds=watch.seconds())
 if "oracle" not in extra:
     oracle.buy(chosen)
 if len(chosen) != budget or oracle.bought != chosen.tolist():

@@ -14,30 +14,32 @@ metrics, left_out = study.paired(study.load(job.input[0]))
 for dataset, notes in left_out.items():
     for note in notes:
         log.warning("%s: %s", dataset, note)
-compared = {
-    dataset: comparisons.comparisons_table(metrics, dataset, leads[dataset], spec["kinds"], equivalence)
-    for dataset in spec["datasets"]
-}
-made = []  # (page, CSV text), in the order of the output files
-finals = []
-for kind in spec["tables"]:
-    for dataset in spec["datasets"]:
-        about, reference = (metrics, dataset, leads[dataset], spec["kinds"]), study.REFERENCE
-        if kind == "comparisons":
-            table = compared[dataset]
-            page, text = pages.comparisons_page(table, equivalence, dataset), comparisons.to_csv(table)
-        elif kind == "trainers":
-            table, reference = tables.trainers_table(*about, spec["passive"]), "passive"
-            page, text = pages.trainers_page(table), tables.to_csv(table, reference)
-        elif kind == "selectors":
-            table = tables.selectors_table(*about)
-            page, text = pages.selectors_page(table, spec["end_to_end"]), tables.to_csv(table)
-        else:
-            table = tables.final_table(*about)
-            page, text = pages.final_page(table), tables.to_csv(table)
-            finals.append(table)
-        note = " ".join([page.note, *left_out.get(dataset, [])])
-        made.append((dataclasses.replace(page, note=note), text))
+made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the order of the output files
+for dataset, lead in leads.items():
+    own = metrics[metrics["dataset"] == dataset]
+    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence)
+    told[dataset] = findings.paragraphs(table, study.judged(own, dataset), left_out.get(dataset, []), equivalence)
+    compared[dataset] = table
+for kind, dataset in spec["tables"]:
+    own = metrics[metrics["dataset"] == dataset]
+    about = (own, dataset, leads[dataset], spec["kinds"])
+    if kind == "costs":
+        table = tables.costs_table(own, dataset, spec["end_to_end"], spec["costs"])
+        page, text = pages.costs_page(table, spec["costs"].get("currency", "money")), tables.costs_csv(table)
+    elif kind == "comparisons":
+        table = compared[dataset]
+        page, text = pages.comparisons_page(table, equivalence, dataset), comparisons.to_csv(table)
+    elif kind == "trainers":
+        table = tables.trainers_table(*about, spec["passive"])
+        page, text = pages.trainers_page(table), tables.to_csv(table, "passive")
+    elif kind == "selectors":
+        table = tables.selectors_table(*about)
+        page, text = pages.selectors_page(table), tables.to_csv(table)
+    else:
+        finals.append(table := tables.final_table(*about))
+        page, text = pages.final_page(table), tables.to_csv(table)
+    note = " ".join([page.note, *left_out.get(dataset, [])])
+    made.append((dataclasses.replace(page, note=note), text))
 for kind in spec["overall"]:
     if kind == "wins":
         table = comparisons.wins_table(metrics, leads, equivalence)
@@ -46,15 +48,17 @@ for kind in spec["overall"]:
         table = comparisons.ranks_table(metrics, leads, spec["kinds"])
         page = pages.ranks_page(table)
     made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))
-for i, (page, text) in enumerate(made):
-    for format, content in (("csv", text), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):
+for i, (page, csv) in enumerate(made):
+    for format, text in (("csv", csv), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):
         with jobs.written_whole(job.output[format][i]) as part:
-            part.write_text(content, encoding="utf-8")
-further = [page for page, _ in made if page.name in ("trainers", "selectors")]
-told = {
-    dataset: findings.paragraphs(table, study.judged(metrics, dataset), left_out.get(dataset, []), equivalence)
-    for dataset, table in compared.items()
-}
+            part.write_text(text, encoding="utf-8")
+several = {page.dataset for page, _ in made if page.name == "selectors"}
+# Costs are told in the files; where selectors are compared, they are what the comparison is for.
+further = [
+    page
+    for page, _ in made
+    if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
+]
 about = findings.note(spec["kinds"], equivalence)
 for path, text in (
     (job.output.summary, pages.summary(finals, further)),
@@ -63,4 +67,4 @@ for path, text in (
 ):
     with jobs.written_whole(path) as part:
         part.write_text(text, encoding="utf-8")
-log.info("tables of %s", ", ".join(spec["datasets"]))
+log.info("tables of %s", ", ".join(leads))

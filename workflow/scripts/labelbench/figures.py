@@ -98,7 +98,25 @@ def learning_curves(metrics, dataset, lead, kinds):
     def curves(setting, strategy, split, metric):
         return study.curves(metrics, dataset, setting, strategy, split, metric)
 
-    return _curves_figure(metrics, dataset, lead, settings, lines, curves)
+    return _curves_figure(metrics, dataset, tables.MEASURES[lead], settings, lines, curves)
+
+
+def finetuned_curves(metrics, dataset, lead, kinds):
+    """The same of the models fine-tuned end to end on the chosen labels, where several rounds were evaluated so.
+
+    One row of panels per (encoder, selector, trainer) and fine-tuned model.
+    """
+    lines = {strategy: strategy + MARKS[kinds[strategy]] for strategy in study.strategies_of(metrics, dataset)}
+    tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
+    several = tuned.groupby([*study.SETTING[1:], "model"], sort=False)["round"].nunique() > 1
+    rows = [(*names, f"→ {model}") for *names, model in several.index[several]]
+
+    def curves(row, strategy, split, metric):
+        *setting, model = row
+        return study.curves(metrics, dataset, setting, strategy, split, metric, "finetune", model.removeprefix("→ "))
+
+    about = ", fine-tuned on the chosen labels"
+    return _curves_figure(metrics, dataset, tables.MEASURES[lead], rows, lines, curves, about)
 
 
 def trainer_curves(metrics, dataset, lead, kinds):
@@ -115,7 +133,7 @@ def trainer_curves(metrics, dataset, lead, kinds):
         return study.curves(metrics, dataset, (*row, trainer), strategy, split, metric)
 
     by = f", labels bought by {strategy}{MARKS[kinds[strategy]]}"
-    return _curves_figure(metrics, dataset, lead, rows, trainers, curves, by)
+    return _curves_figure(metrics, dataset, [lead], rows, trainers, curves, by)
 
 
 def selector_curves(metrics, dataset, lead, kinds):
@@ -128,34 +146,48 @@ def selector_curves(metrics, dataset, lead, kinds):
     encoders = dict.fromkeys(encoder for encoder, _, _ in settings)
     strategies = {s + MARKS[kinds[s]]: s for s in study.strategies_of(metrics, dataset)}
     rows = [(encoder, strategy) for encoder in encoders for strategy in strategies]
-    selectors = {name: pair for pair, name in study.selector_names(settings).items()}
-    lines = {name: name for name in selectors}
+    selectors = {(setting[0], name): setting for setting, name in study.selector_names(settings).items()}
+    lines = {name: name for _, name in selectors}
 
     def curves(row, name, split, metric):
-        setting = (row[0], *selectors[name])
-        return study.curves(metrics, dataset, setting, strategies[row[1]], split, metric, stage, model)
+        setting = selectors.get((row[0], name))
+        return setting and study.curves(metrics, dataset, setting, strategies[row[1]], split, metric, stage, model)
 
     of = f", fine-tuned with {model}" if model else ", the selectors' own models"
-    return _curves_figure(metrics, dataset, lead, rows, lines, curves, of)
+    return _curves_figure(metrics, dataset, [lead], rows, lines, curves, of)
 
 
-def _curves_figure(metrics, dataset, lead, rows, lines, curves_of, about=""):
-    """Figure with a row of panels for each of `rows`, tuples that begin with the encoder, and a panel for each split.
+def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about=""):
+    """Figure with a row of panels for each of `rows`, tuples that begin with the encoder, and of `measures`.
+
+    A row has a panel for each split. Rows and lines without any curve are left out.
 
     `lines`: labels of the lines by name; `curves_of(row, name, split, metric)`: the `study.Curves` of one, or None;
     `about`: the end of the title.
     """
+    splits, drawn = study.splits_of(metrics, dataset), {}
+    for row, measure, split, name in itertools.product(rows, measures, splits, lines):
+        curves = curves_of(row, name, split, metric_of(split, measure))
+        if curves is not None:
+            drawn.setdefault((row, measure), {}).setdefault(split, {})[name] = curves
+    lines = {
+        name: label
+        for name, label in lines.items()
+        if any(name in found for panels in drawn.values() for found in panels.values())
+    }
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(rows, study.splits_of(metrics, dataset), 2.9, share_y=False)
-        for axis, row, split in panels:
-            found = {name: curves_of(row, name, split, metric_of(split, lead)) for name in lines}
-            found = {name: curves for name, curves in found.items() if curves is not None}
+        figure, panels = _panels(list(drawn), splits, 2.9, share_y=False, title=lambda key: key[0])
+        for axis, (row, measure), split in panels:
+            found = drawn[row, measure].get(split)
+            if found is None:
+                axis.set_axis_off()
+                continue
             for name, curves in found.items():
                 _draw_curve(axis, look(name), curves)
             _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))
-            axis.set_ylabel(f"{split} {NAMES[lead]} (%)")
+            axis.set_ylabel(f"{split} {NAMES[measure]} (%)")
             axis.yaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
-            level = study.zero_shot(metrics, dataset, row[0], split, metric_of(split, lead))
+            level = study.zero_shot(metrics, dataset, row[0], split, metric_of(split, measure))
             if level is not None:
                 axis.axhline(100 * level, color="black", linestyle=":", linewidth=1)
                 right = axis.get_yaxis_transform()  # x in fractions of the panel, y in percent
@@ -394,12 +426,15 @@ def save(figure, path, format):
         figure.savefig(path, format=format, metadata=dates[format])
 
 
-def _panels(settings, splits, height, share_y):
-    """A figure with one row of panels per setting, `height` inches each, and its (axis, setting, split)."""
+def _panels(settings, splits, height, share_y, title=lambda setting: setting):
+    """A figure with one row of panels per setting, `height` inches each, and its (axis, setting, split).
+
+    `title`: the names that stand over a setting's row.
+    """
     figure = Figure(figsize=(max(7.2, 3.6 * len(splits)), height * len(settings) + 0.6), layout="constrained")
     axes = figure.subplots(len(settings), len(splits), squeeze=False, sharey="row" if share_y else False)
     for row, setting in zip(axes, settings, strict=True):
-        row[0].set_title(" · ".join(setting), loc="left", fontsize=9, style="italic")
+        row[0].set_title(" · ".join(title(setting)), loc="left", fontsize=9, style="italic")
     return figure, [
         (a, s, split) for row, s in zip(axes, settings, strict=True) for a, split in zip(row, splits, strict=True)
     ]

@@ -9,7 +9,7 @@ from labelbench import pages, study
 from labelbench.study import REFERENCE
 
 TITLE = "What this study says"
-_VERBS = {"better": ("beats", "beat"), "worse": ("is worse than", "are worse than")}  # one strategy, several
+_VERDICTS = {"better": "Better than random sampling", "worse": "Worse than random sampling"}
 _INTERVAL = re.compile(r"\[[^\]]*\]")
 
 
@@ -48,16 +48,14 @@ def _paragraph(block, rows, equivalence):
     if all(math.isnan(row["low"]) for row in compared):
         return text + "With one trial there are no intervals, and without intervals nothing can be claimed."
     usable = [row for row in compared if row["kind"] != "upper bound"]
-    by = {verdict: [row for row in usable if row["verdict"] == verdict] for verdict in _VERBS}
-    said = [f"{_listed(map(_claim, by[v]))} {_VERBS[v][len(by[v]) > 1]} random sampling." for v in by if by[v]]
+    by = {verdict: [row for row in usable if row["verdict"] == verdict] for verdict in _VERDICTS}
+    said = [f"{_VERDICTS[verdict]}: {_listed(map(_claim, found))}." for verdict, found in by.items() if found]
     if usable and not by["better"]:
         said.insert(0, "No strategy is shown to beat random sampling.")
     ties = [row for row in usable if row["verdict"] == "tie"]
     if ties:
-        said.append(
-            f"{_listed(map(_brief, ties))} {'tie' if len(ties) > 1 else 'ties'} with random sampling: the interval "
-            f"lies within ±{100 * equivalence:g} points."
-        )
+        within = f"the interval lies within ±{100 * equivalence:g} points"
+        said.append(f"As good as random sampling, a tie ({within}): {_listed(map(_brief, ties))}.")
     undecided = [row for row in usable if row["verdict"] == "undecided"]
     unclear = [row for row in undecided if row["low"] <= 0 <= row["high"]]
     if unclear:

@@ -51,9 +51,7 @@ def train(job, log):
     rng = seeds.generator(*_address(job), "tuning folds")
     settings = tuning.settled(spec, job.input.get("tuned"), labels, data.dataset.num_classes, rng, classes, log)
     trained = _train(job, data, labels, settings, log, _checkpoint(job))
-    trained.cost.update(
-        startup_seconds=watch.startup, train_seconds=watch.seconds(), peak_memory_mb=watch.peak_memory_mb()
-    )
+    trained.cost.update(watch.cost(job, data.device, train_seconds=watch.seconds()))
     return trained
 
 

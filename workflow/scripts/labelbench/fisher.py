@@ -383,6 +383,8 @@ class Inverse:
 
     def apply(self, *changes) -> None:
         """Makes changes, each of them after the one before; O(cD²), less in one go than one by one."""
+        if not changes:
+            return
         subtract_symmetric(self.inverse, [(c.v @ c.s, c.v) for c in changes])
         subtract_symmetric(self.product, [pair for c in changes for pair in ((c.v, c.e), (c.e, c.v))])
 
@@ -471,14 +473,16 @@ class Lookahead:
 def subtract_symmetric(matrix, products) -> None:
     """matrix −= Σ left·rightᵀ over pairs in `products`, in place, for a symmetric `matrix` and sum: half the work,
     exactly symmetric."""
+    left, right = (torch.cat(factors, 1) for factors in zip(*products, strict=True))
+    # In panels as wide as the product is fast in; tiles of their size are transposed within the cache.
     size = max(-(-len(matrix) // 8), 128)
-    for start in range(0, len(matrix), size):
-        end = start + size
-        for left, right in products:
-            matrix[start:, start:end].addmm_(left[start:], right[start:end].T, alpha=-1)
-        matrix[start:end, end:] = matrix[end:, start:end].T
-        square = matrix[start:end, start:end]
+    panels = [slice(start, start + size) for start in range(0, len(matrix), size)]
+    for at, columns in enumerate(panels):
+        matrix[columns.start :, columns].addmm_(left[columns.start :], right[columns].T, alpha=-1)
+        square = matrix[columns, columns]
         square.copy_((square + square.T) / 2)
+        for rows in panels[at + 1 :]:
+            matrix[columns, rows] = matrix[rows, columns].T
 
 
 # Four matrices of this many rows, and for a moment as much again to make them, are below 10 GB.

@@ -1,5 +1,6 @@
 """What every job script needs: its log, errors a person can read, outputs whole or not at all, its cost."""
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -32,6 +33,7 @@ def start(job):
     log = logging.getLogger("labelbench")
 
     def explain(kind, error, trace):
+        atexit.unregister(log_cost)
         # Only into the log: Snakemake shows that of a failed job (show-failed-logs in profiles/default).
         if issubclass(kind, UserError):
             log.error("%s", error)
@@ -43,6 +45,15 @@ def start(job):
     here = Path(__file__).resolve().parent.parent
     if here != Path(job.scriptdir).resolve():
         raise UserError(f"labelbench is imported from {here}, not from {job.scriptdir}: uninstall that copy.")
+
+    def log_cost():
+        # Whatever the rule, in one form: `snakemake costs` sums these lines.
+        torch = sys.modules.get("torch")
+        gpus = int(torch is not None and torch.cuda.is_initialized())
+        cost = {"rule": job.rule, "seconds": round(_age(), 1), "threads": job.threads, "gpus": gpus}
+        log.info("cost: %s", json.dumps(cost))
+
+    atexit.register(log_cost)
     return log
 
 
@@ -147,6 +158,14 @@ class Stopwatch:
     def __init__(self):
         self.startup = round(_age(), 2)
         self._began = time.perf_counter()
+
+    def cost(self, job, device, **seconds):
+        """The content of a `cost.json`: `seconds` of the job's work by name, its start-up, memory, and what it held.
+
+        threads: CPU threads; gpus: 1 for a job that computed on a GPU (`device`, as by `jobs.device`), else 0.
+        """
+        held = {"threads": job.threads, "gpus": int(str(device).startswith("cuda"))}
+        return {"startup_seconds": self.startup, **seconds, "peak_memory_mb": self.peak_memory_mb(), **held}
 
     def seconds(self):
         """Wall seconds of work so far."""

@@ -200,58 +200,82 @@ def _trainer_cells(row, compared):
     return [score, (difference, False)] if compared else [score]
 
 
-def selectors_page(table, finetune):
-    """The comparison of selectors as readers see it: selectors side by side, test sets, pool and costs in blocks.
-
-    `finetune`: selectors that train the whole encoder in every round; others are told by how much they are cheaper than
-    the first of them.
-    """
+def selectors_page(table):
+    """The comparison of selectors as readers see it: test sets and pool side by side, in each of them the selectors."""
     columns = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
-    dearest = next((column for column in columns if column[0] in finetune), None)
+    names = list(dict.fromkeys(columns.values()))
+    groups = [(measure, split) for (split, measure), _, _ in _columns(table)]
     lines = {}
     for row in table.to_dict("records"):
         own = row["stage"] == "proxy"
-        heading = f"{row['encoder']}, {'own models' if own else 'fine-tuned with ' + row['model']}: "
-        cost = row["kind"] == "cost"
-        heading += "cost of a run" if cost else f"{row['split']} {study.NAMES[row['measure']]}"
-        name = f"{row['measure']}, seconds" if cost else row["strategy"] + study.MARKS[row["kind"]]
-        lines.setdefault((heading, name), {})[row["selector"], row["trainer"]] = row
+        heading = f"{row['encoder']}, {'own models' if own else 'fine-tuned with ' + row['model']}"
+        line = lines.setdefault((heading, row["strategy"] + study.MARKS[row["kind"]]), {})
+        line[row["measure"], row["split"], columns[row["encoder"], row["selector"], row["trainer"]]] = row
     shown = []
-    for (heading, name), rows in lines.items():
-        shown.append((heading, name, [_selector_cell(rows.get(column)) for column in columns]))
-        if name.startswith(tables.TRAINING) and dearest in rows:
-            most = rows[dearest]["seconds"]
-            ratios = [most / rows[column]["seconds"] if column in rows else math.nan for column in columns]
-            cells = [(NONE if math.isnan(ratio) else f"{ratio:.1f}×", False) for ratio in ratios]
-            shown.append((heading, f"times less than {columns[dearest]}", cells))
-    scored = table[table["kind"] != "cost"]
-    of = "the selectors' own models" if (scored["stage"] == "proxy").all() else "the encoder fine-tuned on them"
+    for line, rows in lines.items():
+        found = [rows.get((*group, name)) for group in groups for name in names]
+        shown.append((*line, [(NONE, False) if row is None else (_score(row), row["best"]) for row in found]))
+    of = "the selectors' own models" if (table["stage"] == "proxy").all() else "the encoder fine-tuned on them"
     text = (
         f"What labels are worth that were chosen by other models. Scores are of {of}, after the last round: "
-        f"{_counts(scored)}. Mean ± standard error over trials, in percent. {_POOL} Bold: the best mean of its column "
-        "and block, and every mean whose paired 95 % interval to it holds zero. Costs are seconds of wall-clock time "
-        "of a run, averaged over trials and strategies (without random sampling, which looks at no model, and upper "
-        "bounds). Training for selection is that of the models of all rounds but the last; the embeddings, which are "
-        "computed once for all runs, are not in it."
+        f"{_counts(table)}. Mean ± standard error over trials, in percent. {_POOL} Bold: the best mean of its column "
+        "and block, and every mean whose paired 95 % interval to it holds zero."
     )
     return typeset.Page(
         table["dataset"].iloc[0],
         "selectors",
         "strategy",
-        [("selector", len(columns))],
-        list(columns.values()),
+        [(f"{split} {study.NAMES[measure]}", len(names)) for measure, split in groups],
+        names * len(groups),
         shown,
         text,
     )
 
 
-def _selector_cell(row):
-    if row is None:
-        return NONE, False
-    if row["kind"] == "cost":
-        seconds = row["seconds"]
-        return NONE if math.isnan(seconds) else f"{seconds:,.{1 if seconds >= 10 else 2}f}", False
-    return _score(row), row["best"]
+def costs_page(table, currency):
+    """The table of costs as readers see it: selectors side by side, in each of them hours and money."""
+    columns = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
+    units = [unit for unit in ("cpu_hours", "gpu_hours") if (table[unit] > 0).any()] or ["hours"]
+    units += ["money"] if table.loc[table["measure"] == tables.TOTAL, "money"].notna().any() else []
+    units += ["times_less"] if table["times_less"].notna().any() else []
+    titles = {"hours": "hours", "cpu_hours": "CPU hours", "gpu_hours": "GPU hours", "money": currency}
+    titles["times_less"] = "times less"
+    names, lines = list(dict.fromkeys(columns.values())), {}
+    for row in table.to_dict("records"):
+        final = "own models" if row["stage"] == "proxy" else f"fine-tuned, {row['model']}"
+        line = lines.setdefault((f"{row['encoder']} → {final}", row["measure"]), {})
+        line[columns[row["encoder"], row["selector"], row["trainer"]]] = row
+    shown = [
+        (*line, [(_amount(rows[name][unit] if name in rows else math.nan), False) for name in names for unit in units])
+        for line, rows in lines.items()
+    ]
+    runs = sorted(set(table["runs"]))
+    many = f"{runs[0]:,}" if len(runs) == 1 else f"{runs[0]:,} to {runs[-1]:,}"
+    text = (
+        f"What all runs of each selector cost together ({many} runs, strategies times trials), from the recorded times "
+        "of jobs with their start-up. CPU hours are hours times threads of jobs without a GPU. Precomputation: the "
+        "embeddings, made once for all runs that use them. Training for selection: the models of all rounds but the "
+        "last; the first round, which strategies share, counts once a trial. Final models: those of the last round. "
+        "Preparing the data, tuning, and evaluations of earlier rounds are not in it."
+    )
+    if "money" in units:
+        text += " Money: hours times the prices of the config."
+    if "times_less" in units:
+        text += (
+            " Times less: what a run costs in all where the encoder itself is trained to select, over what it costs "
+            f"here, in {'money' if 'money' in units else 'hours'}."
+        )
+    spans = [(name, len(units)) for name in names]
+    return typeset.Page(
+        table["dataset"].iloc[0], "costs", "cost", spans, [titles[unit] for unit in units] * len(names), shown, text
+    )
+
+
+def _amount(x):
+    """Three digits, for numbers of any size."""
+    if math.isnan(x):
+        return NONE
+    return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}" if x else "0"
 
 
 def comparisons_page(table, equivalence, dataset):

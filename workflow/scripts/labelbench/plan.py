@@ -31,6 +31,33 @@ class Entry(NamedTuple):
         return canonical(self.settings)
 
 
+def merged(base, overlay):
+    """Mappings merge, everything else is replaced: Snakemake's rule for config files."""
+    result = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def included(files, seen=()):
+    """What the config files of an `include` say together: each below the next, and above what it includes itself.
+
+    `seen`: a list of the files that were read already; none is read twice. Raises `UserError` for one that cannot be.
+    """
+    content, seen = {}, seen or []
+    for file in files:
+        if file in seen:
+            continue
+        seen.append(file)
+        try:
+            own = yaml.safe_load(Path(file).read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"config, include: {file} cannot be read: {error}") from None
+        content = merged(merged(content, included(own.get("include", []), seen)), own)
+    return content
+
+
 _JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", dict: "object"}
 
 
@@ -164,7 +191,10 @@ class Refresh:
 
 
 class Run(NamedTuple):
-    """What is run, by names: the lists of the config's `run`; `trainers` are a list by selector."""
+    """What is run, by names: the lists of the config's `run`; `trainers` are a list by selector.
+
+    finetuned_rounds: round numbers by dataset in which `finetune_trainers` evaluate.
+    """
 
     datasets: list
     encoders: list
@@ -173,20 +203,23 @@ class Run(NamedTuple):
     strategies: list
     trials: int
     finetune_trainers: list
+    finetuned_rounds: dict
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
     """A config, checked and completed: definitions as entries by name, and what to run.
 
-    initial: the strategy that buys the labels of round 1; views: augmentation settings by dataset; shards: in how many
-    jobs each view of a dataset is embedded; noise: by dataset, the parts of a spec that say which mistakes its
-    annotator makes (`_noise`), none for one who makes none; refreshes: `Refresh` by selector, for those that blend;
-    tuning: `Tuning` by trainer, for those that have candidates; budgets: `Schedule` by dataset; finetuned_rounds: round
-    numbers by dataset.
+    grids: the products of names that are run, one unless the config's `run` has `grids`; run: all that stands in
+    any of them, each name once, with the largest number of trials; initial: the strategy that buys the labels of round
+    1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
+    dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
+    refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by trainer, for those that have candidates;
+    budgets: `Schedule` by dataset.
     """
 
     seed: int
+    grids: list
     run: Run
     initial: Entry
     datasets: dict
@@ -200,7 +233,6 @@ class Study:
     tuning: dict
     strategies: dict
     budgets: dict
-    finetuned_rounds: dict
 
 
 def kind(entry):
@@ -215,12 +247,67 @@ def end_to_end(selector):
     return getattr(selector.module, "END_TO_END", False)
 
 
-def _trainers(choice, selectors, defined):
+def _grids(run, defined, budgets):
+    """The `Run` of each grid; a grid takes what it does not say from the config's `run`, one that is null is off.
+
+    Raises `UserError` where two grids give one dataset different numbers of trials: its strategies could not be paired.
+    """
+    shared = {key: value for key, value in run.items() if key != "grids"}
+    named = {f"config, run: grids: {name}": shared | grid for name, grid in run.get("grids", {}).items() if grid}
+    grids, trials = [], {}
+    for where, grid in (named or {"config, run": shared}).items():
+        grids.append(_grid(where, grid, defined, budgets))
+        for dataset in grid["datasets"]:
+            other, n = trials.setdefault(dataset, (where, grid["trials"]))
+            if n != grid["trials"]:
+                raise UserError(
+                    f"{where} has {grid['trials']} trials of {dataset}, but {other} has {n}: make them one."
+                )
+    return grids
+
+
+def _grid(where, grid, defined, budgets):
+    """The `Run` of one grid, a complete `run` of the config, which messages call `where`."""
+    names = {key: chosen(f"{where}: {key}", grid[key], defined[key]) for key in defined if key != "trainers"}
+    finetune = grid.get("finetune", {"trainers": [], "rounds": ["last"]})
+    return Run(
+        **names,
+        trainers=_trainers(f"{where}: trainers", grid["trainers"], names["selectors"], defined),
+        trials=grid["trials"],
+        finetune_trainers=chosen(f"{where}: finetune: trainers", finetune["trainers"], defined["trainers"]),
+        finetuned_rounds={
+            d: evaluated_rounds(f"{where}: finetune: rounds", finetune["rounds"], budgets[d].rounds)
+            for d in names["datasets"]
+        },
+    )
+
+
+def _union(grids):
+    """The `Run` of all names of `grids`, in the order of the grids."""
+
+    def each_once(lists):
+        return list(dict.fromkeys(name for names in lists for name in names))
+
+    selectors = each_once(grid.selectors for grid in grids)
+    datasets = each_once(grid.datasets for grid in grids)
+    return Run(
+        datasets=datasets,
+        encoders=each_once(grid.encoders for grid in grids),
+        selectors=selectors,
+        trainers={s: each_once(grid.trainers.get(s, []) for grid in grids) for s in selectors},
+        strategies=each_once(grid.strategies for grid in grids),
+        trials=max(grid.trials for grid in grids),
+        finetune_trainers=each_once(grid.finetune_trainers for grid in grids),
+        finetuned_rounds={d: sorted({n for g in grids for n in g.finetuned_rounds.get(d, [])}) for d in datasets},
+    )
+
+
+def _trainers(where, choice, selectors, defined):
     """The trainers of each selector that is run, by its name. `choice` is one list for all, or a list by selector.
 
     Raises `UserError` for a selector without trainers, and for a trainer that cannot train what the selector does.
     """
-    where, trainers = "config, run: trainers", {}
+    trainers = {}
     if isinstance(choice, dict):
         chosen(where, choice, defined["selectors"])
     for selector in selectors:
@@ -238,7 +325,7 @@ def _trainers(choice, selectors, defined):
     return trainers
 
 
-def _refreshes(settings, defined, run, budgets):
+def _refreshes(settings, defined, grids, budgets):
     """`Refresh` by selector, from the setting of that name. Raises `UserError` where it cannot be meant so."""
     refreshes = {}
     for selector, values in settings.items():
@@ -247,7 +334,7 @@ def _refreshes(settings, defined, run, budgets):
         chosen(where, [refresh.trainer], defined["trainers"])
         if end_to_end(defined["selectors"][selector]):
             raise UserError(f"{where}: this selector trains the encoder in every round, so nothing is left to refresh.")
-        for dataset in run["datasets"] if selector in run["selectors"] else []:
+        for dataset in [d for grid in grids if selector in grid.selectors for d in grid.datasets]:
             if refresh.every >= budgets[dataset].rounds:
                 raise UserError(
                     f"{where}: every {refresh.every} rounds is never in time for another round of {dataset}, which has "
@@ -263,9 +350,9 @@ def _initial(name, strategies, run, encoders):
     """
     where = "config, run: initial"
     if name == "labelbench":
-        if run["trials"] > len(SEEDS):
+        if run.trials > len(SEEDS):
             raise UserError(
-                f"{where}: there are published first batches of {len(SEEDS)} runs, but trials is {run['trials']}. "
+                f"{where}: there are published first batches of {len(SEEDS)} runs, but trials is {run.trials}. "
                 f"Set trials to at most {len(SEEDS)}, or choose another `initial`."
             )
         return Entry(name, {"name": name}, None, "labelbench/initial.py", None)
@@ -277,7 +364,7 @@ def _initial(name, strategies, run, encoders):
     if "head" in entry.module.USES:
         raise UserError(f"{where}: {name} looks into a trained model, and in round 1 there is none yet.")
     if "probabilities" in entry.module.USES:
-        for encoder in run["encoders"]:
+        for encoder in run.encoders:
             if not encoders[encoder].module.has_text_tower(encoders[encoder].config):
                 raise UserError(
                     f"{where}: {name} asks for class probabilities. In round 1 these are the zero-shot head's, and the "
@@ -341,7 +428,7 @@ def study(config):
     """The `Study` of a config that satisfies the schema. Raises `UserError` for what the schema cannot see."""
     from labelbench.views import Config as Views
 
-    run, views, shards, noise, datasets = config["run"], {}, {}, {}, {}
+    views, shards, noise, datasets = {}, {}, {}, {}
     for name, settings in config["datasets"].items():
         settings = dict(settings or {})
         views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", Views, settings.pop("views", {})))
@@ -366,27 +453,22 @@ def study(config):
         raise UserError("config, strategies: `initial` is the name of the first round, which strategies share.")
     if "final" in defined["selectors"]:
         raise UserError("config, selectors: `final` is the name under which settings of final models are tuned.")
-    finetune = run.get("finetune", {"trainers": [], "rounds": ["last"]})
-    names = {key: chosen(f"config, run: {key}", run[key], defined[key]) for key in defined if key != "trainers"}
-    names["trainers"] = _trainers(run["trainers"], names["selectors"], defined)
-    names["finetune_trainers"] = chosen("config, run: finetune: trainers", finetune["trainers"], defined["trainers"])
     for name in config["budgets"]:
         if name != "default":
             chosen("config, budgets", [name], defined["datasets"])
     budgets = {d: Schedule(**config["budgets"].get(d, config["budgets"]["default"])) for d in defined["datasets"]}
+    grids = _grids(config["run"], defined, budgets)
+    run = _union(grids)
     return Study(
         seed=config["seed"],
-        run=Run(**names, trials=run["trials"]),
-        initial=_initial(run.get("initial", "random"), defined["strategies"], run, defined["encoders"]),
+        grids=grids,
+        run=run,
+        initial=_initial(config["run"].get("initial", "random"), defined["strategies"], run, defined["encoders"]),
         views=views,
         shards=shards,
         noise=noise,
-        refreshes=_refreshes({n: how for n, how in refreshes.items() if how is not None}, defined, run, budgets),
+        refreshes=_refreshes({n: how for n, how in refreshes.items() if how is not None}, defined, grids, budgets),
         tuning={n: _tuning(n, defined["trainers"][n], trainers[n], how) for n, how in tune.items() if how is not None},
         budgets=budgets,
-        finetuned_rounds={
-            d: evaluated_rounds("config, run: finetune: rounds", finetune["rounds"], b.rounds)
-            for d, b in budgets.items()
-        },
         **defined,
     )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +38,16 @@ REFERENCE = "random"  # the strategy that others are compared with
 REPLICATE = "replicate"  # begins the stage of a model trained again on the same labels with other seeds
 
 
-def read(metrics_files, cost_files, zero_shot_files=(), replicate_files=()):
+def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), replicate_files=()):
     """Rows (dicts with `COLUMNS`) of all `metrics.json`, of the cost files beside them and of the zero-shot heads.
 
     A metrics file holds its identity and `metrics`, a dict split → metric → value (null: not measured). A cost file is
     a flat dict; it belongs to the model whose metrics stand in its folder. What `select_cost.json` says of the
     selection that bought the model's labels gets the prefix `select_`. A zero-shot file knows dataset and encoder only;
-    its rows have stage `zero_shot`, no labels and no strategy. A replicate's metrics file is that of a model like any
-    other, in a folder `replicate1`, `replicate2`, … under that of the model whose labels it was trained on; this is
-    the stage of its rows. Raises `UserError` for a file that is not that.
+    its rows have stage `zero_shot`, no labels and no strategy. So have those of an embedding's cost file, whose folders
+    are called after dataset and encoder; the view stands in their `model`. A replicate's metrics file is that of a
+    model like any other, in a folder `replicate1`, `replicate2`, … under that of the model whose labels it was trained
+    on; this is the stage of its rows. Raises `UserError` for a file that is not that.
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
@@ -67,10 +69,17 @@ def read(metrics_files, cost_files, zero_shot_files=(), replicate_files=()):
         rows += [row for split, values in record["metrics"].items() if split for row in _rows(identity, split, values)]
     for path in map(Path, zero_shot_files):
         record = _load(path, ("dataset", "encoder", "metrics"))
-        identity = dict.fromkeys((*IDENTITY, "pair"), "") | {"trial": 0, "round": 0, "num_labels": 0}
-        identity |= {"dataset": record["dataset"], "encoder": record["encoder"], "stage": "zero_shot"}
+        identity = _before_labels(record["dataset"], record["encoder"])
         rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
+    for path in map(Path, embedding_files):
+        encoder, dataset = path.parent, path.parent.parent  # of another name in the cache between workflows
+        rows += _rows(_before_labels(dataset.name, encoder.name) | {"model": path.name.split(".")[0]}, "", _load(path))
     return rows
+
+
+def _before_labels(dataset, encoder):
+    identity = dict.fromkeys((*IDENTITY, "pair"), "") | {"trial": 0, "round": 0, "num_labels": 0}
+    return identity | {"dataset": dataset, "encoder": encoder, "stage": "zero_shot"}
 
 
 def _load(path, fields=()):
@@ -94,12 +103,26 @@ def _rows(identity, split, values):
 
 
 def share_first_round(rows, strategies):
-    """Rows with those of the shared round repeated under each of `strategies`, whose curves begin there."""
-    return [
-        {**row, "strategy": strategy}
-        for row in rows
-        for strategy in (strategies if row["strategy"] == SHARED else [row["strategy"]])
-    ]
+    """Rows with those of the shared round repeated under each strategy whose curves begin there.
+
+    These are the strategies that went on in the same setting and trial: each of `strategies`, unless the study has
+    several grids. Where none went on, in a study of one round, they are all of them.
+    """
+    further = defaultdict(set)
+    for row in rows:
+        further[_trial(row)].add(row["strategy"])
+    shared = []
+    for row in rows:
+        if row["strategy"] == SHARED:
+            went_on = further[_trial(row)] - {SHARED}
+            shared += [{**row, "strategy": s} for s in strategies if s in went_on or not went_on]
+        else:
+            shared.append(row)
+    return shared
+
+
+def _trial(row):
+    return (*(row[field] for field in SETTING), row["trial"])
 
 
 def write(rows, path, order):
@@ -205,10 +228,11 @@ def settings(metrics, dataset):
 
 
 def selector_names(settings):
-    """Names by (selector, trainer) of settings: the selector, with its trainer where it has several."""
-    pairs = list(dict.fromkeys(setting[1:] for setting in settings))
-    selectors = [selector for selector, _ in pairs]
-    return {(s, trainer): s if selectors.count(s) == 1 else f"{s} · {trainer}" for s, trainer in pairs}
+    """Names by setting, (encoder, selector, trainer): the selector, with its trainer where the encoder has several."""
+    settings = list(dict.fromkeys(settings))
+    places = [setting[:2] for setting in settings]
+    several = {selector for encoder, selector in places if places.count((encoder, selector)) > 1}
+    return {(e, s, trainer): f"{s} · {trainer}" if s in several else s for e, s, trainer in settings}
 
 
 def strategies_of(metrics, dataset):
@@ -223,9 +247,11 @@ def splits_of(metrics, dataset):
     return [*sorted(split for split in found if split.split("_")[0] == "test"), *sorted(found & {"pool"})]
 
 
-def models(metrics, dataset):
-    """(stage, model) of what was trained on a dataset: ("proxy", ""), then the fine-tuned models."""
+def models(metrics, dataset, setting=None):
+    """(stage, model) of what was trained on a dataset, or in one of its settings: ("proxy", ""), then fine-tunes."""
     tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
+    for column, name in zip(SETTING[1:], setting or (), strict=False):
+        tuned = tuned[tuned[column] == name]
     return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
 
 

@@ -1,5 +1,6 @@
 """The tables of a data set: every strategy after its last round against random sampling, trainers, selectors."""
 
+import itertools
 import math
 
 import numpy as np
@@ -187,71 +188,143 @@ def strategy_of_trainers(metrics, dataset):
 
 def rival_trainers(metrics, dataset):
     """Lists of (encoder, selector, trainer, stage, model) whose trainers are to be compared."""
-    settings, models = study.settings(metrics, dataset), study.models(metrics, dataset)
+    settings = study.settings(metrics, dataset)
     strategy = strategy_of_trainers(metrics, dataset)
     blocks = {}
     for encoder, selector, trainer in settings:
-        blocks.setdefault((encoder, selector), []).append((encoder, selector, trainer, *models[0]))
+        blocks.setdefault((encoder, selector), []).append((encoder, selector, trainer, "proxy", ""))
     seen = set()
     for setting in settings:
         # Random sampling looks at no model: its labels, and what is fine-tuned on them, are the same in all settings.
         if strategy != REFERENCE or setting[0] not in seen:
-            blocks[setting] = [(*setting, *model) for model in models[1:]]
+            blocks[setting] = [(*setting, *model) for model in study.models(metrics, dataset, setting)[1:]]
         seen.add(setting[0])
     return [block for block in blocks.values() if len(block) > 1]
 
 
-# What a run of rounds costs, in seconds, by the name of its row.
-TRAINING, SELECTION, FINAL = "training for selection", "selection", "final model"
-
-
 def selectors_table(metrics, dataset, lead, kinds):
-    """One row per (setting, stage, model, strategy, split) after the last round, then three costs per setting.
+    """One row per (setting, stage, model, strategy, split, measure) after the last round: what chosen labels are worth.
 
     Which model's scores: of those fine-tuned end to end on the labels of the last round, the final models, or where
-    there are none, of the selectors' own. `mean` and `se` are fractions, `best` is the best strategy of its setting,
-    model and split. Costs have no strategy and no split, `seconds` in place of a mean, and in `measure` what they
-    are: training of the models that select, those of all rounds but the last; selection itself; training of the final
-    model. They are sums over a run's rounds, averaged over trials and strategies (not random sampling, which looks at
-    no model, nor upper bounds, where there are others).
+    there are none, of the selectors' own. A model that was trained in one setting only compares no selectors and is
+    left out, unless no other is there. Columns as in `final_table`; `best` is the best strategy of its setting, model,
+    split and measure.
     """
-    settings, strategies = study.settings(metrics, dataset), study.strategies_of(metrics, dataset)
+    strategies, rows = study.strategies_of(metrics, dataset), []
+    for setting, stage, model in _final_models(metrics, dataset):
+        keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model), strict=False))
+        for measure, split in itertools.product(MEASURES[lead], study.splits_of(metrics, dataset)):
+            metric = study.metric_of(split, measure)
+            found = {s: study.curves(metrics, dataset, setting, s, split, metric, stage, model) for s in strategies}
+            found = {s: curves for s, curves in found.items() if curves is not None}
+            rows += [{**keys, "split": split, "measure": measure, **row} for row in _column(found, False, kinds)]
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    settings = table.groupby(["encoder", "model"])[["selector", "trainer"]].transform(lambda names: names.nunique())
+    comparing = (settings > 1).any(axis=1)
+    return table[comparing] if comparing.any() else table
+
+
+def _final_models(metrics, dataset):
+    """The (setting, stage, model) of final models: fine-tuned on the last round's labels, or the selector's own."""
     runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
-    last = runs["round"].max()
-    counts = {"num_labels": int(runs.loc[runs["round"] == last, "num_labels"].iloc[0])}
-    counts["trials"] = runs["trial"].nunique()
-    evaluated = set(runs.loc[(runs["stage"] == "finetune") & (runs["round"] == last), "model"])
-    models = study.models(metrics, dataset)
-    finals = [(stage, model) for stage, model in models if model in evaluated] or models[:1]
-    rows = []
-    for setting in settings:
-        for stage, model in finals:
-            keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model), strict=False))
-            for split in study.splits_of(metrics, dataset):
-                metric = study.metric_of(split, lead)
-                found = {s: study.curves(metrics, dataset, setting, s, split, metric, stage, model) for s in strategies}
-                found = {s: curves for s, curves in found.items() if curves is not None}
-                rows += [{**keys, "split": split, "measure": lead, **row} for row in _column(found, False, kinds)]
-            counted = [s for s in strategies if s != REFERENCE and kinds[s] != "upper bound"] or strategies
-            costs = _costs(runs, setting, counted, last, stage, model)
-            rows += [{**keys, **counts, "kind": "cost", "measure": cost, "seconds": s} for cost, s in costs.items()]
-    return pd.DataFrame(rows, columns=[*_COLUMNS, "seconds"])
+    evaluated = set(runs.loc[(runs["stage"] == "finetune") & (runs["round"] == runs["round"].max()), "model"])
+    for setting in study.settings(metrics, dataset):
+        models = study.models(metrics, dataset, setting)
+        for stage, model in [(stage, model) for stage, model in models if model in evaluated] or models[:1]:
+            yield setting, stage, model
 
 
-def _costs(runs, setting, strategies, last, stage, model):
-    """Mean seconds of a run by kind of cost; NaN for what was not measured."""
-    for column, value in zip(study.SETTING[1:], setting, strict=True):
-        runs = runs[runs[column] == value]
-    runs = runs[(runs["split"] == "") & runs["strategy"].isin(strategies)]
-    # Where the selector blends, the fine-tunes between rounds and the embeddings they make are part of its training.
-    own = runs[runs["stage"].isin(("proxy", "refresh")) & (runs["round"] < last)]
-    final = runs[(runs["stage"] == stage) & (runs["model"] == model) & (runs["round"] == last)]
-    chosen = {
-        TRAINING: own[own["metric"].isin(("train_seconds", "embed_seconds"))],
-        SELECTION: runs[runs["metric"] == "select_seconds"],
-        FINAL: final[final["metric"] == "train_seconds"],
-    }
-    return {cost: rows.groupby(["strategy", "trial"])["value"].sum().mean() for cost, rows in chosen.items()}
+# What a study costs, by the name of its row.
+PRECOMPUTATION, TRAINING, SELECTION, FINAL = "precomputation", "training for selection", "selection", "final models"
+TOTAL = "total"
+
+
+def costs_table(metrics, dataset, end_to_end, prices):
+    """One row per (setting, stage, model, cost): what all runs of a setting took (LabelBench paper, Table 2).
+
+    end_to_end: selectors that train the encoder itself and use no embeddings; prices: of a `cpu_hour` and a `gpu_hour`,
+    where they are known. `measure` is the cost: precomputation, the embeddings, which all runs of a dataset and encoder
+    share; training of the models that select, those of all rounds but the last; selection; the models of the last
+    round; their total. The round that all strategies share counts once a trial. `runs`: strategies × trials; `hours`:
+    of jobs, with their start-up, on the wall clock; `cpu_hours`: of jobs without a GPU, times their threads;
+    `gpu_hours`: of the others; `money`: NaN without the prices it takes; `times_less`: what a run costs in the first
+    end-to-end setting of the same encoder over the row's, in money where that is known, else in hours (on rows of the
+    total only).
+    """
+    jobs, rows = _jobs(metrics[metrics["dataset"] == dataset]), []
+    for setting, stage, model in _final_models(metrics, dataset):
+        own = jobs
+        for column, value in zip(study.SETTING[1:], setting, strict=True):
+            own = own[own[column] == value]
+        last = own["round"].max()
+        # Of the first round, which all strategies share, the table of metrics holds a copy for each of them.
+        each = ["trial", "round", "stage", "model", "kind"]
+        once = own[(own["round"] > 1) | ~own.duplicated(each)]
+        at_last = (once["round"] == last) & (once["stage"] == stage) & (once["model"] == model)
+        prepared = jobs[(jobs["stage"] == "zero_shot") & (jobs["encoder"] == setting[0])]
+        parts = {
+            PRECOMPUTATION: prepared[:0] if setting[1] in end_to_end else prepared,
+            TRAINING: once[
+                once["stage"].isin(("proxy", "refresh")) & (once["round"] < last) & (once["kind"] == "train")
+            ],
+            SELECTION: once[once["kind"] == "select"],
+            FINAL: once[at_last & (once["kind"] == "train")],
+        }
+        keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model), strict=False))
+        keys["runs"] = len(own[own["round"] == last][["strategy", "trial"]].drop_duplicates())
+        costs = {cost: _sum(part, prices) for cost, part in parts.items()}
+        costs[TOTAL] = {name: sum(cost[name] for cost in costs.values()) for name in costs[FINAL]}
+        rows += [{**keys, "measure": cost, **values} for cost, values in costs.items()]
+    table = pd.DataFrame(rows)
+    table["times_less"] = math.nan
+    for _, block in table[table["measure"] == TOTAL].groupby("encoder"):
+        unit = "money" if block["money"].notna().all() else "hours"
+        dearest = block[block["selector"].isin(end_to_end)]
+        if len(dearest):
+            per_run = block[unit] / block["runs"]
+            table.loc[block.index, "times_less"] = per_run[dearest.index[0]] / per_run
+    return table
+
+
+def _jobs(metrics):
+    """One row per job: seconds of its work and start-up, its threads and GPUs; `kind`: "train" (or embed), "select"."""
+    identity = [column for column in study.IDENTITY if column != "num_labels"]
+    costs = metrics[metrics["split"] == ""].pivot_table(index=identity, columns="metric", values="value").reset_index()
+    kinds = []
+    for kind, prefix, work in (
+        ("train", "", ("train_seconds", "embed_seconds")),  # a refresh does both
+        ("select", "select_", ("select_seconds",)),
+    ):
+        columns = {
+            "seconds": [*work, f"{prefix}startup_seconds"],
+            "threads": [f"{prefix}threads"],
+            "gpus": [f"{prefix}gpus"],
+        }
+        found = costs.reindex(columns=[*identity, *(name for names in columns.values() for name in names)])
+        rows = found[identity].assign(kind=kind)
+        for column, names in columns.items():
+            rows[column] = found[names].sum(axis=1, min_count=1)
+        kinds.append(rows[found[list(work)].notna().any(axis=1)])
+    return pd.concat(kinds, ignore_index=True)
+
+
+def _sum(jobs, prices):
+    """What jobs cost together. Of a job that does not say what it held, only its hours are known."""
+    hours = jobs["seconds"] / 3600
+    gpu = (hours * jobs["gpus"]).sum(skipna=False)
+    cpu = (hours * jobs["threads"] * (jobs["gpus"] == 0)).sum(skipna=False)
+    known = [
+        0.0 if amount == 0 else amount * prices.get(f"{kind}_hour", math.nan)
+        for kind, amount in (("cpu", cpu), ("gpu", gpu))
+    ]
+    return {"hours": hours.sum(), "cpu_hours": cpu, "gpu_hours": gpu, "money": sum(known)}
+
+
+def costs_csv(table):
+    """The table of costs as CSV text."""
+    names = {"stage": "final stage", "model": "final model", "measure": "cost", "cpu_hours": "CPU hours"}
+    names |= {"gpu_hours": "GPU hours", "times_less": "times less than selection with fine-tuning, per run"}
+    return table.rename(columns=names).to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
 def to_csv(table, reference=REFERENCE):
@@ -282,8 +355,6 @@ def to_csv(table, reference=REFERENCE):
             line["savings 95 % low"] = _bounded(savings and savings.low)
             line["savings 95 % high"] = _bounded(savings and savings.high)
             line["labels random needs"] = _bounded(savings and savings.random_labels)
-        if "seconds" in row:
-            line["seconds"] = _number(row["seconds"])
         lines.append(line)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 

@@ -32,8 +32,37 @@ def _blocks(page):
         yield name, cells
 
 
+# A click on a column's title, or Enter, sorts the lines of every block by it: numbers from the highest down, again from
+# the lowest up, and what has no number last.
+_SORT = """
+const body = document.querySelector("tbody"), titles = [...document.querySelectorAll("th[scope=col]")];
+const number = cell => parseFloat(cell.textContent.replace(/,/g, "").replace("−", "-").replace(/^[<>]/, ""));
+function compare(a, b, column, sign) {
+  if (column === 0) return sign * a.cells[0].textContent.localeCompare(b.cells[0].textContent);
+  const [x, y] = [number(a.cells[column]), number(b.cells[column])];
+  return isNaN(x) || isNaN(y) ? isNaN(x) - isNaN(y) : sign * (x - y);
+}
+titles.forEach((title, column) => {
+  title.onclick = () => {
+    const order = title.getAttribute("aria-sort") || (column ? "ascending" : "descending");
+    const turned = order === "ascending" ? "descending" : "ascending";
+    titles.forEach(other => other.removeAttribute("aria-sort"));
+    title.setAttribute("aria-sort", turned);
+    const blocks = [[]];
+    for (const row of body.rows) row.cells.length === 1 ? blocks.push([row]) : blocks.at(-1).push(row);
+    for (const block of blocks) {
+      const heading = block.filter(row => row.cells.length === 1), lines = block.filter(row => row.cells.length > 1);
+      lines.sort((a, b) => compare(a, b, column, turned === "ascending" ? 1 : -1));
+      body.append(...heading, ...lines);
+    }
+  };
+  title.onkeydown = event => event.key === "Enter" && title.onclick();
+});
+"""
+
+
 def to_html(page):
-    """The table as one self-contained HTML page without scripts."""
+    """The table as one self-contained HTML page, whose lines can be sorted by any column."""
     body = []
     for name, cells in _blocks(page):
         name = html.escape(name)
@@ -43,11 +72,12 @@ def to_html(page):
         texts = [f"<b>{html.escape(text)}</b>" if bold else html.escape(text) for text, bold in cells]
         body.append(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{text}</td>" for text in texts)}</tr>')
     titles = "".join(f'<th colspan="{span}" class="title">{html.escape(title)}</th>' for title, span in page.spans)
-    below = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in page.names)
+    below = "".join(f'<th scope="col" tabindex="0">{html.escape(name)}</th>' for name in page.names)
     dataset = html.escape(page.dataset)
     newline = "\n"
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{dataset}: {html.escape(page.name)}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{dataset}: {html.escape(page.name)}</title>
 <style>
 body {{ font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem; }}
 .wide {{ overflow-x: auto; }}
@@ -58,17 +88,22 @@ th:first-child {{ text-align: left; }}
 td b {{ font-weight: 700; }}
 th.title {{ text-align: center; font-weight: 600; border-bottom: 1px solid #999; }}
 th.block {{ text-align: left; font-style: italic; border-top: 1px solid; padding-top: .5rem; }}
+th[scope=col] {{ cursor: pointer; }}
+th[aria-sort=descending]::after {{ content: " ▾"; }}
+th[aria-sort=ascending]::after {{ content: " ▴"; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .5rem; }}
+@media print {{ body {{ margin: 0; font-size: 9px; }} .wide {{ overflow: visible; }} }}
 p {{ max-width: 60rem; color: #444; }}
 </style></head><body>
 <div class="wide"><table>
 <caption>{dataset}</caption>
 <thead><tr><th></th>{titles}</tr>
-<tr><th scope="col">{html.escape(page.corner)}</th>{below}</tr></thead>
+<tr><th scope="col" tabindex="0">{html.escape(page.corner)}</th>{below}</tr></thead>
 <tbody>
 {newline.join(body)}
 </tbody></table></div>
 <p>{html.escape(page.note)}</p>
+<script>{_SORT}</script>
 </body></html>
 """
 

@@ -1,0 +1,279 @@
+"""The literal `snakemake --profile slurm -j 64` on a real Slurm: the files of a local run, whatever happens meanwhile.
+
+All in one file, so that one worker runs it: a machine has room for one cluster. What is marked `slow` is left out
+unless asked for: python -m pytest tests/slurm -m "slow or not slow"
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+import one_machine_cluster
+from conftest import REPO, configure, copy_workflow, snakemake
+from one_machine_cluster import call, wait_until
+from test_interruption import deterministic_files
+
+PROFILE = ("--profile", "slurm", "-j", "64")
+LAST_ROUND = "results/runs/digits/glyphclip/linear-flexmatch/margin/trial0/round03"
+FINETUNE = f"{LAST_ROUND}/finetune-flexmatch_images"
+ROUND = "rule_round_03_select_batch_train_proxy"  # what Slurm calls the group of that round
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if reason := one_machine_cluster.missing():
+        pytest.skip(f"no Slurm cluster: {reason}")
+    running = one_machine_cluster.Cluster(tmp_path_factory.mktemp("slurm"))
+    yield running
+    running.down()
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory):
+    """A copy of the workflow with the small config, nothing run yet."""
+    repo = copy_workflow(tmp_path_factory.mktemp("small") / "repo")
+    configure(repo, yaml.safe_load((REPO / "tests/slurm/small.yaml").read_text()))
+    return repo
+
+
+@pytest.fixture(scope="module")
+def local(workflow, tmp_path_factory):
+    """The small study, run without a cluster. Do not change it."""
+    repo = tmp_path_factory.mktemp("local") / "repo"
+    shutil.copytree(workflow, repo)
+    snakemake(repo, "-c2")
+    return repo
+
+
+@pytest.fixture
+def repo(cluster, local, tmp_path):
+    """The finished study without the last round of one run: two submissions are to be made, a group and a fine-tune."""
+    copy = tmp_path / "repo"
+    shutil.copytree(local, copy, symlinks=True)
+    shutil.rmtree(copy / LAST_ROUND)
+    yield copy
+    subprocess.run(["scancel", "--user=root"], capture_output=True)
+
+
+class Run:
+    """Snakemake with the profile, in the background; `finish` gives its output."""
+
+    def __init__(self, repo, *args, targets=(f"{LAST_ROUND}/proxy.safetensors", f"{FINETUNE}/metrics.json")):
+        self.log = repo.parent / f"snakemake{time.monotonic_ns()}.log"
+        with self.log.open("w") as output:
+            command = [sys.executable, "-m", "snakemake", *targets, *PROFILE, *args]
+            self.process = subprocess.Popen(
+                command, cwd=repo, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def finish(self, code=0, seconds=400):
+        try:
+            assert self.process.wait(timeout=seconds) == code, self.output[-4000:]
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it hangs:\n{self.output[-4000:]}")
+        return self.output
+
+    @property
+    def output(self):
+        return self.log.read_text()
+
+
+def new_jobs(cluster, comment, known=()):
+    """Ids of the jobs of a name that run now, without those that are known."""
+    return [row[0] for row in cluster.jobs("running") if row[3].startswith(comment) and row[0] not in known]
+
+
+def started(cluster, comment, known=()):
+    """Wait until a job of a name runs; its id."""
+    wait_until(lambda: new_jobs(cluster, comment, known))
+    return new_jobs(cluster, comment, known)[0]
+
+
+def same_files(repo, local):
+    expected, found = deterministic_files(local), deterministic_files(repo)
+    assert len(expected) >= 30
+    assert [name for name in expected if expected[name] != found.get(name)] == []
+    return set(found) - set(expected)
+
+
+def test_literal_command_makes_the_files_of_a_local_run(cluster, workflow, local, tmp_path):
+    repo = tmp_path / "repo"
+    shutil.copytree(workflow, repo)
+    output = Run(repo, targets=()).finish()
+    assert not same_files(repo, local)
+    assert "Nothing to be done" in snakemake(repo, *PROFILE)
+    # A round is one submission. Here: dataset, 3 views, head, first labels, round 1, 2 × 2 rounds, 2 fine-tunes.
+    assert output.count("has been submitted with SLURM jobid") == 1 + 3 + 1 + 1 + 1 + 4 + 2
+    partitions = {row[3].split("_wildcards")[0]: row[5] for row in cluster.jobs()}
+    assert partitions["rule_finetune"] == "gpu"
+    assert partitions["rule_embed"] == partitions[ROUND] == "cpu"
+    # Logs of Slurm are kept of failed jobs only.
+    assert not list((repo / "logs/slurm").rglob("*.log"))
+
+
+def test_a_cancelled_job_is_tried_again(cluster, repo, local):
+    run = Run(repo)
+    call("scancel", started(cluster, ROUND))
+    assert "Trying to restart job" in run.finish()
+    assert not same_files(repo, local)
+
+
+def test_a_job_without_enough_memory_gets_more(cluster, repo, local):
+    run = Run(repo, "--set-resources", "finetune:mem_mb=120*attempt**4")
+    output = run.finish()
+    assert "exceeded memory limit" in output  # Slurm's own log of the job, shown in the terminal
+    assert "mem_mb=120," in output and "mem_mb=1920," in output
+    assert not same_files(repo, local)
+
+
+def test_a_killed_snakemake_leaves_jobs_that_one_command_removes(cluster, repo, local):
+    run = Run(repo)
+    orphan = started(cluster, ROUND)
+    run.process.kill()
+    run.process.wait()
+    assert "labelbench" in call("squeue", "-h", "-j", orphan, "-o", "%j")
+    recovery = subprocess.run([sys.executable, "slurm/recover.py"], cwd=repo, text=True, capture_output=True)
+    assert recovery.returncode == 0, recovery.stderr
+    assert f"Cancelling 1 jobs: {orphan}" in recovery.stdout
+    assert not [row for row in cluster.jobs("running,pending") if row[1].startswith("labelbench")]
+    assert "still in Slurm's queue" not in Run(repo).finish()
+    assert not same_files(repo, local)
+
+
+def test_doubled_jobs_are_warned_of_and_spoil_nothing(cluster, repo, local):
+    run = Run(repo)
+    orphan = started(cluster, ROUND)
+    run.process.kill()
+    run.process.wait()
+    snakemake(repo, "--unlock")
+    output = Run(repo).finish()
+    assert f"still in Slurm's queue ({orphan})" in output and "slurm/recover.py" in output
+    assert output.count("has been submitted") == 2  # the round a second time, and the fine-tune
+    assert all(name.endswith(".part") for name in same_files(repo, local))
+
+
+def test_a_group_that_fails_in_its_second_job_loses_no_finished_round(cluster, repo, local):
+    # select_batch does not read the augmented views, train_proxy of the same group does.
+    views = repo / "results/embeddings/digits/glyphclip/aug1.h5"
+    before, whole = views.stat(), views.read_bytes()
+    views.write_bytes(b"no HDF5")
+    os.utime(views, ns=(before.st_atime_ns, before.st_mtime_ns))
+    rounds = [path for path in (repo / "results/runs").rglob("round0[12]/*") if path.is_file()]
+    times = [path.stat().st_mtime_ns for path in rounds]
+    output = Run(repo, "--retries", "0").finish(code=1)
+    # What went wrong is in the terminal, from the job's own log.
+    assert "aug1.h5" in output.split("Error")[-1] or "cannot be read" in output, output[-3000:]
+    assert [path.stat().st_mtime_ns for path in rounds] == times and len(rounds) > 8
+    views.write_bytes(whole)
+    os.utime(views, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert Run(repo).finish().count("has been submitted") == 2
+    assert not same_files(repo, local)
+
+
+def test_a_full_disk_leaves_no_broken_file(cluster, repo, local):
+    disk = repo / FINETUNE
+    disk.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        output = Run(repo, "--retries", "0").finish(code=1)
+        assert "No space left on device" in output
+        assert not [path for path in disk.iterdir() if path.suffix == ".json"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    Run(repo).finish()
+    assert not same_files(repo, local)
+
+
+@pytest.mark.parametrize("seconds", [25, pytest.param(600, marks=pytest.mark.slow)])
+def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds):
+    run = Run(repo)
+    started(cluster, ROUND)
+    cluster.stop("slurmctld")
+    time.sleep(seconds)
+    cluster.start_controller()
+    output = run.finish()
+    assert "Slurm does not answer: 1 jobs are kept" in output
+    assert output.count("has been submitted") == 2
+    assert not same_files(repo, local)
+
+
+@pytest.mark.slow
+def test_a_lost_node_that_comes_back(cluster, repo, local):
+    run = Run(repo)
+    job = started(cluster, ROUND)
+    node = next(row[4] for row in cluster.jobs("running") if row[0] == job)
+    cluster.lose_node(node, [job])
+    wait_until(lambda: "down" in call("sinfo", "-hN", "-n", node, "-o", "%T"))
+    cluster.start_node(node)
+    run.finish()
+    assert not same_files(repo, local)
+
+
+def long_finetune(repo):
+    """Let the fine-tune take a minute or more, in epochs of a few seconds."""
+    configure(repo, {"trainers": {"flexmatch_images": {"epochs": 30, "min_steps_per_epoch": 12}}})
+
+
+@pytest.fixture
+def long(repo, tmp_path):
+    """The study with a long fine-tune to do, and a copy in which a local run has done it."""
+    long_finetune(repo)
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(repo, undisturbed, symlinks=True)
+    snakemake(undisturbed, "-c2", f"{FINETUNE}/metrics.json")
+    return repo, undisturbed
+
+
+def same_finetune(repo, undisturbed):
+    for name in ("metrics.json", "history.csv"):
+        assert (repo / FINETUNE / name).read_bytes() == (undisturbed / FINETUNE / name).read_bytes()
+
+
+def checkpoint_of(repo):
+    path = repo / FINETUNE / "checkpoint.safetensors"
+    wait_until(path.exists, seconds=120)
+    return path
+
+
+@pytest.mark.slow
+def test_a_preempted_finetune_goes_on_after_its_last_epoch(cluster, long):
+    repo, undisturbed = long
+    run = Run(repo, targets=[f"{FINETUNE}/metrics.json"])
+    checkpoint_of(repo)
+    job = started(cluster, "rule_finetune")
+    call("sbatch", "-p", "urgent", "-w", "g1", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 2")
+    wait_until(lambda: not new_jobs(cluster, "rule_finetune"), seconds=30)
+    run.finish()
+    assert "Restarts=1" in call("scontrol", "show", "job", job)
+    log = next((repo / "logs").rglob("finetune-flexmatch_images.log")).read_text()
+    assert "go on after epoch" in log
+    same_finetune(repo, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_job_without_enough_time_gets_more_and_goes_on(cluster, long):
+    repo, undisturbed = long
+    run = Run(repo, "--set-resources", "finetune:runtime=attempt", targets=[f"{FINETUNE}/metrics.json"])
+    output = run.finish()
+    assert "status is: 'TIMEOUT'" in output
+    log = next((repo / "logs").rglob("finetune-flexmatch_images.log")).read_text()
+    assert "go on after epoch" in log
+    same_finetune(repo, undisturbed)
+
+
+@pytest.mark.slow
+def test_snakemake_that_is_asked_to_stop_cancels_its_jobs(cluster, repo, local):
+    run = Run(repo)
+    started(cluster, ROUND)
+    os.kill(run.process.pid, signal.SIGINT)
+    run.finish(code=1)
+    assert not [row for row in cluster.jobs("running,pending") if row[1].startswith("labelbench")]
+    Run(repo).finish()
+    assert not same_files(repo, local)
