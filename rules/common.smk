@@ -556,7 +556,6 @@ TABLES, FIGURES = {}, {}
 for _dataset in STUDY.run.datasets:
     _several = compared(_dataset)
     TABLES["final", _dataset] = "after the last round"
-    TABLES["costs", _dataset] = "costs"
     FIGURES["curves", _dataset] = "learning curves"
     if _several["evaluations"]:
         FIGURES["finetuned", _dataset] = "learning curves, fine-tuned"
@@ -568,6 +567,7 @@ for _dataset in STUDY.run.datasets:
     if _several["selectors"]:
         TABLES["selectors", _dataset] = "selectors compared"
         FIGURES["selectors", _dataset] = "selectors compared"
+    TABLES["costs", _dataset] = "costs"
 
 COMPARED = {"lead": LEAD, "kinds": KINDS}
 TRAINERS = list(
