@@ -611,7 +611,6 @@ TABLES, FIGURES, OVERALL_TABLES, OVERALL_FIGURES = {}, {}, {}, {}
 for _dataset in STUDY.run.datasets:
     _several = compared(_dataset)
     TABLES["final", _dataset] = "after the last round"
-    TABLES["costs", _dataset] = "costs"
     FIGURES["curves", _dataset] = "learning curves"
     if _several["evaluations"]:
         FIGURES["finetuned", _dataset] = "learning curves, fine-tuned"
@@ -623,6 +622,7 @@ for _dataset in STUDY.run.datasets:
     if _several["selectors"]:
         TABLES["selectors", _dataset] = "selectors compared"
         FIGURES["selectors", _dataset] = "selectors compared"
+    TABLES["costs", _dataset] = "costs"
     if _several["curves"]:
         TABLES["comparisons", _dataset] = "whole curves compared"
         FIGURES["differences", _dataset] = "differences of whole curves"

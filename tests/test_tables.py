@@ -500,14 +500,14 @@ def test_prices_are_those_of_what_a_job_held(with_embeddings):
     unpriced = tables.costs_table(on_gpu, "digits", ["finetune"], {"cpu_hour": 0.5})
     assert unpriced.loc[unpriced["measure"] == tables.TOTAL, "money"].isna().all()
     names = pages.costs_page(unpriced, "USD").names
-    assert names == ["CPU hours", "GPU hours", "times less"] * 3
+    assert names == ["CPU hours", "GPU hours"] * 5 + ["times less"]
 
 
 def test_costs_of_jobs_that_do_not_say_what_they_held_are_hours(of_selectors):
     table = tables.costs_table(of_selectors, "digits", ["finetune"], {"cpu_hour": 0.5})
     assert table.loc[table["measure"] == tables.TRAINING, "hours"].gt(0).all()
     assert table.loc[table["measure"] == tables.TRAINING, "cpu_hours"].isna().all()
-    assert set(pages.costs_page(table, "USD").names) == {"hours", "times less"}
+    assert pages.costs_page(table, "USD").names == ["hours"] * 5 + ["times less"]
 
 
 def test_selectors_with_several_trainers_are_told_apart(of_selectors):

@@ -219,7 +219,7 @@ def selectors_page(table):
     text = (
         f"What labels are worth that were chosen by other models. Scores are of {of}, after the last round: "
         f"{_counts(table)}. Mean ± standard error over trials, in percent. {_POOL} Bold: the best mean of its column "
-        "and block, and every mean whose paired 95 % interval to it holds zero."
+        f"and block, and every mean whose paired 95 % interval to it holds zero.{marks(set(table['kind']))}"
     )
     return typeset.Page(
         table["dataset"].iloc[0],
@@ -233,22 +233,21 @@ def selectors_page(table):
 
 
 def costs_page(table, currency):
-    """The table of costs as readers see it: selectors side by side, in each of them hours and money."""
-    columns = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
+    """The table of costs as readers see it: a line for each selector, the kinds of cost side by side."""
+    names = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
+    totals = table[table["measure"] == tables.TOTAL]
     units = [unit for unit in ("cpu_hours", "gpu_hours") if (table[unit] > 0).any()] or ["hours"]
-    units += ["money"] if table.loc[table["measure"] == tables.TOTAL, "money"].notna().any() else []
-    units += ["times_less"] if table["times_less"].notna().any() else []
+    units += ["money"] if totals["money"].notna().any() else []
+    columns = [(kind, unit) for kind in table["measure"].unique() for unit in units]
+    columns += [(tables.TOTAL, "times_less")] if totals["times_less"].notna().any() else []
     titles = {"hours": "hours", "cpu_hours": "CPU hours", "gpu_hours": "GPU hours", "money": currency}
     titles["times_less"] = "times less"
-    names, lines = list(dict.fromkeys(columns.values())), {}
+    lines = {}
     for row in table.to_dict("records"):
         final = "own models" if row["stage"] == "proxy" else f"fine-tuned, {row['model']}"
-        line = lines.setdefault((f"{row['encoder']} → {final}", row["measure"]), {})
-        line[columns[row["encoder"], row["selector"], row["trainer"]]] = row
-    shown = [
-        (*line, [(_amount(rows[name][unit] if name in rows else math.nan), False) for name in names for unit in units])
-        for line, rows in lines.items()
-    ]
+        name = names[row["encoder"], row["selector"], row["trainer"]]
+        lines.setdefault((f"{row['encoder']} → {final}", name), {})[row["measure"]] = row
+    shown = [(*line, [(_amount(rows[kind][unit]), False) for kind, unit in columns]) for line, rows in lines.items()]
     runs = sorted(set(table["runs"]))
     many = f"{runs[0]:,}" if len(runs) == 1 else f"{runs[0]:,} to {runs[-1]:,}"
     text = (
@@ -260,14 +259,14 @@ def costs_page(table, currency):
     )
     if "money" in units:
         text += " Money: hours times the prices of the config."
-    if "times_less" in units:
+    if columns[-1][1] == "times_less":
         text += (
             " Times less: what a run costs in all where the encoder itself is trained to select, over what it costs "
             f"here, in {'money' if 'money' in units else 'hours'}."
         )
-    spans = [(name, len(units)) for name in names]
+    spans = [(kind, sum(of == kind for of, _ in columns)) for kind in table["measure"].unique()]
     return typeset.Page(
-        table["dataset"].iloc[0], "costs", "cost", spans, [titles[unit] for unit in units] * len(names), shown, text
+        table["dataset"].iloc[0], "costs", "selector", spans, [titles[unit] for _, unit in columns], shown, text
     )
 
 
