@@ -27,8 +27,8 @@ def summary(results):
         hours = sum(cost.get(name, 0) for name in WORK) / 3600
         for name in (stage(path), "total"):
             total[name][0] += 1
-            total[name][1] += hours * cost["threads"]
-            total[name][2] += hours * cost["gpus"]
+            total[name][1] += hours * cost.get("threads", 1)
+            total[name][2] += hours * cost.get("gpus", 0)
     last = total.pop("total", [0, 0.0, 0.0])
     rows = sorted(total.items(), key=lambda item: -(item[1][1] + item[1][2]))
     lines = [f"{'stage':<14}{'jobs':>8}{'CPU hours':>12}{'GPU hours':>12}"]
