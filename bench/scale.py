@@ -86,10 +86,8 @@ def main():
             "one strategy more",
             study(folder, strategies=[*STRATEGIES, "base"], trials=arguments.trials),
             "-n",
-            "--quiet",
-            "rules",
         )
-        print("\n".join(re.findall(r"^\w+ +\d+$", more, re.MULTILINE)))
+        print(", ".join(dict.fromkeys(re.findall(r"^\w+ +\d+$", more, re.MULTILINE))))
 
 
 if __name__ == "__main__":

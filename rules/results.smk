@@ -120,5 +120,7 @@ rule costs:
         "<logs>/costs.log",
     conda:
         "../envs/plot.yaml"
+    params:
+        results=workflow.pathvars.apply("<results>"),
     script:
         "../workflow/scripts/costs.py"

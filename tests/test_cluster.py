@@ -146,28 +146,32 @@ def test_a_scheduler_has_one_timer():
     assert released.acquire(timeout=5)
 
 
-def test_costs_are_summed_over_the_logs(tmp_path):
+def test_costs_are_summed_by_stage(tmp_path):
     def leave(name, **cost):
-        line = f"13:00:00 INFO cost: {json.dumps(cost)}\n" if cost else ""
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("12:59:00 INFO cost: of what\n" + "x" * 9000 + "\n" + line)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(cost))
 
-    leave("a/embed.log", rule="embed", seconds=3600, threads=4, gpus=1)
-    leave("a/more.log", rule="embed", seconds=1800, threads=4, gpus=1)
-    leave("b/train.log", rule="train_proxy", seconds=360, threads=1, gpus=0)
-    leave("b/running.log")
+    leave("embeddings/d/e/clean.cost.json", embed_seconds=3598, startup_seconds=2, threads=4, gpus=1)
+    leave("embeddings/d/e/aug0.cost.json", embed_seconds=1800, startup_seconds=0, threads=4, gpus=1)
+    leave("runs/d/e/linear-t/margin/trial0/round02/cost.json", train_seconds=360, startup_seconds=0, threads=1, gpus=0)
+    leave("runs/d/e/linear-t/margin/trial0/round02/select_cost.json", select_seconds=36, threads=1, gpus=0)
+    leave("runs/d/e/linear-t/margin/trial0/round02/finetune-a/cost.json", train_seconds=36, threads=1, gpus=1)
+    leave("tuned/d/e/linear-t/initial/trial0/round00/candidate0/cost.json", train_seconds=7.2, threads=1, gpus=0)
     rows = [line.split() for line in costs.summary(tmp_path).splitlines()[1:]]
     assert rows == [
-        ["embed", "2", "6.000", "1.500"],
-        ["train_proxy", "1", "0.100", "0.000"],
-        ["total", "3", "6.100", "1.500"],
+        ["embedding", "2", "6.000", "1.500"],
+        ["training", "1", "0.100", "0.000"],
+        ["fine-tuning", "1", "0.010", "0.010"],
+        ["selection", "1", "0.010", "0.000"],
+        ["tuning", "1", "0.002", "0.000"],
+        ["total", "6", "6.122", "1.510"],
     ]
 
 
 def test_costs_of_a_study(repo):
     output = snakemake(repo, "costs", "-c1", "--quiet", "all")
     jobs = {row[0]: int(row[1]) for row in (line.split() for line in output.splitlines()) if len(row) == 4}
-    assert jobs["train_proxy"] == 28 and jobs["select_batch"] == 24 and jobs["finetune"] == 12 and jobs["embed"] == 6
+    assert jobs == {"training": 28, "selection": 24, "fine-tuning": 12, "embedding": 6, "total": 70}
 
 
 @pytest.mark.parametrize("name", ["LABELBENCH_ACCOUNT", "LABELBENCH_PARTITION"])
