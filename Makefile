@@ -14,6 +14,8 @@ demo: install
 	@echo
 	@cat results/tables/summary.txt
 	@echo
+	@cat results/tables/findings.txt
+	@echo
 	@echo "Figures: results/figures/   Tables: results/tables/   Report: report.html (open it in a browser)"
 
 test: install lint

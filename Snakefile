@@ -15,6 +15,12 @@ configfile: "config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# For `--software-deployment-method apptainer`, see docs/cluster.md.
+if "container" in config:
+
+    container: config["container"]
+
+
 include: "rules/common.smk"
 include: "rules/resources.smk"
 include: "rules/data.smk"
@@ -22,7 +28,9 @@ include: "rules/embed.smk"
 include: "rules/rounds.smk"
 include: "rules/finetune.smk"
 include: "rules/tune.smk"
+include: "rules/noise.smk"
 include: "rules/results.smk"
+include: "rules/stage.smk"
 include: "rules/pretrain.smk"
 
 

@@ -1,4 +1,4 @@
-"""How long Snakemake plans a study of 20,000 jobs: python bench/scale.py [--plan-only]
+"""How long Snakemake plans a study of 20,000 jobs: python bench/scale.py [--plan-only] [--trials N]
 
 Nothing is run. A dry run of the whole study, then of one with 200 rounds; then every output is made as an empty file
 and recorded with `--touch`, as if all had been done, and planned again: as it is, and with one strategy more. Printed
@@ -66,9 +66,10 @@ def snakemake(title, config, *args):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--plan-only", action="store_true", help="only the two dry runs")
+    arguments.add_argument("--trials", type=int, default=5, help="4,000 jobs for each")
     arguments = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        config = study(folder)
+        config = study(folder, trials=arguments.trials)
         plan = snakemake("dry run", config, "-n")
         deep = study(folder, datasets=1, selectors=["linear"], strategies=["margin"], trials=1, rounds=200)
         snakemake("dry run, 200 rounds", deep, "-n", "--quiet", "all")
@@ -81,8 +82,12 @@ def main():
         snakemake("recording it as done", config, "--touch", "-c1", "--quiet", "all")
         if "Nothing to be done" not in snakemake("nothing to be done", config, "-n"):
             sys.exit("something was to be done")
-        more = snakemake("one strategy more", study(folder, strategies=[*STRATEGIES, "base"]), "-n", "--quiet", "rules")
-        print("\n".join(re.findall(r"^\w+ +\d+$", more, re.MULTILINE)))
+        more = snakemake(
+            "one strategy more",
+            study(folder, strategies=[*STRATEGIES, "base"], trials=arguments.trials),
+            "-n",
+        )
+        print(", ".join(dict.fromkeys(re.findall(r"^\w+ +\d+$", more, re.MULTILINE))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 import functools
 import itertools
+import json
 import sys
+import zlib
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -52,6 +54,7 @@ wildcard_constraints:
     strategy="|".join(["initial", *STUDY.strategies]),
     trial="[0-9]+",
     round="[0-9][0-9]+",
+    replicate="[0-9]+",
     view="clean|aug[0-9]+",
 
 
@@ -467,6 +470,52 @@ def model_folders():
     return list(found)
 
 
+def replicates():
+    """Folders of trainings for the noise floor: other seeds, the same labels, at the first and the last round.
+
+    The labels are those of random sampling, or of the first strategy where it was not run. Of models fine-tuned end to
+    end, the first and the last round are those that are evaluated.
+    """
+    bought = {}
+    for key in final_models():
+        place = tuple(pair for pair in key if pair[0] != "strategy")
+        if place not in bought or dict(key)["strategy"] == "random":
+            bought[place] = key
+    found = {}
+    for key in bought.values():
+        # Rounds by the folders that a model has of its own.
+        run, own = dict(key), ()
+        if plan.end_to_end(STUDY.selectors[run["selector"]]):
+            own = (f"finetune-{run['trainer']}",)
+        rounds = {own: [1, STUDY.budgets[run["dataset"]].rounds]}
+        for round_, model in final_models()[key]:
+            rounds.setdefault((f"finetune-{model}",), []).append(round_)
+        for number in range(1, config["run"].get("replicates", 0) + 1):
+            for model, evaluated in rounds.items():
+                for round_ in (min(evaluated), max(evaluated)):
+                    place = folder(round_, **run), f"replicate{number}", *model
+                    found["/".join(place)] = None
+    return list(found)
+
+
+def replicate_metrics(wildcards):
+    return [f"{place}/metrics.json" for place in replicates()]
+
+
+def with_other_seed(parts, wildcards):
+    """A spec whose random draws are those of a replicate: the study seed is the source of all of them."""
+    address = f"{STUDY.seed}/replicate/{wildcards.replicate}"
+    return spec(**{**json.loads(parts), "seed": zlib.crc32(address.encode())})
+
+
+def replicate_proxy_spec(wildcards):
+    return with_other_seed(proxy_spec(wildcards), wildcards)
+
+
+def replicate_finetune_spec(wildcards):
+    return with_other_seed(finetune_spec(wildcards), wildcards)
+
+
 def study_metrics(wildcards):
     return [f"{place}/metrics.json" for place in model_folders()]
 
@@ -567,6 +616,7 @@ def own_contents():
             end_to_end=[n for n, e in STUDY.selectors.items() if plan.end_to_end(e)],
             trials=len(trials),
             evaluations=any(several),
+            curves=STUDY.budgets[dataset].rounds > 1,
             costs=True,
             published=published_setting(dataset, names, finals),
         )
@@ -623,8 +673,9 @@ COMPARED = {
     "kinds": {s: kind for held in CONTENTS.values() for s, kind in held.kinds.items()},
 }
 
-# (beginning of the file's name, dataset) of each table and figure, with its label in the report.
-TABLES, FIGURES = {}, {}
+# (beginning of the file's name, dataset) of each table and figure, with its label in the report; those about all
+# settings of the study together have no dataset.
+TABLES, FIGURES, OVERALL_TABLES, OVERALL_FIGURES = {}, {}, {}, {}
 for _dataset, _held in CONTENTS.items():
     _several = _held.several()
     TABLES["final", _dataset] = "after the last round"
@@ -643,6 +694,16 @@ for _dataset, _held in CONTENTS.items():
         FIGURES["selectors", _dataset] = "selectors compared"
     if _held.published:
         TABLES["published", _dataset] = "against the paper"
+    if _held.curves and len(_held.names("strategy")) > 1:
+        TABLES["comparisons", _dataset] = "whole curves compared"
+        FIGURES["differences", _dataset] = "differences of whole curves"
+        if "random" in _held.names("strategy"):
+            FIGURES["savings", _dataset] = "label savings"
+        OVERALL_TABLES["wins"] = "wins in pairs"
+_settings = {(name, *run[:3]) for name, held in CONTENTS.items() for run in held.runs}
+if OVERALL_TABLES and len(_settings) > 1 and len(ORDER["strategy"]) > 2:
+    OVERALL_TABLES["ranks"] = OVERALL_FIGURES["ranks"] = "ranks over settings"
+EQUIVALENCE = config.get("statistics", {}).get("equivalence", 0.2) / 100
 
 # Numbers of trials, for captions of files that may differ in it.
 TRIALS = " or ".join(map(str, sorted({held.trials for held in CONTENTS.values()})))
@@ -703,15 +764,33 @@ def result_files(place, names, format):
     return [f"<results>/{place}/{kind}_{dataset}.{format}" for kind, dataset in names]
 
 
+def shown(path, place, kind, dataset, title):
+    return report(
+        path,
+        caption=f"../workflow/report/{place}_{kind}.rst",
+        category=place.capitalize(),
+        labels={"dataset": dataset, place.removesuffix("s"): title},
+    )
+
+
 def reported(place, names, format):
     """The same files as `result_files`, shown in the report."""
-    shown = []
-    for (kind, dataset), title in names.items():
-        path = f"<results>/{place}/{kind}_{dataset}.{format}"
-        about = {
-            "caption": f"../workflow/report/{place}_{kind}.rst",
-            "category": place.capitalize(),
-            "labels": {"dataset": dataset, place.removesuffix("s"): title},
-        }
-        shown.append(report(path, **about))
-    return shown
+    return [
+        shown(
+            f"<results>/{place}/{kind}_{dataset}.{format}", place, kind, dataset, title
+        )
+        for (kind, dataset), title in names.items()
+    ]
+
+
+def overall_files(place, kinds, format):
+    """Files about all settings of the study together."""
+    return [f"<results>/{place}/{kind}.{format}" for kind in kinds]
+
+
+def overall_reported(place, kinds, format):
+    """The same files as `overall_files`, shown in the report."""
+    return [
+        shown(f"<results>/{place}/{kind}.{format}", place, kind, "all", title)
+        for kind, title in kinds.items()
+    ]

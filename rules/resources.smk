@@ -102,3 +102,4 @@ def minutes(runtime):
 
 
 cluster.remember_signatures(globals().values())
+cluster.look_for_scripts_once()

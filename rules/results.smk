@@ -33,6 +33,7 @@ rule collect:
         metrics=study_metrics,
         costs=study_costs,
         zero_shot=study_zero_shot,
+        replicates=replicate_metrics,
         embeddings=study_embedding_costs,
         imported=expand("<results>/imported/{source}.parquet", source=STUDY.imports),
     output:
@@ -53,9 +54,25 @@ rule tables:
     input:
         rules.collect.output.csv,
     output:
-        csv=result_files("tables", TABLES, "csv"),
-        tex=result_files("tables", TABLES, "tex"),
-        html=reported("tables", TABLES, "html"),
+        csv=[
+            *result_files("tables", TABLES, "csv"),
+            *overall_files("tables", OVERALL_TABLES, "csv"),
+        ],
+        tex=[
+            *result_files("tables", TABLES, "tex"),
+            *overall_files("tables", OVERALL_TABLES, "tex"),
+        ],
+        html=[
+            *reported("tables", TABLES, "html"),
+            *overall_reported("tables", OVERALL_TABLES, "html"),
+        ],
+        findings=report(
+            "<results>/tables/findings.html",
+            caption="../workflow/report/findings.rst",
+            category="What this study says",
+            labels={"dataset": "all", "page": "what this study says"},
+        ),
+        findings_text="<results>/tables/findings.txt",
         summary="<results>/tables/summary.txt",
     log:
         "<logs>/tables.log",
@@ -66,6 +83,8 @@ rule tables:
         spec=spec(
             **COMPARED,
             tables=list(map(list, TABLES)),
+            overall=list(OVERALL_TABLES),
+            equivalence=EQUIVALENCE,
             passive={d: held.passive for d, held in CONTENTS.items()},
             costs=config.get("costs", {}),
             end_to_end={d: held.end_to_end for d, held in CONTENTS.items()},
@@ -80,15 +99,26 @@ rule figures:
     input:
         rules.collect.output.csv,
     output:
-        svg=reported("figures", FIGURES, "svg"),
-        pdf=result_files("figures", FIGURES, "pdf"),
+        svg=[
+            *reported("figures", FIGURES, "svg"),
+            *overall_reported("figures", OVERALL_FIGURES, "svg"),
+        ],
+        pdf=[
+            *result_files("figures", FIGURES, "pdf"),
+            *overall_files("figures", OVERALL_FIGURES, "pdf"),
+        ],
     log:
         "<logs>/figures.log",
     conda:
         "../envs/plot.yaml"
     params:
         trials=TRIALS,
-        spec=spec(**COMPARED, figures=list(map(list, FIGURES))),
+        spec=spec(
+            **COMPARED,
+            figures=list(map(list, FIGURES)),
+            overall=list(OVERALL_FIGURES),
+            equivalence=EQUIVALENCE,
+        ),
         code=provenance.digest("figures.py"),
     script:
         "../workflow/scripts/figures.py"
@@ -100,6 +130,8 @@ rule costs:
         "<logs>/costs.log",
     conda:
         "../envs/plot.yaml"
+    params:
+        results=workflow.pathvars.apply("<results>"),
     script:
         "../workflow/scripts/costs.py"
 
@@ -113,6 +145,7 @@ rule archive:
         labels=study_label_sets,
         zero_shot=study_zero_shot,
         embeddings=study_embedding_costs,
+        replicates=replicate_metrics,
         tuned=study_tuned,
         datasets=study_datasets,
     output:

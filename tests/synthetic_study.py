@@ -134,6 +134,5 @@ def table(folder, **kwargs):
     order = {"strategy": strategies, "model": kwargs.get("finetune", ())}
     order |= {column: dict.fromkeys(pair[i] for pair in settings) for i, column in enumerate(("selector", "trainer"))}
     rows = study.read(*write(folder, **kwargs))
-    study.check_pairing(rows)
     study.write(study.share_first_round(rows, strategies), Path(folder) / "metrics.csv", order)
     return study.load(Path(folder) / "metrics.csv")

@@ -26,6 +26,7 @@ def held(*strategies, **changes):
             "end_to_end": [],
             "trials": 4,
             "evaluations": False,
+            "curves": True,
             "costs": True,
             "published": {},
             **changes,

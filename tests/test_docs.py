@@ -28,13 +28,8 @@ def test_a_row_says_what_the_strategy_uses_and_is(row):
 
 
 def test_links_of_the_documentation_lead_somewhere():
-    for page in (
-        "README.md",
-        "config/README.md",
-        "docs/strategies.md",
-        "docs/results.md",
-        "resources/published/README.md",
-    ):
+    pages = ("README.md", "config/README.md", "docs/strategies.md", "docs/statistics.md", "docs/cluster.md")
+    for page in (*pages, "docs/results.md", "resources/published/README.md"):
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", (REPO / page).read_text()):
             assert (REPO / page).parent.joinpath(target).exists(), f"{page} links to {target}"
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from conftest import configure, snakemake
 from labelbench import embedder, embeddings, torchvision_cpu  # noqa: F401  before open_clip and timm
@@ -224,6 +225,11 @@ def test_two_copies_of_the_workflow_share_embeddings(fresh, tmp_path):
     configure(other, {"datasets": {"digits": {"views": {"crop_scale": 0.9}}}})
     assert run(other, "clean", "aug0", "aug1") == {"aug0", "aug1"}
     assert (other / EMBEDDINGS / "aug0.h5").read_bytes() != (fresh / EMBEDDINGS / "aug0.h5").read_bytes()
+    # Another checkpoint under the same name.
+    checkpoint = other / "resources/glyphclip/glyphclip.safetensors"
+    weights = load_file(checkpoint)
+    save_file({name: 1.01 * tensor for name, tensor in weights.items()}, checkpoint)
+    assert run(other, "clean") == {"clean"}
 
 
 def test_shards_must_be_a_whole_number(fresh):

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench import figures, registry, statistics, study
+from labelbench import comparisons, figures, registry, statistics, study
 from labelbench.errors import UserError
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")
+COMMON = ("random", "margin", "badge", "coreset", "entropy", "confidence", "galaxy", "bait", "direct", "typiclust")
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,7 @@ def test_every_strategy_has_a_look_of_its_own():
     looks = [figures.look(name) for name in registry.names("strategies")]
     assert len(set(looks)) == len(looks)
     assert set(registry.names("strategies")) <= set(figures._LOOKS)
-    common = ("random", "margin", "badge", "coreset", "entropy", "confidence", "galaxy", "bait", "direct", "typiclust")
-    assert len({figures.look(name)[1] for name in common}) == len(common)  # markers tell them apart without colour
+    assert len({figures.look(name)[1] for name in COMMON}) == len(COMMON)  # markers tell them apart without colour
     assert figures.look("my_strategy") == figures.look("my_strategy")
     assert figures.look("my_strategy") not in figures._LOOKS.values()
     assert len({figures.look(f"variant_{i}") for i in range(20)}) > 12
@@ -220,3 +220,59 @@ def test_an_imported_run_keeps_the_colour_of_its_strategy():
     colour, marker, line = figures.look("margin (lab)")
     assert colour == figures.look("margin")[0]
     assert (marker, line) != figures.look("margin")[1:]
+
+
+# Differences, savings, ranks.
+
+LEADS = {"digits": "accuracy", "digits_longtail": "balanced_accuracy"}
+
+
+@pytest.fixture(scope="module")
+def two_datasets(tmp_path_factory):
+    strategies = ("random", "margin", "badge", "coreset")
+    return synthetic_study.table(tmp_path_factory.mktemp("two"), strategies=strategies, finetune=())
+
+
+def test_differences_are_drawn_with_intervals_and_the_region_of_equivalence(two_datasets):
+    figure = figures.differences(two_datasets, "digits", "accuracy", KINDS | {"badge": "sequential"}, 0.002)
+    table = comparisons.comparisons_table(two_datasets, "digits", "accuracy", KINDS, 0.002)
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["random", "margin", "badge †", "coreset"]
+    drawn = {round(float(x.get_xdata()[0]), 9) for x in axis.lines if x.get_linestyle() == "None"}
+    test = table[table["split"] == "test"]
+    assert drawn == {round(100 * gap, 9) for gap in test["difference"]}
+    bars = {tuple(np.round(x.get_xdata(), 9)) for x in axis.lines if len(x.get_xdata()) == 2}
+    assert {(round(100 * a, 9), round(100 * b, 9)) for a, b in zip(test["low"], test["high"], strict=True)} <= bars
+    region = axis.patches[0].get_extents().transformed(axis.transData.inverted())
+    assert (region.x0, region.x1) == pytest.approx((-0.2, 0.2))
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["to random", "to margin", "practically equal (±0.2 points)"]
+
+
+def test_savings_are_drawn_as_a_curve(two_datasets):
+    figure = figures.label_savings(two_datasets, "digits", "accuracy", KINDS)
+    found = comparisons.savings_curves(two_datasets, "digits", SETTING, "test", "accuracy", "proxy", "")
+    axis = figure.axes[0]
+    assert axis.get_xlabel() == "test accuracy reached (%)"
+    for strategy in ("margin", "badge", "coreset"):
+        drawn = line(axis, strategy)
+        assert np.allclose(drawn.get_ydata(), found[strategy].factor)
+        assert np.allclose(drawn.get_xdata(), 100 * found[strategy].targets)
+    assert len(axis.collections) == 3
+
+
+def test_ranks_join_what_is_not_shown_to_differ(two_datasets):
+    figure = figures.critical_differences(two_datasets, LEADS, KINDS)
+    names, found, settings = comparisons.ranks(two_datasets, LEADS, KINDS)
+    axis = figure.axes[0]
+    assert axis.get_xlabel() == f"mean rank over {settings} settings (1 is best)"
+    assert [text.get_text() for text in axis.texts] == [f"{n}  {r:.2f}" for n, r in zip(names, found.mean, strict=True)]
+    assert figures._joined([1.0, 2.0, 2.5, 4.0, 5.5], 1.6) == [(0, 2), (2, 3), (3, 4)]
+    assert figures._joined([1.0, 3.0], 1.5) == []
+    assert figures._joined([1.0, 3.0], float("nan")) == []
+
+
+def test_looks_differ_in_grey_print():
+    """Without colour, strategies, trainers and selectors still differ by marker or line."""
+    for names in (registry.names("strategies"), figures._TRAINERS, figures._SELECTORS):
+        assert len({figures.look(name)[1:] for name in names}) == len(names)

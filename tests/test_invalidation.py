@@ -1,5 +1,6 @@
 """A change reruns the jobs it invalidates, and no others."""
 
+import json
 import re
 from collections import Counter
 
@@ -130,6 +131,22 @@ def test_later_budget_keeps_earlier_rounds(repo):
 def test_another_trial_keeps_the_others(repo):
     configure(repo, {"run": {"trials": 3}})
     assert values(planned(repo), "trial") == {"2"}
+
+
+def test_replicates_are_trained_beside_what_stands(repo):
+    configure(repo, {"run": {"replicates": 1}})
+    jobs = planned(repo)
+    # 2 datasets × 2 trials: the first and the last proxy, and the last fine-tune, of random.
+    assert count(jobs) == {"train_proxy_again": 8, "finetune_again": 4}
+    assert values(jobs, "strategy") == {"initial", "random"}
+    place = repo / "results/runs/digits/glyphclip/linear-flexmatch/random/trial0/round03"
+    names = ["metrics.json", "finetune-flexmatch_images/metrics.json"]
+    snakemake(repo, "-c1", *(str(place.relative_to(repo) / "replicate1" / name) for name in names))
+    for name in names:
+        first, again = (json.loads((place / folder / name).read_text()) for folder in ("", "replicate1"))
+        assert first["metrics"] != again["metrics"]
+        for same in ("num_labels", "settings", "code", "trial"):
+            assert first[same] == again[same]
 
 
 def test_another_dataset_keeps_the_others(repo):

@@ -52,7 +52,7 @@ def config(folder):
 
 
 def loaded(rows, tmp_path):
-    study.check_pairing(rows)
+
     study.write(rows, tmp_path / "metrics.csv", {"strategy": ["random", "margin", "badge"]})
     return study.load(tmp_path / "metrics.csv")
 

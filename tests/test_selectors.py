@@ -42,6 +42,7 @@ def a_study(selectors, rounds, every, **run):
             "trainers": {name: trainers[name] for name in selectors},
             "strategies": ["random", "margin"],
             "trials": 1,
+            "replicates": 0,
             "finetune": {"trainers": ["flexmatch_images", "passive_images"], "rounds": "last"},
             **run,
         },

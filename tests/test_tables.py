@@ -13,6 +13,7 @@ import synthetic_study
 from labelbench import pages, statistics, study, tables, typeset
 from labelbench.datasets._own import Own
 from labelbench.errors import UserError
+from labelbench.savings import Bounded, Savings, label_savings
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")
@@ -119,16 +120,60 @@ def test_the_table_does_not_depend_on_the_order_of_files(tmp_path):
     assert list(study.load(tmp_path / "metrics.csv")["strategy"].unique()) == ["", *names]
 
 
-def test_broken_pairs_are_named():
-    rows = [
-        {**synthetic_study.record(strategy=s, trial=t, pair=p), "split": "test", "metric": "accuracy", "value": 0.5}
-        for s, t, p in [("initial", 0, "p0"), ("margin", 0, "p0"), ("initial", 1, "p1"), ("badge", 1, "other")]
+def test_replicates_are_read_by_their_place(tmp_path):
+    metrics = leave(tmp_path / "round01", **synthetic_study.record())
+    again = [
+        leave(tmp_path / "round01/replicate2", **synthetic_study.record(pair="other")),
+        leave(tmp_path / "round01/replicate1/finetune-lora", **synthetic_study.record(stage="finetune", model="lora")),
     ]
-    study.check_pairing(rows[:3])
-    with pytest.raises(UserError) as error:
-        study.check_pairing(rows)
-    assert "dataset digits, encoder glyphclip, trial 1: badge has other; initial has p1" in str(error.value)
-    assert "trial 0" not in str(error.value)
+    rows = study.read([metrics], [], replicate_files=again)
+    assert [(r["stage"], r["model"]) for r in rows] == [("proxy", ""), ("replicate2", ""), ("replicate1", "lora")]
+
+
+def broken(metrics):
+    """Badge began otherwise in trial 1, and margin lacks the last round of trial 3; both in digits."""
+    digits = metrics["dataset"] == "digits"
+    other = digits & (metrics["strategy"] == "badge") & (metrics["trial"] == 1) & (metrics["round"] > 1)
+    missing = digits & (metrics["strategy"] == "margin") & (metrics["trial"] == 3) & (metrics["round"] == 6)
+    return metrics.assign(pair=metrics["pair"].where(~other, "elsewhere"))[~missing]
+
+
+def test_broken_pairs_are_left_out_by_name(metrics):
+    found, notes = study.paired(broken(metrics))
+    assert notes == {
+        "digits": [
+            "glyphclip, linear, flexmatch, badge: trial 1 is left out, for it did not begin with the labels and seeds "
+            "of the others.",
+            "glyphclip, linear, flexmatch, margin: trial 3 is left out where it lacks rounds of other trials.",
+        ]
+    }
+    trials = {
+        s: study.curves(found, "digits", SETTING, s, "test", "accuracy").trials.tolist()
+        for s in ("random", "margin", "badge")
+    }
+    assert trials == {"random": [0, 1, 2, 3], "margin": [0, 1, 2], "badge": [0, 2, 3]}
+    whole = found[found["dataset"] == "digits_longtail"]
+    assert len(whole) == (metrics["dataset"] == "digits_longtail").sum()
+
+
+def test_whole_studies_stay_whole(metrics):
+    found, notes = study.paired(metrics)
+    pd.testing.assert_frame_equal(found, metrics)
+    assert notes == {}
+    _, notes = study.paired(metrics.assign(pair=""))
+    assert notes["digits"] == ["Nothing says whether trials began alike: they are paired by their number alone."]
+
+
+def test_differences_pair_the_trials_that_both_have(metrics):
+    found, _ = study.paired(broken(metrics))
+    table = tables.final_table(found, "digits", "accuracy", KINDS)
+    random = finals(metrics, "random")
+    for strategy, at in (("margin", [0, 1, 2]), ("badge", [0, 2, 3])):
+        gap = statistics.paired_difference(finals(metrics, strategy)[at], random[at])
+        assert row(table, strategy)["difference"] == pytest.approx(gap.mean)
+        assert row(table, strategy)["difference_low"] == pytest.approx(gap.low)
+        assert row(table, strategy)["trials"] == 3
+    assert row(table, "random")["trials"] == 4
 
 
 @pytest.mark.parametrize(
@@ -174,13 +219,13 @@ def test_savings_compare_with_random(metrics, digits):
         study.curves(metrics, "digits", SETTING, s, "pool", "pool_accuracy") for s in ("margin", "random")
     )
     found = row(digits, "margin", split="pool")["savings"]
-    assert found == statistics.label_savings(margin.labels, margin.scores, random.labels, random.scores, None)
+    assert found == label_savings(margin.labels, margin.scores, random.labels, random.scores, tables._bootstrap())
     assert found.factor.value > 1
 
 
 def test_a_long_tail_leads_with_balanced_accuracy_then_macro_f1(metrics, longtail):
     assert list(longtail["measure"].unique()) == ["balanced_accuracy", "macro_f1", "worst_class_accuracy"]
-    assert isinstance(row(longtail, "margin", measure="balanced_accuracy")["savings"], statistics.Savings)
+    assert isinstance(row(longtail, "margin", measure="balanced_accuracy")["savings"], Savings)
     pool_f1 = row(longtail, "badge", split="pool", measure="macro_f1")
     expected = finals(metrics, "badge", "pool_macro_f1", "pool", dataset="digits_longtail")
     assert pool_f1["mean"] == pytest.approx(expected.mean())
@@ -260,12 +305,6 @@ def test_the_worst_group_stands_in_for_the_worst_class_where_there_are_groups(me
     assert "worst_class_accuracy" not in set(table["measure"])
 
 
-def test_other_trials_are_refused(metrics):
-    fewer = metrics[~((metrics["strategy"] == "margin") & (metrics["trial"] == 3))]
-    with pytest.raises(UserError, match=r"digits: margin has trials \[0, 1, 2\], others \[0, 1, 2, 3\]"):
-        tables.final_table(fewer, "digits", "accuracy", KINDS)
-
-
 def test_wrong_lead_and_unknown_dataset_are_refused(metrics):
     with pytest.raises(UserError, match="leading metric is 'f1'"):
         tables.final_table(metrics, "digits", "f1", KINDS)
@@ -319,6 +358,21 @@ def test_trainers_are_compared_on_the_labels_of_random_at_every_number_of_labels
                 assert rows.loc[trainer, "difference_low"] == pytest.approx(gap.low)
         assert math.isnan(rows.loc["passive", "difference"])
     assert not own.loc[own["num_labels"] == 50, "best"].all()
+
+
+def test_trainers_stand_beside_the_noise_of_their_training(of_trainers):
+    first = of_trainers[(of_trainers["round"] == 1) & (of_trainers["stage"] == "proxy") & (of_trainers["split"] != "")]
+    again = first.assign(stage="replicate1", value=first["value"] + 0.01 * (1 - 2 * (first["trial"] % 2)))
+    table = tables.trainers_table(pd.concat([of_trainers, again]), "digits", "accuracy", KINDS, ["passive"])
+    # Two trainings 0.01 apart: a standard deviation of 0.01/√2 for both, over four trials.
+    assert table.loc[table["trainer"].eq("uda") & table["stage"].eq("proxy"), "noise"].tolist() == pytest.approx(
+        [0.005] * 6
+    )
+    lines = pages.trainers_page(table).lines
+    shown = [(heading, cells) for heading, name, cells in lines if name == pages.NOISE]
+    assert [heading for heading, _ in shown] == [f"glyphclip · linear: {split} accuracy" for split in ("test", "pool")]
+    assert [text for text, _ in shown[0][1]] == [pages.NONE, "±0.50"] * 3
+    assert not any(name == pages.NOISE for _, name, _ in pages.trainers_page(table.assign(noise=np.nan)).lines)
 
 
 def test_trainers_of_final_models_are_a_block_of_their_own(of_trainers):
@@ -446,14 +500,14 @@ def test_prices_are_those_of_what_a_job_held(with_embeddings):
     unpriced = tables.costs_table(on_gpu, "digits", ["finetune"], {"cpu_hour": 0.5})
     assert unpriced.loc[unpriced["measure"] == tables.TOTAL, "money"].isna().all()
     names = pages.costs_page(unpriced, "USD").names
-    assert names == ["CPU hours", "GPU hours", "times less"] * 3
+    assert names == ["CPU hours", "GPU hours"] * 5 + ["times less"]
 
 
 def test_costs_of_jobs_that_do_not_say_what_they_held_are_hours(of_selectors):
     table = tables.costs_table(of_selectors, "digits", ["finetune"], {"cpu_hour": 0.5})
     assert table.loc[table["measure"] == tables.TRAINING, "hours"].gt(0).all()
     assert table.loc[table["measure"] == tables.TRAINING, "cpu_hours"].isna().all()
-    assert set(pages.costs_page(table, "USD").names) == {"hours", "times less"}
+    assert pages.costs_page(table, "USD").names == ["hours"] * 5 + ["times less"]
 
 
 def test_selectors_with_several_trainers_are_told_apart(of_selectors):
@@ -582,9 +636,8 @@ def test_csv_has_a_number_per_cell(metrics, digits):
 
 
 def test_censored_savings_show_their_sign(digits):
-    savings = statistics.Savings(
-        0.9, *(statistics.Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">")))
-    )
+    known = [Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">"))]
+    savings = Savings(0.9, *known, *[Bounded(1.1)] * 3)
     table = digits.assign(savings=[savings] * len(digits))
     assert "&gt;2.50× [1.25, &gt;2.50]" in html_of(table)
     assert r"$>$2.50$\times$ [1.25, $>$2.50]" in latex_of(table)
@@ -611,7 +664,7 @@ def test_a_study_of_one_trial_without_random(tmp_path):
         tmp_path, datasets=("digits",), strategies=("margin",), trials=1, finetune=(), zero_shot=None
     )
     table = tables.final_table(metrics, "digits", "accuracy", KINDS)
-    page = html_of(table)
+    page = html_of(table).split("<script>")[0]
     assert "one trial" in page
     assert "nan" not in (page + latex_of(table) + tables.to_csv(table) + pages.summary([table], [])).lower()
     assert f"{100 * row(table, 'margin')['mean']:.2f}" in page

@@ -78,7 +78,7 @@ def call(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def wait_until(true, seconds=60, every=0.2):
+def wait_until(true, seconds=120, every=0.2):
     """Wait for a condition. Raises `TimeoutError` where it does not come true."""
     end = time.monotonic() + seconds
     while not true():

@@ -72,7 +72,7 @@ class Run:
                 command, cwd=repo, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
-    def finish(self, code=0, seconds=400):
+    def finish(self, code=0, seconds=900):
         try:
             assert self.process.wait(timeout=seconds) == code, self.output[-4000:]
         except subprocess.TimeoutExpired:
@@ -199,8 +199,8 @@ def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds
     time.sleep(seconds)
     cluster.start_controller()
     output = run.finish()
+    # Published as it is, the plugin forgets the job then, and Snakemake waits for ever.
     assert "Slurm does not answer: 1 jobs are kept" in output
-    assert output.count("has been submitted") == 2
     assert not same_files(repo, local)
 
 
@@ -216,15 +216,10 @@ def test_a_lost_node_that_comes_back(cluster, repo, local):
     assert not same_files(repo, local)
 
 
-def long_finetune(repo):
-    """Let the fine-tune take a minute or more, in epochs of a few seconds."""
-    configure(repo, {"trainers": {"flexmatch_images": {"epochs": 30, "min_steps_per_epoch": 12}}})
-
-
 @pytest.fixture
-def long(repo, tmp_path):
-    """The study with a long fine-tune to do, and a copy in which a local run has done it."""
-    long_finetune(repo)
+def long(request, repo, tmp_path):
+    """The study with a fine-tune of many epochs to do, and a copy in which a local run has done it."""
+    configure(repo, {"trainers": {"flexmatch_images": {"epochs": request.param, "min_steps_per_epoch": 12}}})
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(repo, undisturbed, symlinks=True)
     snakemake(undisturbed, "-c2", f"{FINETUNE}/metrics.json")
@@ -243,6 +238,7 @@ def checkpoint_of(repo):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("long", [30], indirect=True)
 def test_a_preempted_finetune_goes_on_after_its_last_epoch(cluster, long):
     repo, undisturbed = long
     run = Run(repo, targets=[f"{FINETUNE}/metrics.json"])
@@ -258,6 +254,7 @@ def test_a_preempted_finetune_goes_on_after_its_last_epoch(cluster, long):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("long", [150], indirect=True)  # more than a minute, the shortest limit of Slurm
 def test_a_job_without_enough_time_gets_more_and_goes_on(cluster, long):
     repo, undisturbed = long
     run = Run(repo, "--set-resources", "finetune:runtime=attempt", targets=[f"{FINETUNE}/metrics.json"])

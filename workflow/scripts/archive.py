@@ -17,7 +17,7 @@ histories = [Path(path).with_name("history.csv") for path in job.input.metrics]
 tables = [path for path in job.input.results if Path(path).parent == results / "tables"]
 held = (*tables, *job.input.metrics, *job.input.costs, *histories, *job.input.labels)
 tuned = [str(Path(path).relative_to(results)) for path in job.input.tuned]  # in the order of the table
-before = (*job.input.zero_shot, *job.input.embeddings)
+before = (*job.input.zero_shot, *job.input.embeddings, *job.input.replicates)
 files = {str(Path(path).relative_to(results)): path for path in (*held, *before, *job.input.tuned)}
 datasets = {}
 for path in job.input.datasets:

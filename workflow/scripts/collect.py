@@ -9,11 +9,10 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 spec = json.loads(job.params.spec)
 
-rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings)
+rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings, job.input.replicates)
 rows = study.share_first_round(rows, spec["own"])
 imports = {Path(path).stem: study.read_parquet(path) for path in job.input.imported}
 rows = study.joined(rows, imports, log)
-study.check_pairing(rows)
 with jobs.written_whole(job.output.csv) as part:
     study.write(rows, part, spec["order"])
 with jobs.written_whole(job.output.parquet) as part:

@@ -1,12 +1,11 @@
-"""Logs of all jobs → CPU and GPU hours per stage so far, printed."""
+"""Costs that finished jobs left beside their results → CPU and GPU hours per stage so far, printed."""
 
 import sys
-from pathlib import Path
 
 from labelbench import costs, jobs
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
-table = costs.summary(Path(job.log[0]).parent)
+table = costs.summary(job.params.results)
 log.info("%s", table)
 sys.stdout.write(table + "\n")

@@ -1,5 +1,6 @@
-"""The figures of every dataset, as SVG and PDF."""
+"""The figures of every dataset, and of all settings together, as SVG and PDF."""
 
+import itertools
 import json
 import logging
 
@@ -10,17 +11,26 @@ log = jobs.start(job)
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph of every PDF
 spec = json.loads(job.params.spec)
 
-metrics = study.load(job.input[0])
+metrics, _ = study.paired(study.load(job.input[0]))
 drawings = {
     "curves": figures.learning_curves,
     "finetuned": figures.finetuned_curves,
     "finals": figures.final_scores,
     "trainers": figures.trainer_curves,
     "selectors": figures.selector_curves,
+    "savings": figures.label_savings,
+    "differences": lambda *about: figures.differences(*about, spec["equivalence"]),
 }
-for i, (name, dataset) in enumerate(spec["figures"]):  # in the order of the output files
-    own = metrics[metrics["dataset"] == dataset]
-    figure = drawings[name](own, dataset, spec["lead"][dataset], spec["kinds"])
+overall = {"ranks": figures.critical_differences}
+# In the order of the output files.
+drawn = itertools.chain(
+    (
+        drawings[name](metrics[metrics["dataset"] == dataset], dataset, spec["lead"][dataset], spec["kinds"])
+        for name, dataset in spec["figures"]
+    ),
+    (overall[name](metrics, spec["lead"], spec["kinds"]) for name in spec["overall"]),
+)
+for i, figure in enumerate(drawn):
     for format in ("svg", "pdf"):
         with jobs.written_whole(job.output[format][i]) as part:
             figures.save(figure, part, format)

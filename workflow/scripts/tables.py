@@ -1,42 +1,73 @@
-"""Tables as CSV, HTML and LaTeX, and the summary that ends a run."""
+"""Tables as CSV, HTML and LaTeX, the summary that ends a run, and what the study says in words."""
 
+import dataclasses
 import json
 
-from labelbench import jobs, pages, published, study, tables, typeset
+from labelbench import comparisons, findings, jobs, pages, published, study, tables, typeset
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 spec = json.loads(job.params.spec)
+equivalence, leads = spec["equivalence"], spec["lead"]
 
-metrics = study.load(job.input[0])
-made, finals, comparisons = [], [], []  # made: (page, CSV text) in the order of the output files
+metrics, left_out = study.paired(study.load(job.input[0]))
+for dataset, notes in left_out.items():
+    for note in notes:
+        log.warning("%s: %s", dataset, note)
+made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the order of the output files
+for dataset, lead in leads.items():
+    own = metrics[metrics["dataset"] == dataset]
+    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence)
+    told[dataset] = findings.paragraphs(table, study.judged(own, dataset), left_out.get(dataset, []), equivalence)
+    compared[dataset] = table
 for kind, dataset in spec["tables"]:
     own = metrics[metrics["dataset"] == dataset]
-    about = (own, dataset, spec["lead"][dataset], spec["kinds"])
+    about = (own, dataset, leads[dataset], spec["kinds"])
     if kind == "costs":
         table = tables.costs_table(own, dataset, spec["end_to_end"][dataset], spec["costs"])
-        made.append((pages.costs_page(table, spec["costs"].get("currency", "money")), tables.costs_csv(table)))
+        page, text = pages.costs_page(table, spec["costs"].get("currency", "money")), tables.costs_csv(table)
+    elif kind == "comparisons":
+        table = compared[dataset]
+        page, text = pages.comparisons_page(table, equivalence, dataset), comparisons.to_csv(table)
     elif kind == "trainers":
         table = tables.trainers_table(*about, spec["passive"][dataset])
-        made.append((pages.trainers_page(table), tables.to_csv(table, "passive")))
+        page, text = pages.trainers_page(table), tables.to_csv(table, "passive")
     elif kind == "selectors":
         table = tables.selectors_table(*about)
-        made.append((pages.selectors_page(table), tables.to_csv(table)))
+        page, text = pages.selectors_page(table), tables.to_csv(table)
     elif kind == "published":
         table = published.comparison(own, dataset, spec["published"][dataset])
-        made.append((published.page(table, dataset), published.to_csv(table)))
+        page, text = published.page(table, dataset), published.to_csv(table)
     else:
         finals.append(table := tables.final_table(*about))
-        made.append((pages.final_page(table), tables.to_csv(table)))
+        page, text = pages.final_page(table), tables.to_csv(table)
+    note = " ".join([page.note, *left_out.get(dataset, [])])
+    made.append((dataclasses.replace(page, note=note), text))
+for kind in spec["overall"]:
+    if kind == "wins":
+        table = comparisons.wins_table(metrics, leads, equivalence)
+        page = pages.wins_page(table, equivalence)
+    else:
+        table = comparisons.ranks_table(metrics, leads, spec["kinds"])
+        page = pages.ranks_page(table)
+    made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))
 for i, (page, csv) in enumerate(made):
     for format, text in (("csv", csv), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):
         with jobs.written_whole(job.output[format][i]) as part:
             part.write_text(text, encoding="utf-8")
-compared = {page.dataset for page, _ in made if page.name == "selectors"}
-for page, _ in made:
-    # Costs are told in the files; where selectors are compared, they are what the comparison is for.
-    if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in compared):
-        comparisons.append(page)
-with jobs.written_whole(job.output.summary) as part:
-    part.write_text(pages.summary(finals, comparisons), encoding="utf-8")
-log.info("tables of %s", ", ".join(spec["lead"]))
+several = {page.dataset for page, _ in made if page.name == "selectors"}
+# Costs are told in the files; where selectors are compared, they are what the comparison is for.
+further = [
+    page
+    for page, _ in made
+    if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
+]
+about = findings.note(spec["kinds"], equivalence)
+for path, text in (
+    (job.output.summary, pages.summary(finals, further)),
+    (job.output.findings, findings.to_html(told, about)),
+    (job.output.findings_text, findings.to_text(told, about)),
+):
+    with jobs.written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+log.info("tables of %s", ", ".join(leads))

@@ -17,7 +17,8 @@ class Contents(NamedTuple):
     lead: the leading metric; runs: (encoder, selector, trainer, strategy) of each; kinds: by strategy, `batch`,
     `sequential` or `upper bound`; models: (encoder, trainer) of what was fine-tuned end to end on the chosen labels;
     passive: those of all trainers that use labels only; end_to_end: selectors that train the encoder itself; trials:
-    how many; evaluations: whether these models were trained in several rounds; costs: whether costs were measured;
+    how many; evaluations: whether these models were trained in several rounds; curves: whether the
+    selectors' own were; costs: whether costs were measured;
     published: which setting of the LabelBench paper this is (`paper.setting`).
     """
 
@@ -29,6 +30,7 @@ class Contents(NamedTuple):
     end_to_end: list
     trials: int
     evaluations: bool
+    curves: bool
     costs: bool
     published: dict
 
@@ -131,6 +133,7 @@ def _merged(there, held, new):
         end_to_end=_union([there.end_to_end, held.end_to_end]),
         trials=min(there.trials, held.trials),
         evaluations=there.evaluations or held.evaluations,
+        curves=there.curves or held.curves,
         costs=there.costs or held.costs,
         published=published | ({"strategies": theirs} if published else {}),
     )

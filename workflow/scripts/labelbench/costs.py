@@ -1,35 +1,36 @@
-"""What a study has cost so far, by the line that every finished job leaves in its log (`jobs.start`)."""
+"""What a study has cost so far, by the files of costs that finished jobs have left (`jobs.Stopwatch.cost`)."""
 
 import json
-import re
 from collections import defaultdict
 from pathlib import Path
 
-TAIL = 4096  # bytes of a log's end in which that line stands
+WORK = ("embed_seconds", "select_seconds", "train_seconds", "startup_seconds")
 
 
-def read(logs):
-    """Cost of every finished job under the folder `logs`: dicts with rule, seconds, threads and gpus."""
-    for path in sorted(Path(logs).rglob("*.log")):
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
-            found = re.findall(rb"INFO cost: (\{.*\})$", file.read(), re.MULTILINE)
-        cost = json.loads(found[-1]) if found else {"rule": "costs"}
-        if cost["rule"] != "costs":
-            yield cost
+def stage(path):
+    """What the job did that left the cost file `path`, by the file's place."""
+    if "tuned" in path.parts:
+        return "tuning"
+    if "embeddings" in path.parts:
+        return "embedding"
+    if path.name == "select_cost.json":
+        return "selection"
+    kind = path.parent.name.partition("-")[0]  # round03, refresh, finetune-TRAINER
+    return {"finetune": "fine-tuning", "refresh": "refreshing"}.get(kind, "training")
 
 
-def summary(logs):
-    """A table as text: jobs, CPU hours and GPU hours by rule, the dearest first. A thread that waits counts as well."""
+def summary(results):
+    """A table as text: jobs, CPU hours and GPU hours by stage, the dearest first. A waiting thread counts as well."""
     total = defaultdict(lambda: [0, 0.0, 0.0])
-    for cost in read(logs):
-        hours = cost["seconds"] / 3600
-        for name in (cost["rule"], "total"):
+    for path in Path(results).rglob("*cost.json"):
+        cost = json.loads(path.read_text())
+        hours = sum(cost.get(name, 0) for name in WORK) / 3600
+        for name in (stage(path), "total"):
             total[name][0] += 1
-            total[name][1] += hours * cost["threads"]
-            total[name][2] += hours * cost["gpus"]
+            total[name][1] += hours * cost.get("threads", 1)
+            total[name][2] += hours * cost.get("gpus", 0)
     last = total.pop("total", [0, 0.0, 0.0])
     rows = sorted(total.items(), key=lambda item: -(item[1][1] + item[1][2]))
-    lines = [f"{'stage':<18}{'jobs':>8}{'CPU hours':>12}{'GPU hours':>12}"]
-    lines += [f"{name:<18}{n:>8}{cpu:>12.3f}{gpu:>12.3f}" for name, (n, cpu, gpu) in [*rows, ("total", last)]]
+    lines = [f"{'stage':<14}{'jobs':>8}{'CPU hours':>12}{'GPU hours':>12}"]
+    lines += [f"{name:<14}{n:>8}{cpu:>12.3f}{gpu:>12.3f}" for name, (n, cpu, gpu) in [*rows, ("total", last)]]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Figures of a study: learning curves, of strategies, trainers and selectors, and the last round's scores."""
+"""Figures of a study: learning curves, last scores, differences with what they amount to, label savings, ranks."""
 
 import itertools
 import math
@@ -7,9 +7,10 @@ import zlib
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from labelbench import statistics, study, tables
+from labelbench import comparisons, statistics, study, tables
 from labelbench.study import MARKS, NAMES, metric_of
 
 # Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
@@ -31,8 +32,11 @@ _LOOKS = {
     "typiclust": (ORANGE, "h", _LINES[3]),
 }
 _COMMON = tuple(_LOOKS.values())
+# Markers and lines are used up before a pair of them comes again in another colour.
 _FURTHER = [
-    (colour, marker, line) for marker, line, colour in itertools.product(("p", "*", "d", "H"), _LINES, _COLOURS)
+    (_COLOURS[(i + block) % len(_COLOURS)], marker, line)
+    for block in range(len(_COLOURS))
+    for i, (line, marker) in enumerate(itertools.product(_LINES, ("p", "*", "d", "H")))
 ]
 _LESS_COMMON = (
     *("bait_binary", "bait_topc", "maxherding", "uherding", "probcover", "dropquery", "cluster_margin", "alfamix"),
@@ -65,6 +69,9 @@ _STYLE = {
 }
 _START = ("black", "8", "")
 _FILLS = ("full", "none", "left", "top")
+_EQUIVALENCE = "#DDDDDD"
+_REFERENCE_FILLS = {"random": "full", "margin": "none"}
+_REFERENCE_OFFSETS = {"random": -0.13, "margin": 0.2}
 _LOG_FROM = 8  # last budget / first budget from which the label axis is logarithmic
 
 
@@ -135,13 +142,10 @@ def trainer_curves(metrics, dataset, lead, kinds):
 def selector_curves(metrics, dataset, lead, kinds):
     """Figure of what each selector's labels are worth, one row of panels per (encoder, strategy).
 
-    Of the model fine-tuned on the labels end to end, the first of them, where the study evaluated more than one round
-    of it; else of the selectors' own models. Arguments and marks as in `learning_curves`.
+    Of the model that `study.judged` names. Arguments and marks as in `learning_curves`.
     """
     settings = study.settings(metrics, dataset)
-    tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
-    several = tuned.groupby("model", sort=False)["round"].nunique() > 1
-    stage, model = next((("finetune", name) for name in several.index[several]), ("proxy", ""))
+    stage, model = study.judged(metrics, dataset)
     encoders = dict.fromkeys(encoder for encoder, _, _ in settings)
     strategies = {s + MARKS[kinds[s]]: s for s in study.strategies_of(metrics, dataset)}
     rows = [(encoder, strategy) for encoder in encoders for strategy in strategies]
@@ -247,6 +251,175 @@ def final_scores(metrics, dataset, lead, kinds):
             handles.append(Line2D([], [], color="black", linestyle=":", linewidth=1, label="zero-shot"))
         figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 4))
     return figure
+
+
+def differences(metrics, dataset, lead, kinds, equivalence):
+    """Figure of every strategy's area under the learning curve against random's and margin's, in points.
+
+    Rows of panels as in `learning_curves`, of the model that `study.judged` names. Markers are mean paired differences,
+    filled against random sampling, hollow against margin; bars their 95 % intervals. Grey: the region of practical
+    equivalence, ±`equivalence` (a fraction). A bracket at zero above the strategies: plus and minus one standard
+    deviation of training noise, where it was measured. Arguments as in `comparisons.comparisons_table`.
+    """
+    table = comparisons.comparisons_table(metrics, dataset, lead, kinds, equivalence)
+    stage, model = study.judged(metrics, dataset)
+    table = table[(table["stage"] == stage) & (table["model"] == model) & (table["reference"] != "")]
+    names = [name for name in study.strategies_of(metrics, dataset) if (table["strategy"] == name).any()]
+    settings = study.settings(metrics, dataset)
+    with mpl.rc_context(_STYLE):
+        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 1.0 + 0.34 * (1 + len(names)), True)
+        for axis, setting, split in panels:
+            at = table["split"] == split
+            for column, value in zip(study.SETTING[1:], setting, strict=True):
+                at &= table[column] == value
+            _draw_differences(axis, table[at], names, kinds, 100 * equivalence)
+            axis.set_xlabel(f"{split} {NAMES[lead]}: difference of AULC (points)")
+        _title(figure, metrics, dataset, f", {_judged_model(stage, model)}")
+        handles = [
+            Line2D([], [], color=GREY, marker="o", linestyle="-", label=f"to {reference}", **_filling(fill))
+            for reference, fill in _REFERENCE_FILLS.items()
+            if (table["reference"] == reference).any()
+        ]
+        handles.append(Patch(color=_EQUIVALENCE, label=f"practically equal (±{100 * equivalence:g} points)"))
+        if table["noise"].notna().any():
+            handles.append(Line2D([], [], color="black", marker="|", markersize=8, label="training noise, ±1 sd"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 4))
+    return figure
+
+
+def _draw_differences(axis, table, names, kinds, equivalence):
+    axis.axvspan(-equivalence, equivalence, color=_EQUIVALENCE, linewidth=0)
+    axis.axvline(0, color="black", linewidth=0.8)
+    for row in table.to_dict("records"):
+        colour, marker, _ = look(row["strategy"])
+        height = names.index(row["strategy"]) + _REFERENCE_OFFSETS[row["reference"]]
+        if not math.isnan(row["low"]):
+            axis.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour, linewidth=1.2)
+        fill = _filling(_REFERENCE_FILLS[row["reference"]])
+        axis.plot([100 * row["difference"]], [height], color=colour, marker=marker, linestyle="", **fill)
+    noise = 100 * table["noise"].max()
+    if not math.isnan(noise):
+        axis.plot([-noise, noise], [-0.75, -0.75], color="black", marker="|", markersize=8, linewidth=1.2)
+    axis.set_yticks(range(len(names)), [name + MARKS[kinds[name]] for name in names])
+    axis.set_ylim(len(names) - 0.4, -1.1)
+    axis.grid(visible=False, axis="y")
+    axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
+
+
+def _judged_model(stage, model):
+    return f"fine-tuned with {model}" if stage == "finetune" else "the selectors' own models"
+
+
+def label_savings(metrics, dataset, lead, kinds):
+    """Figure of the labels random sampling needs divided by the labels a strategy needs, by the accuracy reached.
+
+    Rows of panels as in `learning_curves`, of the model that `study.judged` names. Lines are read off isotonic mean
+    curves (`savings.savings_curve`), bands their 95 % intervals, point by point. A panel without random sampling, or
+    without an accuracy that both reach, stays empty.
+    """
+    stage, model = study.judged(metrics, dataset)
+    settings = study.settings(metrics, dataset)
+    strategies = [name for name in study.strategies_of(metrics, dataset) if name != study.REFERENCE]
+    with mpl.rc_context(_STYLE):
+        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False)
+        for axis, setting, split in panels:
+            curves = comparisons.savings_curves(metrics, dataset, setting, split, lead, stage, model)
+            for i, (strategy, curve) in enumerate(curves.items()):
+                colour, marker, line = look(strategy)
+                targets, at = 100 * curve.targets, (3 * i % 10, 10)  # markers of several lines side by side
+                axis.plot(
+                    targets, curve.factor, color=colour, linestyle=line, marker=marker, markevery=at, linewidth=1.5
+                )
+                axis.fill_between(targets, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
+            axis.axhline(1, color=GREY, linewidth=1)
+            axis.set_yscale("log")
+            _label_factors(axis)
+            axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
+            axis.set_xlabel(f"{split} {NAMES[lead]} reached (%)")
+            axis.set_ylabel("label savings (log scale)")
+            if not curves:
+                axis.text(0.5, 0.6, "no accuracy that both reach", transform=axis.transAxes, ha="center", fontsize=8)
+        _title(figure, metrics, dataset, f", {_judged_model(stage, model)}")
+        handles = []
+        for name in strategies:
+            colour, marker, line = look(name)
+            label = name + MARKS[kinds[name]]
+            handles.append(Line2D([], [], color=colour, marker=marker, linestyle=line, label=label))
+        handles.append(Line2D([], [], color=GREY, linewidth=1, label="random"))
+        columns = _legend_columns(len(handles), 5)
+        figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(handles) // columns) - 1))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3)
+    return figure
+
+
+def _label_factors(axis):
+    """Ticks at factors that have a name, as many as the axis has room for."""
+    low, high = axis.get_ylim()
+    low, high = max(low, 1 / 8), min(high, 8)
+    axis.set_ylim(low, high)
+    few = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+    many = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 2, 2.5, 3, 4)
+    axis.yaxis.set_major_locator(FixedLocator([x for x in (few if high / low > 8 else many) if low <= x <= high]))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def critical_differences(metrics, leads, kinds):
+    """Figure of the strategies' mean ranks over settings, with bars that join those no further apart than chance.
+
+    After J. Demšar, JMLR 7, 2006: a bar joins strategies whose mean ranks differ by less than Nemenyi's critical
+    difference. Arguments as for `comparisons.ranks`.
+    """
+    names, found, settings = comparisons.ranks(metrics, leads, kinds)
+    groups = _joined(found.mean, found.critical)
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        height = 1.5 + 0.26 * len(names) + 0.12 * len(groups)
+        figure = Figure(figsize=(7.2, height), layout="constrained")
+        axis = figure.subplots()
+        axis.spines[["left", "bottom"]].set_visible(False)
+        axis.spines["top"].set_visible(True)
+        axis.xaxis.tick_top()
+        axis.xaxis.set_label_position("top")
+        axis.set_xlabel(f"mean rank over {settings} settings (1 is best)")
+        most = max(len(names), 2)
+        axis.set_xlim(0.8, most + 0.2)
+        axis.set_xticks(range(1, most + 1))
+        axis.set_yticks([])
+        bars = 0.45 * (1 + len(groups))
+        for line, (name, rank) in enumerate(zip(names, found.mean, strict=True)):
+            colour, marker, _ = look(name)
+            depth = line + 0.5 + bars
+            axis.plot([rank, rank], [0, depth], color=colour, linewidth=1)
+            axis.plot([rank], [depth], color=colour, marker=marker)
+            right = rank < (1 + most) / 2
+            axis.annotate(
+                f"{name}{MARKS[kinds[name]]}  {rank:.2f}",
+                (rank, depth),
+                xytext=(8 if right else -8, 0),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="center",
+                # Lines of worse ranks cross the names of better ones.
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+        for i, (first, last) in enumerate(groups):
+            ends = [found.mean[first] - 0.03, found.mean[last] + 0.03]
+            axis.plot(ends, [0.45 * (i + 1)] * 2, color="black", linewidth=4, solid_capstyle="butt")
+        axis.set_ylim(len(names) + 0.2 + bars, 0)
+        text = f"critical difference {found.critical:.2f}" if not math.isnan(found.critical) else "no test"
+        figure.suptitle(f"all settings: ranks by area under the learning curve, {text}", fontsize=10)
+    return figure
+
+
+def _joined(ranks, critical):
+    """(first, last) of the longest runs of at least two ascending ranks that span less than the critical difference."""
+    groups = []
+    for first in range(len(ranks)):
+        last = max((i for i in range(first, len(ranks)) if ranks[i] - ranks[first] < critical), default=first)
+        if last > first and not any(last <= end for _, end in groups):
+            groups.append((first, last))
+    return groups
 
 
 def save(figure, path, format):

@@ -1,6 +1,5 @@
 """What every job script needs: its log, errors a person can read, outputs whole or not at all, its cost."""
 
-import atexit
 import contextlib
 import fcntl
 import gc
@@ -33,7 +32,6 @@ def start(job):
     log = logging.getLogger("labelbench")
 
     def explain(kind, error, trace):
-        atexit.unregister(log_cost)
         # Only into the log: Snakemake shows that of a failed job (show-failed-logs in profiles/default).
         if issubclass(kind, UserError):
             log.error("%s", error)
@@ -45,15 +43,6 @@ def start(job):
     here = Path(__file__).resolve().parent.parent
     if here != Path(job.scriptdir).resolve():
         raise UserError(f"labelbench is imported from {here}, not from {job.scriptdir}: uninstall that copy.")
-
-    def log_cost():
-        # Whatever the rule, in one form: `snakemake costs` sums these lines.
-        torch = sys.modules.get("torch")
-        gpus = int(torch is not None and torch.cuda.is_initialized())
-        cost = {"rule": job.rule, "seconds": round(_age(), 1), "threads": job.threads, "gpus": gpus}
-        log.info("cost: %s", json.dumps(cost))
-
-    atexit.register(log_cost)
     return log
 
 

@@ -1,19 +1,15 @@
-"""Statistics over paired trials: intervals, paired differences, label savings.
+"""Statistics over paired trials: intervals, paired differences, areas under learning curves, ranks over settings.
 
 A trial is one initial label set with its seeds, shared by every strategy. Curves are arrays (trials, rounds), rows in
 the same order of trials for every strategy, so that what one trial's luck did to all strategies cancels in differences.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
-from scipy.optimize import isotonic_regression
 
-ENUMERATED_TRIALS = 6  # up to here every bootstrap resample is visited: C(11, 6) = 462 distinct ones
-RESAMPLES = 2000  # above
 EXACT_FLIPS = 20  # up to here every sign assignment is visited: 2^20
 RANDOM_FLIPS = 100_000  # above
 
@@ -72,104 +68,107 @@ def sign_flip_p(differences, rng):
     return float((1 + np.sum(np.abs(sums) >= observed)) / (1 + RANDOM_FLIPS))
 
 
-@dataclass(frozen=True)
-class Bounded:
-    """A number that may be known only from one side: sign ">" means more than `value`, "<" less, "" exactly."""
+def aulc(labels, scores):
+    """Area under learning curves over the logarithm of the labels, divided by its width: a mean score, (trials,).
 
-    value: float
-    sign: str = ""
-
-
-@dataclass(frozen=True)
-class Savings:
-    """Label savings of a strategy over random sampling (`label_savings`)."""
-
-    target: float  # the accuracy at which labels are compared
-    factor: Bounded  # labels random needs / labels the strategy needs for `target`
-    low: Bounded
-    high: Bounded
-    random_labels: Bounded  # labels random needs for the strategy's own final accuracy
-
-
-def isotonic_curve(curve):
-    """The non-decreasing curve (rounds,) nearest to `curve` in least squares: more labels never hurt on average."""
-    return isotonic_regression(curve).x
-
-
-def labels_to_reach(labels, fitted, target):
-    """The smallest number of labels at which a curve reaches `target`, interpolated in log labels.
-
-    `labels`: (rounds,) strictly increasing; `fitted`: (rounds,) non-decreasing. "<" the first round's labels when the
-    first round is there already (it may have been reached before), ">" the last round's when no round gets there.
+    `labels` (rounds,) strictly increasing, `scores` (trials, rounds). Trapezoids, so that the first and the last round
+    count half. NaN for a single round. Doubling the labels counts the same wherever it happens, so that a long schedule
+    does not drown its beginning.
     """
-    if target > fitted[-1]:
-        return Bounded(float(labels[-1]), ">")
-    after = int(np.searchsorted(fitted, target, side="left"))
-    if after == 0:
-        return Bounded(float(labels[0]), "<")
-    share = (target - fitted[after - 1]) / (fitted[after] - fitted[after - 1])
-    step = math.log(labels[after] / labels[after - 1])
-    return Bounded(float(labels[after - 1] * math.exp(share * step)))
+    scores = np.asarray(scores, dtype=np.float64)
+    return scores @ aulc_weights(labels) if len(labels) > 1 else np.full(len(scores), np.nan)
 
 
-def label_savings(labels, curves, random_labels, random_curves, rng, level=0.95):
-    """How many times the labels random sampling needs for the same accuracy, with a joint paired bootstrap interval.
+def aulc_weights(labels):
+    """Weight of each round in `aulc`: (rounds,) float64 that sum to 1."""
+    steps = np.diff(np.log(np.asarray(labels, dtype=np.float64)))
+    ends = np.concatenate([steps, [0.0]]) + np.concatenate([[0.0], steps])
+    return ends / ends.sum()
 
-    `labels` (rounds,) and `curves` (trials, rounds) of the strategy, `random_labels` and `random_curves` of random
-    sampling; trials in the same order. Curves are averaged over trials, made non-decreasing by isotonic regression and
-    read off in log labels. Savings are compared at the highest accuracy that both reach: random's final accuracy for a
-    strategy that is better in the end (factor above 1), the strategy's final accuracy for one that is worse (below 1).
-    A factor is censored (">" or "<") when one of the two is there in its first round already. `random_labels` answers
-    the other question, what random needs for the strategy's own final accuracy: ">" its whole budget if it never does.
 
-    The interval resamples whole trials, the same for both curves. With at most six trials every resample is counted
-    with its probability, so that nothing is random; above, 2,000 are drawn from `rng`. Percentiles are expanded for
-    the number of trials (T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69(4),
-    2015, section on the expanded percentile interval): plain ones are too narrow with few trials. An end that falls on
-    a censored resample carries its sign. NaN ends with one trial.
+def student_t_p(differences):
+    """Two-sided p-value of the paired t test that `differences` (n,) centre on zero; NaN for fewer than two trials.
+
+    The test that belongs to the interval of `estimate`.
     """
-    curves = np.asarray(curves, dtype=np.float64)
-    random_curves = np.asarray(random_curves, dtype=np.float64)
-    if len(curves) != len(random_curves):
-        raise ValueError(f"label savings pair trials: {len(curves)} against {len(random_curves)}")
-    target, factor, needed = _savings(labels, curves.mean(axis=0), random_labels, random_curves.mean(axis=0))
-    n = len(curves)
-    if n < 2:
-        return Savings(target, factor, Bounded(math.nan), Bounded(math.nan), needed)
-
-    weights, probabilities = _resamples(n, rng)
-    factors = [_savings(labels, w @ curves, random_labels, w @ random_curves)[1] for w in weights]
-    order = sorted(range(len(factors)), key=lambda i: (factors[i].value, "< >".index(factors[i].sign or " ")))
-    cumulative = np.cumsum(probabilities[order])
-    tail = special.ndtr(-math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 + level) / 2))
-    # The tolerance keeps a probability that equals the tail on paper from being missed by its last bits.
-    low, high = np.searchsorted(cumulative, [tail - 1e-12, 1 - tail - 1e-12], side="left")
-    return Savings(target, factor, factors[order[low]], factors[order[high]], needed)
+    difference = estimate(differences)
+    if len(differences) < 2:
+        return math.nan
+    if difference.se == 0:
+        return 1.0 if difference.mean == 0 else 0.0
+    return float(2 * special.stdtr(len(differences) - 1, -abs(difference.mean / difference.se)))
 
 
-def _savings(labels, curve, random_labels, random_curve):
-    """Target, savings factor and random's labels for the strategy's final accuracy, of two mean curves."""
-    fitted, random_fitted = isotonic_curve(curve), isotonic_curve(random_curve)
-    target = float(min(fitted[-1], random_fitted[-1]))
-    own = labels_to_reach(labels, fitted, target)
-    other = labels_to_reach(random_labels, random_fitted, target)
-    # Both there from the start is no censoring: they are equal as far as the curves go.
-    sign = "" if own.sign == other.sign else other.sign or ">"
-    return (
-        target,
-        Bounded(other.value / own.value, sign),
-        labels_to_reach(random_labels, random_fitted, float(fitted[-1])),
-    )
+def holm(p_values):
+    """Holm's step-down adjusted p-values (m,), NaN where unknown; the unknown ones are no part of the family.
+
+    S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6(2), 1979.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full(p_values.shape, np.nan)
+    order = [i for i in np.argsort(p_values) if not math.isnan(p_values[i])]
+    steps = np.array([p_values[i] * (len(order) - rank) for rank, i in enumerate(order)])
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if order else []
+    return adjusted
 
 
-def _resamples(n, rng):
-    """Bootstrap resamples of n trials as weights (resamples, n) that sum to 1, and their probabilities (resamples,)."""
-    if n > ENUMERATED_TRIALS:
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-        return counts / n, np.full(RESAMPLES, 1 / RESAMPLES)
-    counts = np.array(
-        [np.bincount(chosen, minlength=n) for chosen in itertools.combinations_with_replacement(range(n), n)]
-    )
-    # A multiset of trials stands for all the n^n ordered resamples that contain it.
-    ways = [math.factorial(n) / math.prod(math.factorial(int(c)) for c in row) for row in counts]
-    return counts / n, np.array(ways) / n**n
+def verdict(low, high, p_adjusted, equivalence, alpha=0.05):
+    """What a difference with its 95 % interval says: "tie", "better", "worse" or "undecided"; "" without an interval.
+
+    "tie": the whole interval lies within ±`equivalence`, a difference too small to matter in practice, whether zero is
+    in it or not. "better", "worse": the interval lies on one side of zero, and the p-value after correction for all
+    strategies that were compared agrees. Anything else is undecided, which is not the same as equal.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    if -equivalence <= low and high <= equivalence:
+        return "tie"
+    if p_adjusted < alpha and (low > 0 or high < 0):
+        return "better" if low > 0 else "worse"
+    return "undecided"
+
+
+def trial_weights(n, rng, draws):
+    """Bootstrap weights of n trials, (draws, n) float64; each row sums to 1.
+
+    A multiplier bootstrap: w = 1/n + (z − mean z) / √(n (n − 1)) · √((n − 1) / χ²), with standard normal z (n,) and a
+    chi-squared number of n − 1 degrees of freedom. The weighted mean of any score then has the distribution that
+    Student's interval has, mean + t_{n-1} · s/√n. Resampling whole trials does not: it never leaves the range of the
+    trials, so with four of them no interval that is made of it can cover more than 1 − 2 · 2^-4 = 87.5 %.
+    """
+    z = rng.standard_normal((draws, n))
+    z -= z.mean(axis=1, keepdims=True)
+    stretch = np.sqrt((n - 1) / rng.chisquare(n - 1, size=(draws, 1)))
+    return 1 / n + stretch * z / math.sqrt(n * (n - 1))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Strategies ranked in every setting: `mean` ranks (k,), 1 is best; `p` of Friedman's test; critical difference.
+
+    Two mean ranks that lie further apart than `critical` differ at the 5 % level (Nemenyi). NaN: not defined, with
+    fewer than two settings or three strategies.
+    """
+
+    mean: np.ndarray
+    p: float
+    critical: float
+
+
+def ranks(scores, level=0.95):
+    """`Ranks` of k strategies by their scores (settings, k), higher is better; equal ones share their mean rank.
+
+    J. Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, section 3.2.2: Friedman's
+    test, and Nemenyi's critical difference q · √(k (k + 1) / 6N), q the studentised range over √2.
+    """
+    from scipy import stats  # slow to import, and no other function needs it
+
+    scores = np.asarray(scores, dtype=np.float64)
+    n, k = scores.shape
+    mean = stats.rankdata(-scores, axis=1).mean(axis=0)
+    if n < 2 or k < 3:
+        return Ranks(mean, math.nan, math.nan)
+    same = (scores == scores[:, :1]).all()
+    p = 1.0 if same else float(stats.friedmanchisquare(*scores.T).pvalue)
+    q = stats.studentized_range.ppf(level, k, np.inf) / math.sqrt(2)
+    return Ranks(mean, p, float(q * math.sqrt(k * (k + 1) / (6 * n))))

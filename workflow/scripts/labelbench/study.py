@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from labelbench.errors import UserError
 
@@ -37,17 +38,20 @@ SHARED = "initial"  # stands in place of the strategy in round 1, which all stra
 # Names under which tables and figures show the pool: with bought labels as annotated, or the model's predictions of all
 # its images, where nothing else was measured (other people's results).
 POOL, MODEL_POOL = "pool", "pool (model)"
+REFERENCE = "random"  # the strategy that others are compared with
+REPLICATE = "replicate"  # begins the stage of a model trained again on the same labels with other seeds
 
 
-def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=()):
+def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), replicate_files=()):
     """Rows (dicts with `COLUMNS`) of all `metrics.json`, of the cost files beside them and of the zero-shot heads.
 
     A metrics file holds its identity and `metrics`, a dict split → metric → value (null: not measured). A cost file is
     a flat dict; it belongs to the model whose metrics stand in its folder. What `select_cost.json` says of the
     selection that bought the model's labels gets the prefix `select_`. A zero-shot file knows dataset and encoder only;
     its rows have stage `zero_shot`, no labels and no strategy. So have those of an embedding's cost file, whose folders
-    are called after dataset and encoder; the view stands in their `model`. Raises `UserError` for a file that is not
-    that.
+    are called after dataset and encoder; the view stands in their `model`. A replicate's metrics file is that of a
+    model like any other, in a folder `replicate1`, `replicate2`, … under that of the model whose labels it was trained
+    on; this is the stage of its rows. Raises `UserError` for a file that is not that.
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
@@ -62,6 +66,11 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=()):
         if path.name == "select_cost.json":
             costs = {name if name.startswith("select_") else f"select_{name}": v for name, v in costs.items()}
         rows += _rows(by_folder[path.parent], "", costs)
+    for path in map(Path, replicate_files):
+        record = _load(path, (*IDENTITY, "pair", "metrics"))
+        stage = next(part for part in reversed(path.parts) if part.startswith(REPLICATE))
+        identity = {field: record[field] for field in (*IDENTITY, "pair")} | {"stage": stage}
+        rows += [row for split, values in record["metrics"].items() if split for row in _rows(identity, split, values)]
     for path in map(Path, zero_shot_files):
         record = _load(path, ("dataset", "encoder", "metrics"))
         identity = _before_labels(record["dataset"], record["encoder"])
@@ -95,30 +104,6 @@ def _rows(identity, split, values):
         for metric, value in values.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
-
-
-def check_pairing(rows):
-    """Raise `UserError` if trials are not paired: in (dataset, encoder, trial) all strategies share one `pair` hash.
-
-    `pair` identifies the initial label set and the seeds. Comparisons to random subtract trial by trial, which means
-    nothing if the trials of two strategies began differently. Rows of stage `zero_shot` belong to no trial.
-    """
-    hashes = defaultdict(lambda: defaultdict(set))
-    for row in rows:
-        if row["stage"] != "zero_shot":
-            hashes[row["dataset"], row["encoder"], row["trial"]][row["pair"]].add(row["strategy"])
-    broken = [
-        f"dataset {dataset}, encoder {encoder}, trial {trial}: "
-        + "; ".join(f"{', '.join(sorted(names))} has {pair}" for pair, names in sorted(pairs.items()))
-        for (dataset, encoder, trial), pairs in sorted(hashes.items())
-        if len(pairs) > 1
-    ]
-    if broken:
-        raise UserError(
-            "Trials are not paired: their strategies did not start from the same label set and seeds.\n  "
-            + "\n  ".join(broken)
-            + "\nResults of different studies are mixed: delete the results of these trials and run again."
-        )
 
 
 def joined(rows, imports, log):
@@ -158,7 +143,7 @@ def _pairs(rows, dataset):
     """The `pair` hashes of a dataset by (encoder, trial)."""
     found = defaultdict(set)
     for row in rows:
-        if row["dataset"] == dataset and not _is_head(row):
+        if row["dataset"] == dataset and not _is_head(row) and not row["stage"].startswith(REPLICATE):
             found[row["encoder"], row["trial"]].add(row["pair"])
     return found
 
@@ -233,10 +218,53 @@ def read_parquet(path):
 
 def load(path):
     """The table as a pandas DataFrame; empty text stays text."""
-    import pandas as pd
-
     text = {c: str for c in COLUMNS if c not in {"trial", "round", "num_labels", "value"}}
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+
+
+def paired(metrics):
+    """(the table without what cannot be compared, notes by dataset): trials are paired, or left out by name.
+
+    In (dataset, encoder, trial) all runs share one `pair` hash, which identifies the initial label set and the seeds:
+    that of random sampling, or of most runs where it was not run. A run with another one is left out, for comparisons
+    subtract trial by trial, which means nothing if the trials began differently. So is a trial that lacks a round which
+    other trials of the same curve have, for they could not be averaged. Zero-shot heads and replicates stay.
+
+    Notes are sentences that say what was left out and why, or that nothing says whether trials are paired.
+    """
+    runs = ~(metrics["stage"].eq("zero_shot") | metrics["stage"].str.startswith(REPLICATE))
+    notes = {dataset: [] for dataset in metrics["dataset"].unique()}
+    if runs.any() and (metrics.loc[runs, "pair"] == "").all():
+        for found in notes.values():
+            found.append("Nothing says whether trials began alike: they are paired by their number alone.")
+    begun = metrics[runs].drop_duplicates([*SETTING, "strategy", "trial", "pair"])
+    broken = pd.Series(False, index=metrics.index)
+    for (dataset, _, trial), group in begun.groupby(["dataset", "encoder", "trial"], sort=False):
+        if len(set(group["pair"])) == 1:
+            continue
+        first = group[group["strategy"] == REFERENCE]
+        right = (first if len(first) else group)["pair"].mode().iloc[0]
+        wrong = group[group["pair"] != right].drop_duplicates([*SETTING, "strategy"])
+        for run in wrong.itertuples():
+            mask = runs & (metrics["trial"] == trial)
+            for column in (*SETTING, "strategy"):
+                mask &= metrics[column] == getattr(run, column)
+            broken |= mask
+            notes[dataset].append(
+                f"{_run(run)}: trial {trial} is left out, for it did not begin with the labels and seeds of the others."
+            )
+    metrics, runs = metrics[~broken], runs[~broken]
+    scored = metrics[runs & metrics["split"].ne("")]
+    curve = [*SETTING, "strategy", "stage", "model", "split", "metric"]
+    rounds = scored.groupby(curve, sort=False)["round"].transform("nunique")
+    lacking = scored[scored.groupby([*curve, "trial"], sort=False)["round"].transform("nunique") < rounds]
+    for run in lacking.drop_duplicates([*SETTING, "strategy", "trial"]).itertuples():
+        notes[run.dataset].append(f"{_run(run)}: trial {run.trial} is left out where it lacks rounds of other trials.")
+    return metrics.drop(index=lacking.index), {dataset: found for dataset, found in notes.items() if found}
+
+
+def _run(run):
+    return f"{run.encoder}, {run.selector}, {run.trainer}, {run.strategy}"
 
 
 @dataclass(frozen=True)
@@ -247,6 +275,15 @@ class Curves:
     rounds: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+
+    def shared_with(self, other):
+        """Both curves, `self` first, on the trials and the numbers of labels that they have in common."""
+        pair = []
+        for curves, theirs in ((self, other), (other, self)):
+            at, among = np.isin(curves.trials, theirs.trials), np.isin(curves.labels, theirs.labels)
+            scores = curves.scores[at][:, among]
+            pair.append(Curves(curves.trials[at], curves.rounds[among], curves.labels[among], scores))
+        return tuple(pair)
 
 
 def metric_of(split, measure):
@@ -303,6 +340,19 @@ def models(metrics, dataset, setting=None):
     for column, name in zip(SETTING[1:], setting or (), strict=False):
         tuned = tuned[tuned[column] == name]
     return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
+
+
+def judged(metrics, dataset):
+    """(stage, model) whose curves say what labels are worth.
+
+    The model fine-tuned on them end to end, the first of them, where the study evaluated more than one round of it;
+    else the selectors' own models.
+    """
+    for stage, model in models(metrics, dataset)[1:]:
+        at = (metrics["dataset"] == dataset) & (metrics["stage"] == stage) & (metrics["model"] == model)
+        if len(set(metrics.loc[at, "round"])) > 1:
+            return stage, model
+    return "proxy", ""
 
 
 def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model=""):

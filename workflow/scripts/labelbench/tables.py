@@ -3,12 +3,14 @@
 import itertools
 import math
 
+import numpy as np
 import pandas as pd
 
-from labelbench import seeds, statistics, study
+from labelbench import noise, seeds, statistics, study
 from labelbench.errors import UserError
+from labelbench.savings import Savings, label_savings
+from labelbench.study import REFERENCE
 
-REFERENCE = "random"
 # A balanced pool leads with accuracy; where classes are rare, accuracy hides them.
 MEASURES = {
     "accuracy": ("accuracy",),
@@ -30,10 +32,10 @@ def final_table(metrics, dataset, lead, kinds):
     that nobody bought; never counted as best).
     The test sets' measures end with the worst group's accuracy, or the worst class's where there are no groups.
     Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
-    and sign-flip p-value, `savings` (`statistics.Savings`; proxies only, fine-tuned models have no curves), and `best`:
-    the highest mean of its block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed
-    (no random in the study, one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels
-    or trials.
+    and sign-flip p-value, `noise` (the standard deviation that training on the same labels gives to the difference),
+    `savings` (`savings.Savings`; proxies only, fine-tuned models have no curves), and `best`: the highest mean of its
+    block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed (no random in the study,
+    one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels or trials.
     """
     if lead not in MEASURES:
         raise UserError(f"dataset {dataset}: the leading metric is {lead!r}; it must be {' or '.join(MEASURES)}.")
@@ -63,50 +65,51 @@ def final_table(metrics, dataset, lead, kinds):
                 found = {s: curves for s, curves in found.items() if curves is not None}
                 keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
                 keys |= {"stage": stage, "model": model, "split": split, "measure": measure}
-                rows += [
-                    {**keys, **row} for row in _column(found, dataset, stage == "proxy" and measure == lead, kinds)
-                ]
-    return pd.DataFrame(rows, columns=[*_COLUMNS, "savings"])
+                column = _column(found, stage == "proxy" and measure == lead, kinds)
+                floor = noise.measured(metrics, dataset, setting, split, study.metric_of(split, measure), stage, model)
+                for row in column if floor else ():
+                    if "difference" in row:
+                        row["noise"] = floor.of_difference([row["num_labels"]], [1.0], row["trials"])
+                rows += [{**keys, **row} for row in column]
+    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise", "savings"])
 
 
-def _column(curves, dataset, with_savings, kinds):
+def _column(curves, with_savings, kinds):
     """Rows of one column of one block, from the `study.Curves` by strategy."""
-    if not curves:
-        return []
-    trials = _trials(curves, dataset)
-    finals = {s: curve.scores[:, -1] for s, curve in curves.items()}
+    finals = {s: _scores(curve) for s, curve in curves.items()}
     best = _best({s: scores for s, scores in finals.items() if kinds[s] != "upper bound"})
     reference = curves.get(REFERENCE)
     rows = []
     for strategy, curve in curves.items():
-        row = {"strategy": strategy, "kind": kinds[strategy], "num_labels": int(curve.labels[-1]), "trials": trials}
+        row = {"strategy": strategy, "kind": kinds[strategy], "num_labels": int(curve.labels[-1])}
         row |= _estimated(finals[strategy]) | {"best": strategy in best}
         if reference is not None and strategy != REFERENCE:
-            row |= _compared(finals[strategy], finals[REFERENCE])
-            if with_savings:
-                row["savings"] = statistics.label_savings(
-                    curve.labels, curve.scores, reference.labels, reference.scores, _bootstrap()
-                )
+            own, other = curve.shared_with(reference)
+            if curve.labels[-1] == reference.labels[-1]:
+                row |= _compared(finals[strategy], finals[REFERENCE])
+            if with_savings and len(own.trials):
+                row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, _bootstrap())
         rows.append(row)
     return rows
 
 
-def _trials(curves, dataset):
-    """The number of trials of `study.Curves` by name. Raises `UserError` if they are not the same trials."""
-    trials = next(iter(curves.values())).trials.tolist()
-    for name, curve in curves.items():
-        if curve.trials.tolist() != trials:
-            raise UserError(f"{dataset}: {name} has trials {curve.trials.tolist()}, others {trials}.")
-    return len(trials)
+def _scores(curves, at=-1):
+    """Scores of one round of `study.Curves` as a Series by trial, so that differences pair by trial."""
+    return pd.Series(curves.scores[:, at], index=curves.trials)
 
 
 def _best(scores):
-    """Names with the highest mean of paired `scores` (trials,), or whose 95 % interval to the highest holds zero."""
+    """Names with the highest mean of `scores`, Series by trial, or whose paired 95 % interval to it holds zero."""
     if not scores:
         return set()
     highest = max(scores, key=lambda name: scores[name].mean())
-    gaps = {name: statistics.paired_difference(scores[highest], values).low for name, values in scores.items()}
-    return {name for name, low in gaps.items() if name == highest or low <= 0}
+    gaps = {name: _gap(scores[highest], values) for name, values in scores.items()}
+    return {name for name, gap in gaps.items() if name == highest or (len(gap) and statistics.estimate(gap).low <= 0)}
+
+
+def _gap(scores, reference):
+    """Differences (n,) of two Series by trial, on the trials that both have."""
+    return (scores - reference).dropna().to_numpy()
 
 
 def _bootstrap():
@@ -116,14 +119,16 @@ def _bootstrap():
 
 def _estimated(scores):
     score = statistics.estimate(scores)
-    return {"mean": float(score.mean), "se": float(score.se)}
+    return {"trials": len(scores), "mean": float(score.mean), "se": float(score.se)}
 
 
 def _compared(scores, reference):
-    """The paired difference of scores (trials,) to a reference's, as the columns `_DIFFERENCE`."""
-    gap = statistics.paired_difference(scores, reference)
-    p = statistics.sign_flip_p(scores - reference, _bootstrap())
-    return dict(zip(_DIFFERENCE, (float(gap.mean), float(gap.low), float(gap.high), p), strict=True))
+    """The paired difference of scores, a Series by trial, to a reference's, as the columns `_DIFFERENCE`."""
+    gap = _gap(scores, reference)
+    if not len(gap):
+        return {}
+    found, p = statistics.estimate(gap), statistics.sign_flip_p(gap, _bootstrap())
+    return dict(zip(_DIFFERENCE, (float(found.mean), float(found.low), float(found.high), p), strict=True))
 
 
 def trainers_table(metrics, dataset, lead, kinds, passive):
@@ -148,18 +153,26 @@ def trainers_table(metrics, dataset, lead, kinds, passive):
             found = {rival: curves for rival, curves in found.items() if curves is not None}
             if not found:
                 continue
-            trials = _trials(found, dataset)
             reference = next((rival for rival in found if trained_by(*rival[2:]) in passive), None)
-            for at, labels in enumerate(next(iter(found.values())).labels):
-                scores = {rival: curves.scores[:, at] for rival, curves in found.items()}
+            metric = study.metric_of(split, lead)
+            floors = {rival: noise.measured(metrics, dataset, rival[:3], split, metric, *rival[3:]) for rival in found}
+            for labels in sorted({int(n) for curves in found.values() for n in curves.labels}):
+                scores = {
+                    rival: _scores(curves, list(curves.labels).index(labels))
+                    for rival, curves in found.items()
+                    if labels in curves.labels
+                }
                 best = _best(scores)
-                for rival in found:
+                for rival in scores:
                     keys = dict(zip(_COLUMNS, (dataset, *rival, strategy, kinds[strategy], split, lead), strict=False))
-                    row = {**keys, "num_labels": int(labels), "trials": trials, "best": rival in best}
-                    if reference is not None and rival != reference:
+                    row = {**keys, "num_labels": labels, "best": rival in best}
+                    if reference in scores and rival != reference:
                         row |= _compared(scores[rival], scores[reference])
+                        if floors[rival] and floors[reference]:
+                            both = np.hypot(floors[rival].at([labels]), floors[reference].at([labels]))
+                            row["noise"] = float(both[0]) / math.sqrt(len(scores[rival]))
                     rows.append(row | _estimated(scores[rival]))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise"])
 
 
 def trained_by(trainer, stage, model):
@@ -204,9 +217,7 @@ def selectors_table(metrics, dataset, lead, kinds):
             metric = study.metric_of(split, measure)
             found = {s: study.curves(metrics, dataset, setting, s, split, metric, stage, model) for s in strategies}
             found = {s: curves for s, curves in found.items() if curves is not None}
-            rows += [
-                {**keys, "split": split, "measure": measure, **row} for row in _column(found, dataset, False, kinds)
-            ]
+            rows += [{**keys, "split": split, "measure": measure, **row} for row in _column(found, False, kinds)]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     settings = table.groupby(["encoder", "model"])[["selector", "trainer"]].transform(lambda names: names.nunique())
     comparing = (settings > 1).any(axis=1)
@@ -336,8 +347,10 @@ def to_csv(table, reference=REFERENCE):
         line["difference 95 % low"] = _number(100 * row["difference_low"])
         line["difference 95 % high"] = _number(100 * row["difference_high"])
         line["sign-flip p"] = _number(row["difference_p"])
+        if "noise" in row:
+            line["training noise (points)"] = _number(100 * row["noise"])
         if "savings" in row:
-            savings = row["savings"] if isinstance(row["savings"], statistics.Savings) else None
+            savings = row["savings"] if isinstance(row["savings"], Savings) else None
             line["label savings (times)"] = _bounded(savings and savings.factor)
             line["savings 95 % low"] = _bounded(savings and savings.low)
             line["savings 95 % high"] = _bounded(savings and savings.high)

@@ -67,7 +67,9 @@ def read(config, log):
     with tempfile.TemporaryDirectory() as folder:
         archive.extract(config.file, folder)
         log.info("all members are as they were made")
-        rows = study.read(*(sorted(Path(folder).glob(pattern)) for pattern in _MEMBERS))
+        *files, replicates = (sorted(Path(folder).glob(pattern)) for pattern in _MEMBERS)
+        models = [path for path in files[0] if path not in set(replicates)]
+        rows = study.read(models, *files[1:], replicates)
         strategies = dict.fromkeys(run[-1] for held in manifest["contents"].values() for run in held["runs"])
         rows = study.share_first_round(rows, strategies)
         _check(config.file, manifest, rows, folder)
@@ -84,7 +86,13 @@ def tuned(config):
 
 
 # The files that `study.read` takes, in its order.
-_MEMBERS = ("runs/**/metrics.json", "runs/**/*cost.json", "embeddings/**/zero_shot.json", "embeddings/**/*.cost.json")
+_MEMBERS = (
+    "runs/**/metrics.json",
+    "runs/**/*cost.json",
+    "embeddings/**/zero_shot.json",
+    "embeddings/**/*.cost.json",
+    "runs/**/replicate*/**/metrics.json",
+)
 
 
 def label_file(dataset, encoder, selector, trainer, strategy, trial, rounds):

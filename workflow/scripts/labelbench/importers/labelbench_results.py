@@ -143,6 +143,7 @@ def contents(config):
             end_to_end=[name for name in _names(here, "selector") if name == "finetune"],
             trials=len(_names(here, "trial")),
             evaluations=any(run.stage == "finetune" for run in here),
+            curves=True,
             costs=False,
             published=_published(source, here) if paper.printed(source, batch) else {},
         )

@@ -1,0 +1,316 @@
+"""Whole curves compared: the table, wins and ranks, the noise floor, and what is said about them."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import synthetic_study
+from labelbench import comparisons, findings, noise, pages, statistics, study, tables, typeset
+from labelbench.savings import label_savings
+from synthetic_study import KINDS
+
+SETTING = ("glyphclip", "linear", "flexmatch")
+STRATEGIES = ("random", "margin", "badge", "entropy", "coreset")
+LEADS = {"digits": "accuracy", "digits_longtail": "balanced_accuracy"}
+EQUIVALENCE = 0.002
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return synthetic_study.table(folder, strategies=STRATEGIES, finetune=(), trials=5)
+
+
+@pytest.fixture(scope="module")
+def digits(metrics):
+    return comparisons.comparisons_table(metrics, "digits", "accuracy", KINDS, EQUIVALENCE)
+
+
+def curves(metrics, strategy, split="test", metric="accuracy"):
+    return study.curves(metrics, "digits", SETTING, strategy, split, metric)
+
+
+def line(table, strategy, reference="random", split="test"):
+    keys = {"strategy": strategy, "reference": reference, "split": split}
+    found = table[np.logical_and.reduce([table[k] == v for k, v in keys.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+# The table.
+
+
+def test_differences_are_of_areas_and_paired(metrics, digits):
+    areas = {s: statistics.aulc(curves(metrics, s).labels, curves(metrics, s).scores) for s in STRATEGIES}
+    for reference in ("random", "margin"):
+        for strategy in STRATEGIES:
+            if strategy == reference:
+                continue
+            found, gap = line(digits, strategy, reference), areas[strategy] - areas[reference]
+            expected = statistics.estimate(gap)
+            assert found["difference"] == pytest.approx(expected.mean)
+            assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+            assert found["p_sign_flip"] == statistics.sign_flip_p(gap, None)
+            assert found["aulc"] == pytest.approx(areas[strategy].mean())
+    assert len(digits) == 2 * 2 * 4  # references, splits, strategies
+
+
+def test_tests_are_corrected_for_all_strategies_of_the_block(digits):
+    block = digits[(digits["reference"] == "random") & (digits["split"] == "test")]
+    # With 5 trials the sign-flip test cannot go below 1/16: Student's stands in.
+    assert set(block["test"]) == {"t"}
+    assert block["p_holm"].tolist() == pytest.approx(statistics.holm(block["p"]).tolist())
+    assert (block["p_holm"] > block["p"]).any()
+    for found in block.itertuples():
+        assert found.verdict == statistics.verdict(found.low, found.high, found.p_holm, EQUIVALENCE)
+
+
+def test_enough_trials_take_the_exact_test(tmp_path):
+    metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=8, finetune=(), zero_shot=None)
+    table = comparisons.comparisons_table(metrics, "digits", "accuracy", KINDS, EQUIVALENCE)
+    assert set(table["test"]) == {"sign flip"}
+    assert (table["p"] == table["p_sign_flip"]).all()
+
+
+def test_upper_bounds_are_no_part_of_the_family(metrics):
+    table = comparisons.comparisons_table(metrics, "digits", "accuracy", KINDS | {"badge": "upper bound"}, EQUIVALENCE)
+    block = table[(table["reference"] == "random") & (table["split"] == "test")].set_index("strategy")
+    others = block.drop(index="badge")
+    assert others["p_holm"].tolist() == pytest.approx(statistics.holm(others["p"]).tolist())
+    assert block.loc["badge", "p_holm"] == block.loc["badge", "p"]
+
+
+def test_savings_are_those_of_the_library(metrics, digits):
+    own, other = curves(metrics, "margin"), curves(metrics, "random")
+    expected = label_savings(own.labels, own.scores, other.labels, other.scores, comparisons._bootstrap())
+    assert line(digits, "margin")["savings"] == expected
+    assert pd.isna(line(digits, "badge", "margin")["savings"])
+
+
+def test_unequal_curves_are_paired_on_what_both_have(metrics):
+    gone = (metrics["strategy"] == "badge") & ((metrics["trial"] == 2) | (metrics["round"] == 4))
+    table = comparisons.comparisons_table(metrics[~gone], "digits", "accuracy", KINDS, EQUIVALENCE)
+    found = line(table, "badge")
+    assert (found["trials"], found["rounds"], found["num_labels"]) == (4, 5, 80)
+    at, among = [0, 1, 3, 4], [0, 1, 2, 4, 5]
+    labels = curves(metrics, "badge").labels[among]
+    areas = [statistics.aulc(labels, curves(metrics, s).scores[at][:, among]) for s in ("badge", "random")]
+    assert found["difference"] == pytest.approx((areas[0] - areas[1]).mean())
+    assert line(table, "entropy")["trials"] == 5
+
+
+def test_without_references_there_are_areas_and_no_claims(metrics):
+    part = metrics[metrics["strategy"].isin(("badge", "entropy"))]
+    table = comparisons.comparisons_table(part, "digits", "accuracy", KINDS, EQUIVALENCE)
+    assert set(table["reference"]) == {""}
+    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
+    assert page.names == ["AULC, % ± SE"]
+    told = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)
+    assert all("Random sampling was not run" in text for text in told)
+
+
+def test_one_trial_claims_nothing(metrics):
+    table = comparisons.comparisons_table(metrics[metrics["trial"] == 0], "digits", "accuracy", KINDS, EQUIVALENCE)
+    assert set(table["verdict"]) == {""}
+    told = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)
+    assert all("nothing can be claimed" in text for text in told)
+    texts = typeset.to_html(pages.comparisons_page(table, EQUIVALENCE, "digits")), comparisons.to_csv(table)
+    assert all("nan" not in text.split("<script>")[0].lower() for text in texts)
+
+
+def test_one_round_has_no_curves(metrics):
+    table = comparisons.comparisons_table(metrics[metrics["round"] == 6], "digits", "accuracy", KINDS, EQUIVALENCE)
+    assert table.empty
+    assert "no curves to compare" in pages.comparisons_page(table, EQUIVALENCE, "digits").note
+    assert comparisons.to_csv(table).startswith("dataset,")
+    assert findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)[0].startswith("Nothing was compared")
+
+
+def test_nothing_is_smoothed_by_a_running_maximum(metrics, digits):
+    # Chance gives a test score in the middle a lift that later rounds do not have.
+    lifted = (metrics["strategy"] == "margin") & (metrics["round"] == 3) & (metrics["split"] == "test")
+    high = metrics.assign(value=metrics["value"].where(~lifted, metrics["value"] + 0.05))
+    table = comparisons.comparisons_table(high, "digits", "accuracy", KINDS, EQUIVALENCE)
+    weight = statistics.aulc_weights([30, 40, 50, 60, 70, 80])[2]
+    assert line(table, "margin")["aulc"] - line(digits, "margin")["aulc"] == pytest.approx(0.05 * weight)
+    before, after = (tables.final_table(m, "digits", "accuracy", KINDS) for m in (metrics, high))
+    assert before["mean"].tolist() == after["mean"].tolist()
+
+
+def test_every_format_holds_every_cell(digits):
+    page = pages.comparisons_page(digits, EQUIVALENCE, "digits")
+    assert sum(span for _, span in page.spans) == len(page.names)
+    assert all(len(cells) == len(page.names) for _, _, cells in page.lines)
+    found = pd.read_csv(io.StringIO(comparisons.to_csv(digits)))
+    assert len(found) == len(digits)
+    margin = found[(found["strategy"] == "margin") & (found["split"] == "pool")].iloc[0]
+    assert margin["difference (points)"] == pytest.approx(
+        100 * line(digits, "margin", split="pool")["difference"], rel=1e-5
+    )
+    low, high = (pages.points(line(digits, "margin")[end]) for end in ("low", "high"))
+    assert f"[{low}, {high}]" in typeset.to_html(page)
+    assert typeset.to_latex(page).isascii()
+
+
+# Over settings.
+
+
+def test_wins_are_counted_over_settings(metrics):
+    table = comparisons.wins_table(metrics, LEADS, EQUIVALENCE).set_index(["strategy", "against"])
+    assert set(table["settings"]) == {2}
+    expected = 0
+    for dataset, metric in LEADS.items():
+        areas, pairs = {}, []
+        for strategy in STRATEGIES:
+            found = study.curves(metrics, dataset, SETTING, strategy, "test", metric)
+            areas[strategy] = statistics.aulc(found.labels, found.scores)
+        for i, first in enumerate(STRATEGIES):
+            for second in STRATEGIES[i + 1 :]:
+                gap = areas[first] - areas[second]
+                pairs.append((first, second, statistics.estimate(gap), statistics.student_t_p(gap)))
+        adjusted = statistics.holm([p for *_, p in pairs])
+        at = next(i for i, pair in enumerate(pairs) if pair[:2] == ("margin", "coreset"))
+        gap = pairs[at][2]
+        expected += statistics.verdict(gap.low, gap.high, adjusted[at], EQUIVALENCE) == "better"
+    assert table.loc[("margin", "coreset"), "wins"] == expected > 0
+    assert table.loc[("coreset", "margin"), "wins"] == 0
+    page = pages.wins_page(comparisons.wins_table(metrics, LEADS, EQUIVALENCE), EQUIVALENCE)
+    assert page.lines[1][2][4][0].startswith(f"{expected} of 2")
+    assert page.lines[0][2][0][0] == pages.NONE
+
+
+def test_ranks_are_those_of_the_areas(metrics):
+    names, found, settings = comparisons.ranks(metrics, LEADS, KINDS | {"badge": "upper bound"})
+    assert settings == 2
+    assert set(names) == set(STRATEGIES) - {"badge"}
+    assert names[-1] == "coreset"
+    assert found.mean.tolist() == sorted(found.mean)
+    page = pages.ranks_page(comparisons.ranks_table(metrics, LEADS, KINDS))
+    assert "No two strategies can lie that far apart" in page.note
+
+
+# The noise floor.
+
+
+def replicated(metrics, sd, replicates=3, rounds=(1, 6)):
+    """The table with replicates of random's models whose scores differ from theirs by normal noise."""
+    own = metrics[(metrics["strategy"] == "random") & metrics["round"].isin(rounds) & (metrics["stage"] == "proxy")]
+    own, draw = own[own["split"] != ""], np.random.default_rng(0)
+    again = [
+        own.assign(stage=f"replicate{i + 1}", pair="x", value=own["value"] + draw.normal(0, sd, len(own)))
+        for i in range(replicates)
+    ]
+    return pd.concat([metrics, *again])
+
+
+def test_noise_is_pooled_over_trials(metrics):
+    table = replicated(metrics, 0.01, replicates=2)
+    found = noise.measured(table, "digits", SETTING, "test", "accuracy")
+    assert found.labels.tolist() == [30, 80]
+    assert found.freedom == 2 * 5 * 2
+    for at, round_ in enumerate((1, 6)):
+        keys = (table["round"] == round_) & (table["strategy"] == "random") & (table["dataset"] == "digits")
+        rows = table[keys & (table["split"] == "test") & (table["metric"] == "accuracy")]
+        variances = rows.groupby("trial")["value"].var(ddof=1)
+        assert found.sd[at] == pytest.approx(math.sqrt(variances.mean()))
+    assert noise.measured(metrics, "digits", SETTING, "test", "accuracy") is None
+
+
+def test_strategies_trained_apart_on_the_first_labels_measure_noise(metrics):
+    first = (metrics["round"] == 1) & (metrics["split"] != "")
+    draw = np.random.default_rng(1).normal(0, 0.02, len(metrics))
+    apart = metrics.assign(value=metrics["value"] + np.where(first, draw, 0))
+    found = noise.measured(apart, "digits", SETTING, "test", "accuracy")
+    assert (found.labels.tolist(), found.freedom) == ([30], 4 * 5)
+    assert found.sd[0] == pytest.approx(0.02, rel=0.4)
+
+
+def test_noise_of_a_difference_is_what_simulation_gives():
+    labels, draw = np.array([30, 40, 50, 80]), np.random.default_rng(2)
+    weights = statistics.aulc_weights(labels) * [0, 1, 1, 1]  # the first model is shared
+    floor = noise.Noise(np.array([30, 80]), np.array([0.02, 0.01]), 10)
+    scores = draw.normal(0, floor.at(labels), (2, 20_000, 4, 4))
+    gaps = ((scores[0] - scores[1]) @ weights).mean(axis=1)  # over 4 trials
+    assert floor.of_difference(labels, weights, 4) == pytest.approx(gaps.std(), rel=0.02)
+
+
+def test_replicates_change_no_score(metrics, digits):
+    table = comparisons.comparisons_table(replicated(metrics, 0.05), "digits", "accuracy", KINDS, EQUIVALENCE)
+    same = [column for column in table if column != "noise"]
+    pd.testing.assert_frame_equal(table[same], digits[same])
+    assert table["noise"].notna().all()
+    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
+    shown = [cells[1][0] for _, name, cells in page.lines if name == "training noise"]
+    assert all(re.fullmatch(r"±\d\.\d\d", text) for text in shown)
+    without = pages.comparisons_page(digits, EQUIVALENCE, "digits")
+    assert {cells[1][0] for _, name, cells in without.lines if name == "training noise"} == {"not measured"}
+    assert "was not measured" in without.note
+    before, after = (tables.final_table(m, "digits", "accuracy", KINDS) for m in (metrics, replicated(metrics, 0.05)))
+    assert before["mean"].tolist() == after["mean"].tolist()
+    assert not any(name == pages.NOISE for _, name, _ in pages.final_page(before).lines)
+    shown = [cells for _, name, cells in pages.final_page(after).lines if name == pages.NOISE]
+    floor = noise.measured(replicated(metrics, 0.05), "digits", SETTING, "test", "accuracy")
+    assert [cells[1][0] for cells in shown] == [f"±{100 * floor.sd[1] * math.sqrt(2 / 5):.2f}"]
+
+
+# What the study says.
+
+
+def test_every_claim_has_its_interval(digits):
+    told = findings.paragraphs(digits, ("proxy", ""), ["A note."], EQUIVALENCE)
+    assert len(told) == 3
+    assert told[-1] == "A note."
+    for text, split in zip(told, ("test", "pool"), strict=False):
+        assert text.startswith(f"{split.capitalize()} accuracy of linear models")
+        rows = digits[digits["split"] == split]
+        for found in rows.itertuples():
+            low, high = pages.points(found.low), pages.points(found.high)
+            gap = f"{pages.points(found.difference)} points of AULC [{low}, {high}]"
+            if found.reference == "random" or found.strategy != "random":
+                assert f"{found.strategy} ({gap}" in text
+        # Numbers without an interval say nothing: each point and each factor is followed by one.
+        for number in re.findall(r"points of AULC(?! \[)|random needs \S+ (?!\[)", text):
+            pytest.fail(f"no interval after {number!r}")
+        assert "not measured" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("better", "Better than random sampling: badge ("),
+        ("worse", "Worse than random"),
+        ("tie", "a tie (the interval"),
+    ],
+)
+def test_verdicts_in_words(digits, verdict, words):
+    table = digits[(digits["strategy"] == "badge") & (digits["reference"] == "random")].assign(verdict=verdict)
+    told = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)
+    assert all(words in text for text in told)
+    assert all(("No strategy is shown to beat" in text) == (verdict != "better") for text in told)
+
+
+def test_undecided_is_said_and_marks_are_kept(digits):
+    table = digits[digits["reference"] == "random"]
+    table = table.assign(verdict="undecided", kind=["sequential", "upper bound", "batch", "batch"] * 2)
+    table = table.assign(low=[-0.01, -0.01, -0.01, 0.001] * 2, p_holm=0.08)
+    text = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)[0]
+    assert "Undecided, with zero in the interval: margin † (" in text
+    assert "but not after correction for all strategies compared: coreset (" in text
+    assert "An upper bound, which sees labels that nobody bought: badge ‡ (" in text
+    note = findings.note({"margin": "sequential", "badge": "upper bound"}, EQUIVALENCE)
+    assert "†" in note
+    assert "‡" in note
+
+
+def test_the_page_is_whole_and_escaped(digits):
+    told = {"a<b": findings.paragraphs(digits, ("proxy", ""), [], EQUIVALENCE)}
+    page = findings.to_html(told, findings.note(KINDS, EQUIVALENCE))
+    assert "a&lt;b" in page
+    assert "<script" not in page
+    assert page.count("<p>") == 3
+    text = findings.to_text(told, findings.note(KINDS, EQUIVALENCE))
+    assert max(map(len, text.splitlines())) <= 110
