@@ -4,21 +4,18 @@ import copy
 import csv
 import json
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import balanced_accuracy_score
 
-import replicas
 from conftest import REPO, configure, merged, snakemake
 from labelbench import annotator, dataset_file, label_set, plan, tuning
 from labelbench.errors import UserError
 from test_invalidation import count, planned
 
 LOG = logging.getLogger("test")
-PAPER = sorted(path.stem for path in (REPO / "config/paper").glob("*.yaml"))
 RATES = [1e-7, 3e-3]
 
 
@@ -234,61 +231,3 @@ def test_cross_validation_of_an_encoder_leaves_no_trace(repo):
     after = json.loads((place / "metrics.json").read_text())
     assert '"folds": 2' in after["spec"]
     assert (after["metrics"], after["settings"]) == (before["metrics"], before["settings"])
-
-
-# The settings of the paper.
-
-
-def paper(name):
-    """A file of config/paper, alone and as the overlay that it is."""
-    overlay = plan.included([f"config/paper/{name}.yaml"])
-    return overlay, merged(yaml.safe_load((REPO / "config/config.yaml").read_text()), overlay)
-
-
-@pytest.mark.parametrize("name", [name for name in PAPER if name != "definitions"])
-def test_the_papers_studies_are_valid(name, config, monkeypatch):
-    monkeypatch.chdir(REPO)
-    overlay, whole = paper(name)
-    plan.check(whole, REPO / "workflow/schemas/config.schema.yaml")
-    study = plan.study(whole)
-    for grid in study.grids:
-        for dataset in grid.datasets:
-            # Each has its own settings: those of another dataset would be an oversight.
-            own = dataset.split("_")[0]
-            used = [t for trainers in grid.trainers.values() for t in trainers] + grid.finetune_trainers
-            assert all(trainer.startswith(own) for trainer in used if name not in ("caltech256", "svhn"))
-            assert all(("coca" in trainer) == ("coca_vitb32" in grid.encoders) for trainer in used)
-    # Under the name of a definition of the default study they would inherit its settings.
-    for section in ("datasets", "encoders", "trainers"):
-        assert not set(overlay[section]) & set(config[section])
-
-
-def test_a_study_of_the_paper_on_its_data(fresh):
-    settings = {
-        "datasets": {"cifar10": replicas.cifar10(fresh / "cifar10")},
-        "run": {"grids": {"cifar10": {"trials": 1}}},
-    }
-    settings["budgets"] = {"cifar10": {"rounds": 2}}
-    (fresh / "here.yaml").write_text(yaml.safe_dump(settings))
-    text = snakemake(fresh, "-n", "--quiet", "rules", "--configfile", "config/paper/cifar10.yaml", "here.yaml")
-    assert "finetune_round" in text
-
-
-def test_all_of_the_papers_studies_are_one(monkeypatch):
-    monkeypatch.chdir(REPO)
-    _, whole = paper("all")
-    study = plan.study(whole)
-    assert list(whole["run"]["grids"]) == [Path(file).stem for file in whole["include"]]
-    runs = {
-        (d, e, s, t, a, n)
-        for g in study.grids
-        for d in g.datasets
-        for e in g.encoders
-        for s in g.selectors
-        for t in g.trainers[s]
-        for a in g.strategies
-        for n in range(g.trials)
-    }
-    # CIFAR-10: 8 strategies of 3 selectors, and 8 without pseudo-labels; 7 of 3 in smaller batches, and on three more
-    # datasets; ImageNet: 6 of 3, with two encoders and in two trials.
-    assert len(runs) == 4 * (8 * 3 + 8 + 4 * 7 * 3) + 2 * (2 * 6 * 3)
