@@ -17,7 +17,7 @@ def deterministic_files(repo):
     """Path and bytes of what must be the same in every run: label sets, metrics, models, embeddings."""
     found = {}
     for path in sorted((repo / "results").rglob("*")):
-        timing = path.name in ("cost.json", "select_cost.json")
+        timing = path.name.endswith("cost.json")
         if path.is_file() and not timing and "tables" not in path.parts and "figures" not in path.parts:
             found[str(path.relative_to(repo))] = path.read_bytes()
     return found
