@@ -33,6 +33,7 @@ def study(folder, datasets=4, selectors=("linear", "shallow"), strategies=STRATE
             "selectors": list(selectors),
             "strategies": list(strategies),
             "trials": trials,
+            "replicates": 0,
         },
         "budgets": {"default": {"initial": 20, "batches": [2], "rounds": rounds}},
         "datasets": {name: {"name": "digits"} for name in names},

@@ -178,3 +178,10 @@ def test_costs_of_a_study(repo):
 def test_account_and_partition_by_environment(fresh, name):
     output = snakemake(fresh, "--profile", "slurm", "-n", "results/datasets/digits.h5", env={name: "mine"})
     assert f"slurm_{name.removeprefix('LABELBENCH_').lower()}=mine" in output
+
+
+def test_staged_are_the_datasets_and_weights_of_a_study(fresh):
+    snakemake(fresh, "stage", "-c1")
+    (staged,) = json.loads((fresh / "results/staged.json").read_text())
+    assert staged["encoder"]["model"] == "glyphclip" and len(staged["weights"]) == 64
+    assert {path.name for path in (fresh / "results").rglob("*.h5")} == {"digits.h5", "digits_longtail.h5"}

@@ -210,7 +210,7 @@ def test_a_lost_node_that_comes_back(cluster, repo, local):
     job = started(cluster, ROUND)
     node = next(row[4] for row in cluster.jobs("running") if row[0] == job)
     cluster.lose_node(node, [job])
-    wait_until(lambda: "down" in call("sinfo", "-hN", "-n", node, "-o", "%T"))
+    wait_until(lambda: "Restarts=1" in call("scontrol", "show", "job", job))
     cluster.start_node(node)
     run.finish()
     assert not same_files(repo, local)
