@@ -625,7 +625,9 @@ def own_contents():
 
 
 def settings_of(section):
-    return {name: entry.settings for name, entry in getattr(STUDY, section).items()}
+    return {
+        name: dict(entry.settings) for name, entry in getattr(STUDY, section).items()
+    }
 
 
 def own_definitions():
