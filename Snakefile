@@ -22,6 +22,7 @@ if "container" in config:
 
 
 include: "rules/common.smk"
+include: "rules/study.smk"
 include: "rules/resources.smk"
 include: "rules/data.smk"
 include: "rules/embed.smk"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from labelbench.plan import merged
+
 # One thread per job is how the workflow runs, and what makes results bit-identical.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,15 +28,6 @@ def copy_workflow(target):
         else:
             shutil.copy2(source, target / part)
     return target
-
-
-def merged(base, overlay):
-    """Snakemake's own rule for config files: mappings merge, everything else is replaced."""
-    result = dict(base)
-    for key, value in overlay.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def configure(repo, overlay):

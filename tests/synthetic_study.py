@@ -134,5 +134,5 @@ def table(folder, **kwargs):
     order = {"strategy": strategies, "model": kwargs.get("finetune", ())}
     order |= {column: dict.fromkeys(pair[i] for pair in settings) for i, column in enumerate(("selector", "trainer"))}
     rows = study.read(*write(folder, **kwargs))
-    study.write(study.share_first_round(rows, strategies), Path(folder) / "metrics.csv", order)
+    study.write(study.in_order(study.share_first_round(rows, strategies), order), Path(folder) / "metrics.csv")
     return study.load(Path(folder) / "metrics.csv")

@@ -86,7 +86,7 @@ def test_upper_bounds_are_no_part_of_the_family(metrics):
 
 def test_savings_are_those_of_the_library(metrics, digits):
     own, other = curves(metrics, "margin"), curves(metrics, "random")
-    expected = label_savings(own.labels, own.scores, other.labels, other.scores, comparisons._bootstrap())
+    expected = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
     assert line(digits, "margin")["savings"] == expected
     assert pd.isna(line(digits, "badge", "margin")["savings"])
 

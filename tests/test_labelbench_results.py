@@ -53,7 +53,7 @@ def config(folder):
 
 def loaded(rows, tmp_path):
 
-    study.write(rows, tmp_path / "metrics.csv", {"strategy": ["random", "margin", "badge"]})
+    study.write(study.in_order(rows, {"strategy": ["random", "margin", "badge"]}), tmp_path / "metrics.csv")
     return study.load(tmp_path / "metrics.csv")
 
 

@@ -114,7 +114,7 @@ def test_the_table_does_not_depend_on_the_order_of_files(tmp_path):
     names, texts = ["random", "margin", "badge"], []
     for step in (1, -1):
         rows = study.share_first_round(study.read(*(paths[::step] for paths in files)), names)
-        study.write(rows, tmp_path / "metrics.csv", {"strategy": names})
+        study.write(study.in_order(rows, {"strategy": names}), tmp_path / "metrics.csv")
         texts.append((tmp_path / "metrics.csv").read_bytes())
     assert texts[0] == texts[1]
     assert list(study.load(tmp_path / "metrics.csv")["strategy"].unique()) == ["", *names]
@@ -219,7 +219,7 @@ def test_savings_compare_with_random(metrics, digits):
         study.curves(metrics, "digits", SETTING, s, "pool", "pool_accuracy") for s in ("margin", "random")
     )
     found = row(digits, "margin", split="pool")["savings"]
-    assert found == label_savings(margin.labels, margin.scores, random.labels, random.scores, tables._bootstrap())
+    assert found == label_savings(margin.labels, margin.scores, random.labels, random.scores, statistics.bootstrap())
     assert found.factor.value > 1
 
 
@@ -254,7 +254,7 @@ def test_best_are_the_highest_and_what_cannot_be_told_from_it(tmp_path):
         for t, v in enumerate(scores)
         for one in study.read([leave(tmp_path / f"{s}{t}", **record(s, t, v))], [])
     ]
-    study.write(rows, tmp_path / "metrics.csv", {"strategy": list(values)})
+    study.write(study.in_order(rows, {"strategy": list(values)}), tmp_path / "metrics.csv")
     table = tables.final_table(study.load(tmp_path / "metrics.csv"), "digits", "accuracy", KINDS)
     assert dict(zip(table["strategy"], table["best"], strict=True)) == {
         "random": False,

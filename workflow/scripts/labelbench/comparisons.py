@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from labelbench import noise, seeds, statistics, study
+from labelbench import noise, statistics, study
 from labelbench.savings import UNKNOWN, label_savings, savings_curve
 from labelbench.study import REFERENCE
 
@@ -93,7 +93,7 @@ def _compared(curves, reference, kinds, equivalence, measured):
             weights = statistics.aulc_weights(own.labels) * (own.scores != other.scores).any(axis=0)
             row["noise"] = measured.of_difference(own.labels, weights, len(own.trials))
         if reference == REFERENCE:
-            row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, _bootstrap())
+            row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
         rows.append(row)
     _judge(rows, equivalence)
     return rows
@@ -104,7 +104,7 @@ def _judge(rows, equivalence):
     family = [row for row in rows if row["kind"] != "upper bound"]
     for row in rows:
         gaps = row.pop("gaps")
-        row["p_sign_flip"] = statistics.sign_flip_p(gaps, _bootstrap())
+        row["p_sign_flip"] = statistics.sign_flip_p(gaps, statistics.bootstrap())
         exact = 2.0 ** (1 - len(gaps)) * max(len(family), 1) <= ALPHA
         row["test"] = "sign flip" if exact else "t"
         row["p"] = row["p_holm"] = row["p_sign_flip"] if exact else statistics.student_t_p(gaps)
@@ -114,11 +114,6 @@ def _judge(rows, equivalence):
         row["verdict"] = statistics.verdict(row["low"], row["high"], row["p_holm"], equivalence, ALPHA)
 
 
-def _bootstrap():
-    # The same draws for every comparison: an interval does not depend on what else ran.
-    return seeds.generator(0, 0, 0, "bootstrap")
-
-
 def savings_curves(metrics, dataset, setting, split, lead, stage, model):
     """`savings.SavingsCurve` by strategy against random sampling; of strategies that have one."""
     curves, found = _curves(metrics, dataset, setting, split, lead, stage, model), {}
@@ -126,7 +121,9 @@ def savings_curves(metrics, dataset, setting, split, lead, stage, model):
         if strategy != REFERENCE and REFERENCE in curves:
             own, other = curve.shared_with(curves[REFERENCE])
             if len(own.trials) and len(own.rounds) > 1:
-                found[strategy] = savings_curve(own.labels, own.scores, other.labels, other.scores, _bootstrap())
+                found[strategy] = savings_curve(
+                    own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
+                )
     return {strategy: curve for strategy, curve in found.items() if curve is not None}
 
 

@@ -191,12 +191,12 @@ def in_order(rows, order):
     return sorted(rows, key=key)
 
 
-def write(rows, path, order):
-    """Write rows, `in_order`, as CSV."""
+def write(rows, path):
+    """Write rows as CSV."""
     with Path(path).open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(in_order(rows, order))
+        table.writerows(rows)
 
 
 def write_parquet(rows, path):

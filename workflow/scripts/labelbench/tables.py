@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from labelbench import noise, seeds, statistics, study
+from labelbench import noise, statistics, study
 from labelbench.errors import UserError
 from labelbench.savings import Savings, label_savings
 from labelbench.study import REFERENCE
@@ -88,7 +88,9 @@ def _column(curves, with_savings, kinds):
             if curve.labels[-1] == reference.labels[-1]:
                 row |= _compared(finals[strategy], finals[REFERENCE])
             if with_savings and len(own.trials):
-                row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, _bootstrap())
+                row["savings"] = label_savings(
+                    own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
+                )
         rows.append(row)
     return rows
 
@@ -112,11 +114,6 @@ def _gap(scores, reference):
     return (scores - reference).dropna().to_numpy()
 
 
-def _bootstrap():
-    # The same draws for every comparison: an interval does not depend on what else ran.
-    return seeds.generator(0, 0, 0, "bootstrap")
-
-
 def _estimated(scores):
     score = statistics.estimate(scores)
     return {"trials": len(scores), "mean": float(score.mean), "se": float(score.se)}
@@ -127,7 +124,7 @@ def _compared(scores, reference):
     gap = _gap(scores, reference)
     if not len(gap):
         return {}
-    found, p = statistics.estimate(gap), statistics.sign_flip_p(gap, _bootstrap())
+    found, p = statistics.estimate(gap), statistics.sign_flip_p(gap, statistics.bootstrap())
     return dict(zip(_DIFFERENCE, (float(found.mean), float(found.low), float(found.high), p), strict=True))
 
 
