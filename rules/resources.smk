@@ -101,5 +101,4 @@ def minutes(runtime):
     return lambda wildcards, attempt: runtime * attempt
 
 
-cluster.remember_signatures(globals().values())
-cluster.look_for_scripts_once()
+cluster.plan_quickly(globals().values())

@@ -39,6 +39,7 @@ rule collect:
     output:
         csv="<results>/tables/metrics.csv",
         parquet="<results>/tables/metrics.parquet",
+        left_out="<results>/tables/left_out.json",
     log:
         "<logs>/collect.log",
     conda:
@@ -52,7 +53,8 @@ rule collect:
 
 rule tables:
     input:
-        rules.collect.output.csv,
+        metrics=rules.collect.output.csv,
+        left_out=rules.collect.output.left_out,
     output:
         csv=[
             *result_files("tables", TABLES, "csv"),

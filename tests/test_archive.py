@@ -22,10 +22,11 @@ MARGIN = "runs/digits/glyphclip/linear-flexmatch/margin/trial0/round03"
 
 @pytest.fixture(scope="module")
 def archived(finished, tmp_path_factory):
-    """The finished tiny study and its archive."""
+    """The finished tiny study, with replicates for its noise floor, and its archive."""
     repo = tmp_path_factory.mktemp("archived") / "repo"
     shutil.copytree(finished, repo, symlinks=True)
-    snakemake(repo, "archive", "-c1")
+    configure(repo, {"run": {"replicates": 1}})
+    snakemake(repo, "archive", "-c2")
     return repo
 
 

@@ -1,7 +1,5 @@
 """What a study and its imports hold together, and what may not stand side by side."""
 
-import logging
-
 import pytest
 
 from labelbench import contents, study
@@ -98,15 +96,17 @@ def test_results_that_do_not_say_what_they_are_of_stand_alone():
         contents.check_joint([sources[0], ("authors", {"digits": held("random")}, None)])
 
 
-def test_only_trials_that_began_alike_are_compared(caplog):
+def test_only_trials_that_began_alike_are_compared():
     own = [row("random", t, f"p{t}") for t in range(3)] + [row("random", t, "q", "other") for t in range(3)]
     own.append(row("", 0, "", stage="zero_shot"))
     theirs = [row("badge", 0, "p0"), row("badge", 1, "else"), row("", 0, "", stage="zero_shot", value=0.9)]
-    together = study.joined(own, {"lab": theirs}, logging.getLogger("labelbench"))
+    together, left_out = study.joined(own, {"lab": theirs})
     assert [(r["strategy"], r["trial"]) for r in together if r["dataset"] == "digits"] == [
         *(("random", 0), ("", 0), ("badge", 0)),
     ]
     assert sum(r["dataset"] == "other" for r in together) == 3
-    assert "lab, digits: trials [1, 2] are left out" in caplog.text
+    assert list(left_out) == ["digits"] and left_out["digits"][0].startswith(
+        "Trials 1, 2 are left out, for the import lab"
+    )
     with pytest.raises(UserError, match="No trial of digits in the import lab began from the same labels"):
-        study.joined(own, {"lab": [row("badge", 0, "else")]}, logging.getLogger("labelbench"))
+        study.joined(own, {"lab": [row("badge", 0, "else")]})

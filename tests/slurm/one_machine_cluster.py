@@ -1,6 +1,7 @@
-"""A real Slurm cluster on the loopback interface of one machine, as root, without systemd, munge, database or cgroups.
+"""A real Slurm cluster on the loopback interface of one machine, as root, without systemd, munge or cgroups.
 
-Nodes c1 and c2 in partition `cpu`, g1 in partition `gpu` with four fake GPUs. Only daemons started here are stopped.
+Nodes c1 and c2 in partition `cpu`, g1 in partition `gpu` with four fake GPUs; if asked for, accounting. Only daemons
+started here are stopped.
 """
 
 import contextlib
@@ -61,11 +62,33 @@ PartitionName=gpu Nodes=g1 State=UP PriorityTier=1
 PartitionName=urgent Nodes=c1,c2,g1 State=UP PriorityTier=10
 """
 
+ACCOUNTING = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={ports[4]}
+"""
 
-def missing():
+DATABASE = """
+AuthType=auth/none
+DbdHost=localhost
+DbdPort={ports[4]}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={ports[5]}
+StorageUser=root
+"""
+
+
+def missing(accounting):
     """Why no cluster can be started here, or an empty text."""
-    if lacking := [name for name in ("slurmctld", "slurmd", "sbatch", "squeue") if not shutil.which(name)]:
-        return f"{', '.join(lacking)} not installed (apt-get install --no-install-recommends slurm-wlm)"
+    needed = {"slurm-wlm": ("slurmctld", "slurmd", "sbatch", "squeue")}
+    if accounting:
+        needed |= {"slurmdbd": ("slurmdbd",), "mariadb-server": ("mariadbd", "mariadb-install-db")}
+    if lacking := [package for package, names in needed.items() if not all(map(shutil.which, names))]:
+        return f"not installed (apt-get install --no-install-recommends {' '.join(lacking)})"
     if os.geteuid() != 0:
         return "slurmd must be started by root"
     if (ETC / "slurm.conf").exists() and not (ETC / "slurm.conf").is_symlink():
@@ -88,32 +111,56 @@ def wait_until(true, seconds=120, every=0.2):
 
 
 class Cluster:
-    """The running cluster; everything of it lies in `folder`."""
+    """The running cluster; everything of it lies in `folder`. With accounting, `sacct` answers."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, accounting):
         self.folder = Path(folder)
+        self.accounting = accounting
         for name in ("state", "log", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True)
-        sockets = [socket.socket() for _ in range(1 + len(NODES))]
+        sockets = [socket.socket() for _ in range(3 + len(NODES))]
         for s in sockets:
             s.bind(("127.0.0.1", 0))
         ports = [s.getsockname()[1] for s in sockets]
         for s in sockets:
             s.close()
         host = socket.gethostname().split(".")[0]
-        (self.folder / "slurm.conf").write_text(CONF.format(host=host, folder=self.folder, ports=ports))
+        conf = CONF + ACCOUNTING if accounting else CONF
+        (self.folder / "slurm.conf").write_text(conf.format(host=host, folder=self.folder, ports=ports))
         for i in range(4):
             # A name of /dev/null: Slurm hands out GPUs only as character devices.
             os.mknod(self.folder / f"gpu{i}", 0o666 | 0o020000, os.makedev(1, 3))
         (self.folder / "gres.conf").write_text(f"NodeName=g1 Name=gpu File={self.folder}/gpu[0-3]\n")
         # The plugin's inner step forgets SLURM_CONF, so the configuration must be at its usual place.
-        for name in ("slurm.conf", "gres.conf"):
+        self.links = ["slurm.conf", "gres.conf", *(["slurmdbd.conf"] if accounting else [])]
+        for name in self.links:
             (ETC / name).unlink(missing_ok=True)
             (ETC / name).symlink_to(self.folder / name)
+        if accounting:
+            self._make_database(ports)
         self.start_controller(clean=True)
         for node in NODES:
             self.start_node(node)
         wait_until(lambda: call("sinfo", "-hN", "-o", "%T").count("idle") >= len(NODES))
+
+    def _make_database(self, ports):
+        conf = self.folder / "slurmdbd.conf"
+        conf.write_text(DATABASE.format(folder=self.folder, ports=ports))
+        conf.chmod(0o600)
+        data, log = self.folder / "mariadb", (self.folder / "log/mariadb.log").open("w")
+        install = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
+        subprocess.run(install, stdout=log, stderr=log, check=True)
+        # It listens on the loopback interface only, and asks for no password.
+        server = ["mariadbd", "--no-defaults", "--user=root", "--skip-grant-tables", f"--datadir={data}"]
+        place = [f"--port={ports[5]}", "--bind-address=127.0.0.1", f"--socket={data}/socket", f"--pid-file={data}.pid"]
+        subprocess.Popen([*server, *place, "--innodb-buffer-pool-size=64M"], stdout=log, stderr=log)
+        wait_until(Path(f"{data}.pid").exists)
+        self.start_database()
+        wait_until(lambda: not subprocess.run(["sacctmgr", "-n", "show", "cluster"], capture_output=True).returncode)
+        call("sacctmgr", "-i", "add", "cluster", "labelbench")
+
+    def start_database(self):
+        subprocess.run(["slurmdbd"], check=True)
 
     def start_controller(self, clean=False):
         subprocess.run(["slurmctld", *(["-c"] if clean else [])], check=True)
@@ -125,7 +172,7 @@ class Cluster:
         return int((self.folder / f"{daemon}.pid").read_text())
 
     def stop(self, daemon, how=signal.SIGTERM):
-        """Stop `slurmctld` or `slurmd.NODE`, and wait for its end."""
+        """Stop `slurmctld`, `slurmdbd`, `mariadb` or `slurmd.NODE`, and wait for its end."""
         pid = self.pid(daemon)
         os.kill(pid, how)
         wait_until(lambda: not Path(f"/proc/{pid}").exists())
@@ -154,10 +201,10 @@ class Cluster:
     def down(self):
         subprocess.run(["scancel", "--user=root"], capture_output=True)
         time.sleep(0.5)
-        for daemon in (*(f"slurmd.{node}" for node in NODES), "slurmctld"):
+        for daemon in (*(f"slurmd.{node}" for node in NODES), "slurmctld", "slurmdbd", "mariadb"):
             if (self.folder / f"{daemon}.pid").exists():
                 with contextlib.suppress(ProcessLookupError):
                     self.stop(daemon)
-        for name in ("slurm.conf", "gres.conf"):
+        for name in self.links:
             if (ETC / name).is_symlink() and (ETC / name).readlink() == self.folder / name:
                 (ETC / name).unlink()

@@ -25,11 +25,13 @@ FINETUNE = f"{LAST_ROUND}/finetune-flexmatch_images"
 ROUND = "rule_round_03_select_batch_train_proxy"  # what Slurm calls the group of that round
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    if reason := one_machine_cluster.missing():
+@pytest.fixture(scope="module", params=["squeue", pytest.param("sacct", marks=pytest.mark.slow)])
+def cluster(request, tmp_path_factory):
+    """A cluster without accounting, where the queue is asked for jobs, and one with it."""
+    accounting = request.param == "sacct"
+    if reason := one_machine_cluster.missing(accounting):
         pytest.skip(f"no Slurm cluster: {reason}")
-    running = one_machine_cluster.Cluster(tmp_path_factory.mktemp("slurm"))
+    running = one_machine_cluster.Cluster(tmp_path_factory.mktemp("slurm"), accounting)
     yield running
     running.down()
 
@@ -200,6 +202,20 @@ def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds
     cluster.start_controller()
     output = run.finish()
     # Published as it is, the plugin forgets the job then, and Snakemake waits for ever.
+    assert "Slurm does not answer: 1 jobs are kept" in output
+    assert not same_files(repo, local)
+
+
+@pytest.mark.parametrize("seconds", [25, pytest.param(600, marks=pytest.mark.slow)])
+def test_an_outage_of_the_accounting_database_is_waited_for(cluster, repo, local, seconds):
+    if not cluster.accounting:
+        pytest.skip("a cluster without accounting")
+    run = Run(repo)
+    started(cluster, ROUND)
+    cluster.stop("slurmdbd")
+    time.sleep(seconds)
+    cluster.start_database()
+    output = run.finish()
     assert "Slurm does not answer: 1 jobs are kept" in output
     assert not same_files(repo, local)
 

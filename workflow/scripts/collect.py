@@ -12,9 +12,11 @@ spec = json.loads(job.params.spec)
 rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings, job.input.replicates)
 rows = study.share_first_round(rows, spec["own"])
 imports = {Path(path).stem: study.read_parquet(path) for path in job.input.imported}
-rows = study.in_order(study.joined(rows, imports, log), spec["order"])
+rows, left_out = study.joined(rows, imports)
+rows = study.in_order(rows, spec["order"])
 with jobs.written_whole(job.output.csv) as part:
     study.write(rows, part)
 with jobs.written_whole(job.output.parquet) as part:
     study.write_parquet(rows, part)
+jobs.write_json(job.output.left_out, left_out)
 log.info("%d values of %d models", len(rows), len(job.input.metrics))

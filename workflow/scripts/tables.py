@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 from labelbench import comparisons, findings, jobs, pages, published, study, tables, typeset
 
@@ -10,7 +11,10 @@ log = jobs.start(job)
 spec = json.loads(job.params.spec)
 equivalence, leads = spec["equivalence"], spec["lead"]
 
-metrics, left_out = study.paired(study.load(job.input[0]))
+metrics, unpaired = study.paired(study.load(job.input.metrics))
+left_out = json.loads(Path(job.input.left_out).read_text())
+for dataset, notes in unpaired.items():
+    left_out.setdefault(dataset, []).extend(notes)
 for dataset, notes in left_out.items():
     for note in notes:
         log.warning("%s: %s", dataset, note)

@@ -1,8 +1,10 @@
-"""What the main process needs on a Slurm cluster: repairs of Snakemake 9.27 and its Slurm plugin 2.8, and orphans.
+"""What the main process needs for large studies and on a Slurm cluster: repairs of Snakemake 9.27 and its Slurm plugin
+2.8, and orphans.
 
 The repairs replace methods of running objects, because both packages are used as they are published.
 """
 
+import gc
 import inspect
 import subprocess
 import threading
@@ -41,6 +43,34 @@ def look_for_scripts_once():
             process(self, job)
 
     ScriptProcessor.process_job = process_job
+
+
+def know_environments():
+    """Let Snakemake ask a rule for its software environment without working out the parameters of each of its jobs.
+
+    No environment here depends on them. A dry run of what was never run then needs no parameters at all.
+    """
+    from snakemake.jobs import Job
+    from snakemake.rules import _NOT_CACHED
+
+    published = Job.conda_env_spec
+
+    def conda_env_spec(self):
+        known = self.rule._expanded_conda_env
+        return published.fget(self) if known is _NOT_CACHED else known
+
+    Job.conda_env_spec = property(conda_env_spec)
+
+
+def plan_quickly(values):
+    """Half the time of a plan of 20,000 jobs; `values` are those of the namespace that holds the functions of rules.
+
+    A quarter of it is Python's search for cycles among millions of objects that all stay.
+    """
+    gc.set_threshold(100_000, 50, 100)
+    remember_signatures(values)
+    look_for_scripts_once()
+    know_environments()
 
 
 def one_timer(scheduler):

@@ -106,14 +106,13 @@ def _rows(identity, split, values):
     ]
 
 
-def joined(rows, imports, log):
-    """Rows of the study and of its imports, lists by name, as one list.
+def joined(rows, imports):
+    """(rows of the study and of its imports, which are lists by name; notes by dataset that say what was left out).
 
-    Where they share a dataset, trials are kept that all of them have and that began from the same labels in all; the
-    others are left out and named in the log. Raises `UserError` where no trial is left. A zero-shot head that stands
-    there already is not repeated.
+    Where they share a dataset, trials are kept that all of them have and that began from the same labels in all.
+    Raises `UserError` where no trial is left. A zero-shot head that stands there already is not repeated.
     """
-    together = list(rows)
+    together, notes = list(rows), defaultdict(list)
     for name, imported in imports.items():
         for dataset in sorted({row["dataset"] for row in together} & {row["dataset"] for row in imported}):
             kept, unpaired = _paired(*(_pairs(rows, dataset) for rows in (together, imported)))
@@ -125,14 +124,18 @@ def joined(rows, imports, log):
                     "of the import."
                 )
             if unpaired:
-                log.warning("%s, %s: trials %s are left out, not paired", name, dataset, sorted(unpaired))
+                numbers = ", ".join(map(str, sorted(unpaired)))
+                notes[dataset].append(
+                    f"Trials {numbers} are left out, for the import {name} and what it stands beside do not both have "
+                    "them from the same labels on."
+                )
                 together, imported = (
                     [row for row in rows if row["dataset"] != dataset or row["trial"] not in unpaired or _is_head(row)]
                     for rows in (together, imported)
                 )
         heads = {(row["dataset"], row["encoder"]) for row in together if _is_head(row)}
         together += [row for row in imported if not _is_head(row) or (row["dataset"], row["encoder"]) not in heads]
-    return together
+    return together, dict(notes)
 
 
 def _is_head(row):
