@@ -59,6 +59,27 @@ def test_differences_are_of_areas_and_paired(metrics, digits):
     assert len(digits) == 2 * 2 * 4  # references, splits, strategies
 
 
+def test_curves_of_other_numbers_of_labels_are_read_in_between(metrics):
+    """As a strategy that bought one label more in each round than the others."""
+    random, margin = curves(metrics, "random"), curves(metrics, "margin")
+    same = margin.shared_with(random)
+    assert [c.labels.tolist() for c in same] == 2 * [random.labels.tolist()]
+    assert np.array_equal(same[0].scores, margin.scores) and np.array_equal(same[1].scores, random.scores)
+    shifted = study.Curves(margin.trials[1:], margin.rounds, margin.labels + (margin.rounds > 1), margin.scores[1:])
+    own, other = shifted.shared_with(random)
+    assert np.array_equal(own.labels, other.labels) and own.trials.tolist() == other.trials.tolist() == [1, 2, 3, 4]
+    expected = sorted({*random.labels.tolist(), *shifted.labels[:-1].tolist()})
+    assert own.labels.tolist() == expected
+    # Each keeps its own rounds, and its area.
+    assert np.array_equal(other.scores[:, np.isin(own.labels, random.labels)], random.scores[1:])
+    assert np.array_equal(own.scores[:, np.isin(own.labels, shifted.labels)], shifted.scores[:, :-1])
+    area = statistics.aulc(other.labels, other.scores)
+    assert area == pytest.approx(statistics.aulc(random.labels, random.scores[1:]))
+    beyond = random.labels[-1] + np.array([10, 20])
+    far = study.Curves(margin.trials, margin.rounds[:2], beyond, margin.scores[:, :2])
+    assert far.shared_with(random)[0].scores.shape == (5, 0)
+
+
 def test_tests_are_corrected_for_all_strategies_of_the_block(digits):
     block = digits[(digits["reference"] == "random") & (digits["split"] == "test")]
     # With 5 trials the sign-flip test cannot go below 1/16: Student's stands in.
@@ -95,10 +116,11 @@ def test_unequal_curves_are_paired_on_what_both_have(metrics):
     gone = (metrics["strategy"] == "badge") & ((metrics["trial"] == 2) | (metrics["round"] == 4))
     table = comparisons.comparisons_table(metrics[~gone], "digits", "accuracy", KINDS, EQUIVALENCE)
     found = line(table, "badge")
-    assert (found["trials"], found["rounds"], found["num_labels"]) == (4, 5, 80)
-    at, among = [0, 1, 3, 4], [0, 1, 2, 4, 5]
-    labels = curves(metrics, "badge").labels[among]
-    areas = [statistics.aulc(labels, curves(metrics, s).scores[at][:, among]) for s in ("badge", "random")]
+    assert (found["trials"], found["rounds"], found["num_labels"]) == (4, 6, 80)
+    at, areas = [0, 1, 3, 4], []
+    for strategy, among in (("badge", [0, 1, 2, 4, 5]), ("random", range(6))):
+        whole = curves(metrics, strategy)
+        areas.append(statistics.aulc(whole.labels[among], whole.scores[at][:, among]))
     assert found["difference"] == pytest.approx((areas[0] - areas[1]).mean())
     assert line(table, "entropy")["trials"] == 5
 

@@ -280,12 +280,21 @@ class Curves:
     scores: np.ndarray
 
     def shared_with(self, other):
-        """Both curves, `self` first, on the trials and the numbers of labels that they have in common."""
+        """Both curves, `self` first, on the trials that they have in common and the labels that both cover.
+
+        Where only one of them has a round, the other is read in between, as `statistics.aulc` has it: on a line over
+        log labels. The rounds of the result are a plain count.
+        """
+        first, last = max(self.labels[0], other.labels[0]), min(self.labels[-1], other.labels[-1])
+        labels = np.union1d(self.labels, other.labels)
+        labels = labels[(labels >= first) & (labels <= last)]
         pair = []
         for curves, theirs in ((self, other), (other, self)):
-            at, among = np.isin(curves.trials, theirs.trials), np.isin(curves.labels, theirs.labels)
-            scores = curves.scores[at][:, among]
-            pair.append(Curves(curves.trials[at], curves.rounds[among], curves.labels[among], scores))
+            among = np.isin(curves.trials, theirs.trials)
+            logs = np.log(curves.labels)
+            scores = [np.interp(np.log(labels), logs, row) for row in curves.scores[among]]
+            scores = np.array(scores, dtype=np.float64).reshape(among.sum(), len(labels))
+            pair.append(Curves(curves.trials[among], np.arange(1, len(labels) + 1), labels, scores))
         return tuple(pair)
 
 

@@ -87,7 +87,7 @@ def _column(curves, with_savings, kinds):
             own, other = curve.shared_with(reference)
             if curve.labels[-1] == reference.labels[-1]:
                 row |= _compared(finals[strategy], finals[REFERENCE])
-            if with_savings and len(own.trials):
+            if with_savings and own.scores.size:
                 row["savings"] = label_savings(
                     own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
                 )
