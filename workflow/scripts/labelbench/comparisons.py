@@ -25,13 +25,13 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
 
     `aulc` and `se`: area under the learning curve over log labels (`statistics.aulc`), mean over trials and its
     standard error. References are random sampling and margin; a strategy that has none to be compared with has a row
-    with `reference` "" and NaN. `difference`, `low`, `high`: paired difference of the areas on the trials both have
-    and the labels both cover (`study.Curves.shared_with`; `rounds`, `num_labels` the last of them, `trials`), with its
-    95 % interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below 5 % after correction (`test` "sign flip"), else
-    that of the paired t test ("t"); `p_holm`: corrected by Holm for all strategies compared with the reference in the
-    same block (upper bounds are no part of this family). `verdict`: `statistics.verdict`. `noise`: standard deviation
-    that training on identical labels gives to the difference, NaN where it was not measured. `savings`:
-    `savings.Savings`, to random sampling only.
+    with `reference` "" and NaN. `difference`, `low`, `high`: paired difference of the areas on the trials both have and
+    the labels both cover (`study.Curves.shared_with`; `rounds`, `num_labels` the last of them, `trials`), with its 95 %
+    interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below 5 % after correction
+    (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all strategies compared
+    with the reference in the same block (upper bounds are no part of this family). `verdict`: `statistics.verdict`.
+    `noise`: standard deviation that training on identical labels gives to the difference, NaN where it was not
+    measured. `savings`: `savings.Savings`, to random sampling only.
     """
     rows = []
     for setting, (stage, model), split in itertools.product(
