@@ -131,14 +131,14 @@ def test_without_references_there_are_areas_and_no_claims(metrics):
     assert set(table["reference"]) == {""}
     page = pages.comparisons_page(table, EQUIVALENCE, "digits")
     assert page.names == ["AULC, % ± SE"]
-    told = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)
+    told = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)
     assert all("Random sampling was not run" in text for text in told)
 
 
 def test_one_trial_claims_nothing(metrics):
     table = comparisons.comparisons_table(metrics[metrics["trial"] == 0], "digits", "accuracy", KINDS, EQUIVALENCE)
     assert set(table["verdict"]) == {""}
-    told = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)
+    told = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)
     assert all("nothing can be claimed" in text for text in told)
     texts = typeset.to_html(pages.comparisons_page(table, EQUIVALENCE, "digits")), comparisons.to_csv(table)
     assert all("nan" not in text.split("<script>")[0].lower() for text in texts)
@@ -149,7 +149,7 @@ def test_one_round_has_no_curves(metrics):
     assert table.empty
     assert "no curves to compare" in pages.comparisons_page(table, EQUIVALENCE, "digits").note
     assert comparisons.to_csv(table).startswith("dataset,")
-    assert findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)[0].startswith("Nothing was compared")
+    assert findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0].startswith("Nothing was compared")
 
 
 def test_nothing_is_smoothed_by_a_running_maximum(metrics, digits):
@@ -283,7 +283,7 @@ def test_replicates_change_no_score(metrics, digits):
 
 
 def test_every_claim_has_its_interval(digits):
-    told = findings.paragraphs(digits, ("proxy", ""), ["A note."], EQUIVALENCE)
+    told = findings.paragraphs(digits, {SETTING: ("proxy", "")}, ["A note."], EQUIVALENCE)
     assert len(told) == 3
     assert told[-1] == "A note."
     for text, split in zip(told, ("test", "pool"), strict=False):
@@ -310,7 +310,7 @@ def test_every_claim_has_its_interval(digits):
 )
 def test_verdicts_in_words(digits, verdict, words):
     table = digits[(digits["strategy"] == "badge") & (digits["reference"] == "random")].assign(verdict=verdict)
-    told = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)
+    told = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)
     assert all(words in text for text in told)
     assert all(("No strategy is shown to beat" in text) == (verdict != "better") for text in told)
 
@@ -319,7 +319,7 @@ def test_undecided_is_said_and_marks_are_kept(digits):
     table = digits[digits["reference"] == "random"]
     table = table.assign(verdict="undecided", kind=["sequential", "upper bound", "batch", "batch"] * 2)
     table = table.assign(low=[-0.01, -0.01, -0.01, 0.001] * 2, p_holm=0.08)
-    text = findings.paragraphs(table, ("proxy", ""), [], EQUIVALENCE)[0]
+    text = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0]
     assert "Undecided, with zero in the interval: margin † (" in text
     assert "but not after correction for all strategies compared: coreset (" in text
     assert "An upper bound, which sees labels that nobody bought: badge ‡ (" in text
@@ -329,7 +329,7 @@ def test_undecided_is_said_and_marks_are_kept(digits):
 
 
 def test_the_page_is_whole_and_escaped(digits):
-    told = {"a<b": findings.paragraphs(digits, ("proxy", ""), [], EQUIVALENCE)}
+    told = {"a<b": findings.paragraphs(digits, {SETTING: ("proxy", "")}, [], EQUIVALENCE)}
     page = findings.to_html(told, findings.note(KINDS, EQUIVALENCE))
     assert "a&lt;b" in page
     assert "<script" not in page

@@ -249,6 +249,23 @@ def test_differences_are_drawn_with_intervals_and_the_region_of_equivalence(two_
     assert names == ["to random", "to margin", "practically equal (±0.2 points)"]
 
 
+def test_each_setting_is_judged_by_the_best_model_it_has(compared):
+    """Of three settings, one was not fine-tuned end to end: its selector's own models stand in its row."""
+    setting = compared["selector"].eq("linear") & compared["trainer"].eq("passive")
+    part = compared[~(setting & compared["stage"].eq("finetune"))]
+    for figure in (
+        figures.differences(part, "digits", "accuracy", KINDS, 0.002),
+        figures.label_savings(part, "digits", "accuracy", KINDS),
+    ):
+        assert [axis.get_title(loc="left") for axis in figure.axes[::2]] == [
+            "glyphclip · linear · passive",
+            "glyphclip · linear · fixmatch → fine-tuned, flexmatch",
+            "glyphclip · finetune · passive → fine-tuned, flexmatch",
+        ]
+        assert all(len(axis.lines) > 2 for axis in figure.axes)
+    assert len(comparisons.settings_curves(part, {"digits": "accuracy"})) == 3
+
+
 def test_savings_are_drawn_as_a_curve(two_datasets):
     figure = figures.label_savings(two_datasets, "digits", "accuracy", KINDS)
     found = comparisons.savings_curves(two_datasets, "digits", SETTING, "test", "accuracy", "proxy", "")

@@ -22,7 +22,8 @@ made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the o
 for dataset, lead in leads.items():
     own = metrics[metrics["dataset"] == dataset]
     table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence)
-    told[dataset] = findings.paragraphs(table, study.judged(own, dataset), left_out.get(dataset, []), equivalence)
+    judged = {setting: study.judged(own, dataset, setting) for setting in study.settings(own, dataset)}
+    told[dataset] = findings.paragraphs(table, judged, left_out.get(dataset, []), equivalence)
     compared[dataset] = table
 for kind, dataset in spec["tables"]:
     own = metrics[metrics["dataset"] == dataset]

@@ -139,7 +139,8 @@ def settings_curves(metrics, leads):
     for dataset, lead in leads.items():
         split = study.splits_of(metrics, dataset)[0]
         for setting in study.settings(metrics, dataset):
-            found[dataset, *setting] = _curves(metrics, dataset, setting, split, lead, *study.judged(metrics, dataset))
+            model = study.judged(metrics, dataset, setting)
+            found[dataset, *setting] = _curves(metrics, dataset, setting, split, lead, *model)
     return {setting: curves for setting, curves in found.items() if curves}
 
 

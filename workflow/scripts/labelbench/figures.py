@@ -262,19 +262,20 @@ def differences(metrics, dataset, lead, kinds, equivalence):
     deviation of training noise, where it was measured. Arguments as in `comparisons.comparisons_table`.
     """
     table = comparisons.comparisons_table(metrics, dataset, lead, kinds, equivalence)
-    stage, model = study.judged(metrics, dataset)
-    table = table[(table["stage"] == stage) & (table["model"] == model) & (table["reference"] != "")]
+    table = table[table["reference"] != ""]
     names = [name for name in study.strategies_of(metrics, dataset) if (table["strategy"] == name).any()]
     settings = study.settings(metrics, dataset)
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 1.0 + 0.34 * (1 + len(names)), True)
+        height, title = 1.0 + 0.34 * (1 + len(names)), _with_model(metrics, dataset)
+        figure, panels = _panels(settings, study.splits_of(metrics, dataset), height, True, title)
         for axis, setting, split in panels:
             at = table["split"] == split
-            for column, value in zip(study.SETTING[1:], setting, strict=True):
+            columns = (*study.SETTING[1:], "stage", "model")
+            for column, value in zip(columns, (*setting, *study.judged(metrics, dataset, setting)), strict=True):
                 at &= table[column] == value
             _draw_differences(axis, table[at], names, kinds, 100 * equivalence)
             axis.set_xlabel(f"{split} {NAMES[lead]}: difference of AULC (points)")
-        _title(figure, metrics, dataset, f", {_judged_model(stage, model)}")
+        _title(figure, metrics, dataset)
         handles = [
             Line2D([], [], color=GREY, marker="o", linestyle="-", label=f"to {reference}", **_filling(fill))
             for reference, fill in _REFERENCE_FILLS.items()
@@ -307,8 +308,14 @@ def _draw_differences(axis, table, names, kinds, equivalence):
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
 
 
-def _judged_model(stage, model):
-    return f"fine-tuned with {model}" if stage == "finetune" else "the selectors' own models"
+def _with_model(metrics, dataset):
+    """`title` of panels of the models that `study.judged` names."""
+
+    def title(setting):
+        stage, model = study.judged(metrics, dataset, setting)
+        return (*setting[:-1], setting[-1] + (f" → fine-tuned, {model}" if stage == "finetune" else ""))
+
+    return title
 
 
 def label_savings(metrics, dataset, lead, kinds):
@@ -318,13 +325,14 @@ def label_savings(metrics, dataset, lead, kinds):
     curves (`savings.savings_curve`), bands their 95 % intervals, point by point. A panel without random sampling, or
     without an accuracy that both reach, stays empty.
     """
-    stage, model = study.judged(metrics, dataset)
     settings = study.settings(metrics, dataset)
     strategies = [name for name in study.strategies_of(metrics, dataset) if name != study.REFERENCE]
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False)
+        title = _with_model(metrics, dataset)
+        figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False, title=title)
         for axis, setting, split in panels:
-            curves = comparisons.savings_curves(metrics, dataset, setting, split, lead, stage, model)
+            model = study.judged(metrics, dataset, setting)
+            curves = comparisons.savings_curves(metrics, dataset, setting, split, lead, *model)
             for i, (strategy, curve) in enumerate(curves.items()):
                 colour, marker, line = look(strategy)
                 targets, at = 100 * curve.targets, (3 * i % 10, 10)  # markers of several lines side by side
@@ -340,7 +348,7 @@ def label_savings(metrics, dataset, lead, kinds):
             axis.set_ylabel("label savings (log scale)")
             if not curves:
                 axis.text(0.5, 0.6, "no accuracy that both reach", transform=axis.transAxes, ha="center", fontsize=8)
-        _title(figure, metrics, dataset, f", {_judged_model(stage, model)}")
+        _title(figure, metrics, dataset)
         handles = []
         for name in strategies:
             colour, marker, line = look(name)

@@ -16,15 +16,16 @@ _INTERVAL = re.compile(r"\[[^\]]*\]")
 def paragraphs(table, judged, notes, equivalence):
     """List of texts about one dataset: a paragraph for every setting and split, then what was left out.
 
-    table: `comparisons.comparisons_table` of the dataset; judged: (stage, model) of the models that are told about
-    (`study.judged`); notes: sentences of `study.paired` about the dataset; equivalence: a fraction.
+    table: `comparisons.comparisons_table` of the dataset; judged: by setting, (stage, model) of the model that is told
+    about (`study.judged`); notes: sentences of `study.paired` about the dataset; equivalence: a fraction.
     """
-    table = table[(table["stage"] == judged[0]) & (table["model"] == judged[1])]
     told = []
     blocks = [*study.SETTING, "stage", "model", "split"]
     for keys, rows in table.groupby(blocks, sort=False):
         block = dict(zip(blocks, keys, strict=True))
-        told.append(_paragraph(block, rows.to_dict("records"), equivalence))
+        setting = tuple(block[column] for column in study.SETTING[1:])
+        if (block["stage"], block["model"]) == judged[setting]:
+            told.append(_paragraph(block, rows.to_dict("records"), equivalence))
     if not told:
         told = ["Nothing was compared: this takes several strategies, and models of more than one round."]
     return [*told, *notes]

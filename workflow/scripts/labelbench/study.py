@@ -354,14 +354,16 @@ def models(metrics, dataset, setting=None):
     return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
 
 
-def judged(metrics, dataset):
-    """(stage, model) whose curves say what labels are worth.
+def judged(metrics, dataset, setting=None):
+    """(stage, model) whose curves say what labels are worth, on a dataset or in one of its settings.
 
-    The model fine-tuned on them end to end, the first of them, where the study evaluated more than one round of it;
-    else the selectors' own models.
+    The model fine-tuned on them end to end, the first of them, where more than one round of it was evaluated; else the
+    selector's own model.
     """
-    for stage, model in models(metrics, dataset)[1:]:
+    for stage, model in models(metrics, dataset, setting)[1:]:
         at = (metrics["dataset"] == dataset) & (metrics["stage"] == stage) & (metrics["model"] == model)
+        for column, name in zip(SETTING[1:], setting or (), strict=False):
+            at &= metrics[column] == name
         if len(set(metrics.loc[at, "round"])) > 1:
             return stage, model
     return "proxy", ""
