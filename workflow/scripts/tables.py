@@ -19,7 +19,8 @@ for dataset, notes in left_out.items():
     for note in notes:
         log.warning("%s: %s", dataset, note)
 made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the order of the output files
-for dataset, lead in leads.items():
+for dataset in dict.fromkeys(dataset for _, dataset in spec["tables"]):  # the study's order; that of `leads` is sorted
+    lead = leads[dataset]
     own = metrics[metrics["dataset"] == dataset]
     table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence)
     judged = {setting: study.judged(own, dataset, setting) for setting in study.settings(own, dataset)}

@@ -5,6 +5,7 @@ import math
 import zlib
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -468,15 +469,20 @@ def _draw_curve(axis, style, curves):
     scores = statistics.estimate(100 * curves.scores)
     axis.plot(curves.labels, scores.mean, color=colour, marker=marker, linestyle=line, linewidth=1.5)
     if len(curves.trials) > 1:
-        axis.fill_between(curves.labels, scores.low, scores.high, color=colour, alpha=0.13, linewidth=0)
+        axis.fill_between(curves.labels, *_ends(scores), color=colour, alpha=0.13, linewidth=0)
 
 
 def _draw_score(axis, height, values, style, fill):
     colour, marker, _ = style
     score = statistics.estimate(100 * values)
     if len(values) > 1:
-        axis.plot([score.low, score.high], [height, height], color=colour, linewidth=1.2)
+        axis.plot(_ends(score), [height, height], color=colour, linewidth=1.2)
     axis.plot([score.mean], [height], color=colour, marker=marker, linestyle="", **_filling(fill))
+
+
+def _ends(percent):
+    """Ends of an interval, cut where no score can be: that of two trials reaches 12.7 standard errors to each side."""
+    return np.clip(percent.low, 0, 100), np.clip(percent.high, 0, 100)
 
 
 def _filling(fill):
