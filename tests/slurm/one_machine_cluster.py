@@ -147,13 +147,13 @@ class Cluster:
         conf = self.folder / "slurmdbd.conf"
         conf.write_text(DATABASE.format(folder=self.folder, ports=ports))
         conf.chmod(0o600)
-        data, log = self.folder / "mariadb", (self.folder / "log/mariadb.log").open("w")
-        install = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
-        subprocess.run(install, stdout=log, stderr=log, check=True)
-        # It listens on the loopback interface only, and asks for no password.
-        server = ["mariadbd", "--no-defaults", "--user=root", "--skip-grant-tables", f"--datadir={data}"]
-        place = [f"--port={ports[5]}", "--bind-address=127.0.0.1", f"--socket={data}/socket", f"--pid-file={data}.pid"]
-        subprocess.Popen([*server, *place, "--innodb-buffer-pool-size=64M"], stdout=log, stderr=log)
+        data, log = self.folder / "mariadb", self.folder / "log/mariadb.log"
+        own = f"--no-defaults --user=root --datadir={data}"
+        subprocess.run(f"mariadb-install-db {own} --skip-test-db >{log} 2>&1", shell=True, check=True)
+        # It listens on the loopback interface only, and asks for no password. No child of the tests, which then need not reap it.
+        place = f"--port={ports[5]} --bind-address=127.0.0.1 --socket={data}/socket --pid-file={data}.pid"
+        server = f"mariadbd {own} {place} --skip-grant-tables --innodb-buffer-pool-size=64M"
+        subprocess.run(f"setsid {server} >>{log} 2>&1 &", shell=True, check=True)
         wait_until(Path(f"{data}.pid").exists)
         self.start_database()
         wait_until(lambda: not subprocess.run(["sacctmgr", "-n", "show", "cluster"], capture_output=True).returncode)
