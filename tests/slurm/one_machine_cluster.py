@@ -150,7 +150,7 @@ class Cluster:
         data, log = self.folder / "mariadb", self.folder / "log/mariadb.log"
         own = f"--no-defaults --user=root --datadir={data}"
         subprocess.run(f"mariadb-install-db {own} --skip-test-db >{log} 2>&1", shell=True, check=True)
-        # It listens on the loopback interface only, and asks for no password. No child of the tests, which then need not reap it.
+        # It listens on the loopback interface only and asks for no password. No child of ours: nobody has to reap it.
         place = f"--port={ports[5]} --bind-address=127.0.0.1 --socket={data}/socket --pid-file={data}.pid"
         server = f"mariadbd {own} {place} --skip-grant-tables --innodb-buffer-pool-size=64M"
         subprocess.run(f"setsid {server} >>{log} 2>&1 &", shell=True, check=True)
