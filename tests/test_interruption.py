@@ -1,5 +1,6 @@
 """Kill -9 of a job, or of Snakemake, at any moment: the next run ends with the same files as an undisturbed one."""
 
+import json
 import os
 import random
 import signal
@@ -37,6 +38,17 @@ def start(repo):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+@pytest.mark.slow  # seconds on idle cores, minutes beside other tests: threads wait for each other
+def test_more_threads_print_the_same_digits(fresh, finished):
+    """Two threads add in another order than one: not the last bits are the same, but what readers see."""
+    rules = ("embed", "zero_shot_head", "train_proxy", "select_batch", "finetune")
+    snakemake(fresh, "-c2", "--set-threads", *(f"{rule}=2" for rule in rules), "--", "results/tables/summary.txt")
+    costs = [json.loads(path.read_text()) for path in (fresh / "results/runs").rglob("cost.json")]
+    assert len(costs) > 10 and {cost["threads"] for cost in costs} == {2}
+    texts = [(repo / "results/tables/summary.txt").read_text() for repo in (fresh, finished)]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("victim", ["job", "snakemake", "everything"])
