@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
-from labelbench import cluster, plan, provenance
+from labelbench import cluster, plan, provenance, snakemake_speed
 from labelbench.errors import UserError
 
 try:

@@ -101,4 +101,4 @@ def minutes(runtime):
     return lambda wildcards, attempt: runtime * attempt
 
 
-cluster.plan_quickly(globals().values())
+snakemake_speed.plan_quickly(globals().values())

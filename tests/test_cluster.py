@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import snakemake
-from labelbench import cluster, costs
+from labelbench import cluster, costs, snakemake_speed
 
 
 def asked(repo, rule, *args):
@@ -137,7 +137,7 @@ def test_orphans_are_the_jobs_of_this_folder(monkeypatch, tmp_path):
 def test_a_scheduler_has_one_timer():
     released = threading.Semaphore(0)
     scheduler = SimpleNamespace(_open_jobs=released)
-    cluster.one_timer(scheduler)
+    snakemake_speed.one_timer(scheduler)
     for _ in range(50):
         scheduler._schedule_reevalutation(0.05)
     assert released.acquire(timeout=5)

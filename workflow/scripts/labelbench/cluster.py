@@ -1,124 +1,16 @@
-"""What the main process needs for large studies and on a Slurm cluster: repairs of Snakemake 9.27 and its Slurm plugin
-2.8, and orphans.
+"""What the main process needs on a Slurm cluster: repairs of Snakemake 9.27 and its Slurm plugin 2.8, and orphans.
 
 The repairs replace methods of running objects, because both packages are used as they are published.
 """
 
-import gc
-import inspect
 import subprocess
-import threading
 import time
-import types
 from pathlib import Path
+
+from labelbench import snakemake_speed
 
 PREFIX = "labelbench_"  # of job names; slurm-jobname-prefix in slurm/profile.yaml
 SHORTEST, LONGEST, SHARE = 5, 60, 0.05  # seconds between looks at the queue; share of the time waited so far
-
-
-def remember_signatures(values):
-    """Let Snakemake know the parameters of these functions of rules, those among `values` that are functions.
-
-    It inspects a function at each of its calls, several for every job: an eighth of the time to plan a large study.
-    """
-    from snakemake.resources import Resource
-
-    for function in [*values, Resource.evaluate]:
-        if isinstance(function, types.FunctionType):
-            function._overwrite_params = inspect.signature(function).parameters
-
-
-def look_for_scripts_once():
-    """Let Snakemake look for the script of a rule once, and not for each of its jobs: a tenth of the time of a plan.
-
-    No script's path here holds a wildcard.
-    """
-    from snakemake.dag import ScriptProcessor
-
-    process, seen = ScriptProcessor.process_job, set()
-
-    def process_job(self, job):
-        if (self.script_type, job.rule) not in seen:
-            seen.add((self.script_type, job.rule))
-            process(self, job)
-
-    ScriptProcessor.process_job = process_job
-
-
-def know_environments():
-    """Let Snakemake ask a rule for its software environment without working out the parameters of each of its jobs.
-
-    No environment here depends on them. A dry run of what was never run then needs no parameters at all.
-    """
-    from snakemake.jobs import Job
-    from snakemake.rules import _NOT_CACHED
-
-    published = Job.conda_env_spec
-
-    def conda_env_spec(self):
-        known = self.rule._expanded_conda_env
-        return published.fget(self) if known is _NOT_CACHED else known
-
-    Job.conda_env_spec = property(conda_env_spec)
-
-
-def look_for_producers_once():
-    """Let Snakemake look for the rules that make a file once, and not for each job that reads it."""
-    from snakemake.output_index import OutputIndex
-
-    look = OutputIndex.match_producers
-
-    def match_producers(self, targetfile):
-        known, name = self.__dict__.setdefault("known_producers", {}), str(targetfile)
-        if name not in known:
-            known[name] = look(self, targetfile)
-        return known[name]
-
-    OutputIndex.match_producers = match_producers
-
-
-def check_no_directories():
-    """Let Snakemake not check for each output that it lies in no directory that is an output: no rule here has one."""
-    from snakemake.dag import DAG
-
-    DAG.check_directory_outputs = lambda self: None
-
-
-def plan_quickly(values):
-    """Half the time of a plan of 20,000 jobs; `values` are those of the namespace that holds the functions of rules.
-
-    A quarter of it is Python's search for cycles among millions of objects that all stay.
-    """
-    gc.set_threshold(100_000, 50, 100)
-    remember_signatures(values)
-    look_for_scripts_once()
-    know_environments()
-    look_for_producers_once()
-    check_no_directories()
-
-
-def one_timer(scheduler):
-    """Let a scheduler with a limit of jobs per second have one timer at a time.
-
-    It starts one at every look for ready jobs, and every timer makes it look again: the looks per second grow with the
-    jobs done, and after 200 short jobs they cost as much as the jobs.
-    """
-    pending = threading.Event()
-
-    def reevaluate_later(delay):
-        if pending.is_set():
-            return
-        pending.set()
-
-        def look():
-            pending.clear()
-            scheduler._open_jobs.release()
-
-        timer = threading.Timer(delay, look)
-        timer.daemon = True
-        timer.start()
-
-    scheduler._schedule_reevalutation = reevaluate_later
 
 
 def survive_outages(executor):
@@ -206,7 +98,7 @@ def prepare(workflow, folder):
     """Before the first job: the repairs, and a warning where jobs of a killed run are still in the queue."""
     scheduler = workflow.scheduler
     if scheduler.job_rate_limiter is not None:
-        one_timer(scheduler)
+        snakemake_speed.one_timer(scheduler)
     if type(scheduler._executor).__module__ == "snakemake_executor_plugin_slurm":
         survive_outages(scheduler._executor)
         if left := orphans(folder):
