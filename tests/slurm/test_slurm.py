@@ -153,8 +153,12 @@ def test_doubled_jobs_are_warned_of_and_spoil_nothing(cluster, repo, local):
     orphan = started(cluster, ROUND)
     run.process.kill()
     run.process.wait()
+    call("scontrol", "suspend", orphan)  # else it may be done before the new run has begun
     snakemake(repo, "--unlock")
-    output = Run(repo).finish()
+    run = Run(repo)
+    started(cluster, ROUND)
+    call("scontrol", "resume", orphan)
+    output = run.finish()
     assert f"still in Slurm's queue ({orphan})" in output and "slurm/recover.py" in output
     assert output.count("has been submitted") == 2  # the round a second time, and the fine-tune
     assert all(name.endswith(".part") for name in same_files(repo, local))
