@@ -80,6 +80,21 @@ def check_no_directories():
     DAG.check_directory_outputs = lambda self: None
 
 
+def say_nothing_unseen():
+    """Let a dry run that shows no jobs (`--quiet rules`) not put together what it would say of each of them."""
+    from snakemake.jobs import Job
+    from snakemake.settings.enums import Quietness
+
+    say = Job.log_info
+
+    def log_info(self, *args, **kwargs):
+        workflow = self.dag.workflow
+        if not workflow.dryrun or not {Quietness.RULES, Quietness.ALL} & set(workflow.output_settings.quiet or ()):
+            say(self, *args, **kwargs)
+
+    Job.log_info = log_info
+
+
 def plan_quickly(values):
     """All repairs. `values`: those of the namespace that holds the functions of rules.
 
@@ -95,6 +110,7 @@ def plan_quickly(values):
     know_environments()
     look_for_producers_once()
     check_no_directories()
+    say_nothing_unseen()
 
 
 def one_timer(scheduler):
