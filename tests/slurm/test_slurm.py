@@ -71,7 +71,13 @@ class Run:
         with self.log.open("w") as output:
             command = [sys.executable, "-m", "snakemake", *targets, *PROFILE, *args]
             self.process = subprocess.Popen(
-                command, cwd=repo, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=repo,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # Tests that a shell runs in the background ignore Ctrl-C, and so would what they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def finish(self, code=0, seconds=900):
