@@ -203,14 +203,19 @@ def test_a_full_disk_leaves_no_broken_file(cluster, repo, local):
     assert not same_files(repo, local)
 
 
-@pytest.mark.parametrize("seconds", [25, pytest.param(600, marks=pytest.mark.slow)])
-def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds):
+def through_an_outage(cluster, repo, daemon, start_again, seconds):
+    """Output of a run during which a daemon was away."""
     run = Run(repo)
     started(cluster, ROUND)
-    cluster.stop("slurmctld")
+    cluster.stop(daemon)
     time.sleep(seconds)
-    cluster.start_controller()
-    output = run.finish()
+    start_again()
+    return run.finish()
+
+
+@pytest.mark.parametrize("seconds", [25, pytest.param(600, marks=pytest.mark.slow)])
+def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds):
+    output = through_an_outage(cluster, repo, "slurmctld", cluster.start_controller, seconds)
     # Published as it is, the plugin forgets the job then, and Snakemake waits for ever. With accounting it asks the
     # database, which answers.
     assert ("Slurm does not answer: 1 jobs are kept" in output) != cluster.accounting
@@ -221,12 +226,7 @@ def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds
 def test_an_outage_of_the_accounting_database_is_waited_for(cluster, repo, local, seconds):
     if not cluster.accounting:
         pytest.skip("a cluster without accounting")
-    run = Run(repo)
-    started(cluster, ROUND)
-    cluster.stop("slurmdbd")
-    time.sleep(seconds)
-    cluster.start_database()
-    output = run.finish()
+    output = through_an_outage(cluster, repo, "slurmdbd", cluster.start_database, seconds)
     assert "Slurm does not answer: 1 jobs are kept" in output
     assert not same_files(repo, local)
 

@@ -288,13 +288,12 @@ class Curves:
         first, last = max(self.labels[0], other.labels[0]), min(self.labels[-1], other.labels[-1])
         labels = np.union1d(self.labels, other.labels)
         labels = labels[(labels >= first) & (labels <= last)]
-        pair = []
+        rounds, logs, pair = np.arange(1, len(labels) + 1), np.log(labels), []
         for curves, theirs in ((self, other), (other, self)):
             among = np.isin(curves.trials, theirs.trials)
-            logs = np.log(curves.labels)
-            scores = [np.interp(np.log(labels), logs, row) for row in curves.scores[among]]
+            scores = [np.interp(logs, np.log(curves.labels), row) for row in curves.scores[among]]
             scores = np.array(scores, dtype=np.float64).reshape(among.sum(), len(labels))
-            pair.append(Curves(curves.trials[among], np.arange(1, len(labels) + 1), labels, scores))
+            pair.append(Curves(curves.trials[among], rounds, labels, scores))
         return tuple(pair)
 
 
@@ -348,10 +347,16 @@ def _stored(split):
 
 def models(metrics, dataset, setting=None):
     """(stage, model) of what was trained on a dataset, or in one of its settings: ("proxy", ""), then fine-tunes."""
+    tuned = _finetuned(metrics, dataset, setting)
+    return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
+
+
+def _finetuned(metrics, dataset, setting):
+    """The rows of fine-tuned models of a dataset, or of one of its settings."""
     tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
     for column, name in zip(SETTING[1:], setting or (), strict=False):
         tuned = tuned[tuned[column] == name]
-    return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
+    return tuned
 
 
 def judged(metrics, dataset, setting=None):
@@ -360,12 +365,9 @@ def judged(metrics, dataset, setting=None):
     The model fine-tuned on them end to end, the first of them, where more than one round of it was evaluated; else the
     selector's own model.
     """
-    for stage, model in models(metrics, dataset, setting)[1:]:
-        at = (metrics["dataset"] == dataset) & (metrics["stage"] == stage) & (metrics["model"] == model)
-        for column, name in zip(SETTING[1:], setting or (), strict=False):
-            at &= metrics[column] == name
-        if len(set(metrics.loc[at, "round"])) > 1:
-            return stage, model
+    for model, rows in _finetuned(metrics, dataset, setting).groupby("model", sort=False):
+        if len(set(rows["round"])) > 1:
+            return "finetune", model
     return "proxy", ""
 
 
