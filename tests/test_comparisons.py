@@ -62,11 +62,11 @@ def test_differences_are_of_areas_and_paired(metrics, digits):
 def test_curves_of_other_numbers_of_labels_are_read_in_between(metrics):
     """As a strategy that bought one label more in each round than the others."""
     random, margin = curves(metrics, "random"), curves(metrics, "margin")
-    same = margin.shared_with(random)
+    same = study.shared(margin, random)
     assert [c.labels.tolist() for c in same] == 2 * [random.labels.tolist()]
     assert np.array_equal(same[0].scores, margin.scores) and np.array_equal(same[1].scores, random.scores)
     shifted = study.Curves(margin.trials[1:], margin.rounds, margin.labels + (margin.rounds > 1), margin.scores[1:])
-    own, other = shifted.shared_with(random)
+    own, other = study.shared(shifted, random)
     assert np.array_equal(own.labels, other.labels) and own.trials.tolist() == other.trials.tolist() == [1, 2, 3, 4]
     expected = sorted({*random.labels.tolist(), *shifted.labels[:-1].tolist()})
     assert own.labels.tolist() == expected
@@ -77,7 +77,7 @@ def test_curves_of_other_numbers_of_labels_are_read_in_between(metrics):
     assert area == pytest.approx(statistics.aulc(random.labels, random.scores[1:]))
     beyond = random.labels[-1] + np.array([10, 20])
     far = study.Curves(margin.trials, margin.rounds[:2], beyond, margin.scores[:, :2])
-    assert far.shared_with(random)[0].scores.shape == (5, 0)
+    assert study.shared(far, random)[0].scores.shape == (5, 0)
 
 
 def test_tests_are_corrected_for_all_strategies_of_the_block(digits):
@@ -242,22 +242,28 @@ def test_noise_is_pooled_over_trials(metrics):
     assert noise.measured(metrics, "digits", SETTING, "test", "accuracy") is None
 
 
-def test_strategies_trained_apart_on_the_first_labels_measure_noise(metrics):
-    first = (metrics["round"] == 1) & (metrics["split"] != "")
-    draw = np.random.default_rng(1).normal(0, 0.02, len(metrics))
-    apart = metrics.assign(value=metrics["value"] + np.where(first, draw, 0))
-    found = noise.measured(apart, "digits", SETTING, "test", "accuracy")
-    assert (found.labels.tolist(), found.freedom) == ([30], 4 * 5)
-    assert found.sd[0] == pytest.approx(0.02, rel=0.4)
+def test_noise_of_predictions_in_the_pool_is_measured(metrics):
+    table = replicated(metrics, 0.01)
+    predicted = table["metric"] == "pool_model_accuracy"
+    assert predicted.any()
+    found = noise.measured(table, "digits", SETTING, study.MODEL_POOL, "pool_model_accuracy")
+    assert found.labels.tolist() == [30, 80]
 
 
-def test_noise_of_a_difference_is_what_simulation_gives():
-    labels, draw = np.array([30, 40, 50, 80]), np.random.default_rng(2)
-    weights = statistics.aulc_weights(labels) * [0, 1, 1, 1]  # the first model is shared
-    floor = noise.Noise(np.array([30, 80]), np.array([0.02, 0.01]), 10)
-    scores = draw.normal(0, floor.at(labels), (2, 20_000, 4, 4))
-    gaps = ((scores[0] - scores[1]) @ weights).mean(axis=1)  # over 4 trials
-    assert floor.of_difference(labels, weights, 4) == pytest.approx(gaps.std(), rel=0.02)
+@pytest.mark.parametrize("later", [0, 1])
+def test_noise_of_a_difference_is_what_simulation_gives(later):
+    """Also where one strategy bought a label more in each round, and is read in between."""
+    labels, draw, trials = np.array([30, 40, 50, 80]), np.random.default_rng(2), np.arange(20_000)
+    floor, sides = noise.Noise(np.array([30, 80]), np.array([0.02, 0.01]), 10), []
+    for counts in (labels, labels + later * (labels > 30)):
+        scores = draw.normal(0, floor.at(counts), (len(trials), 4))
+        if sides:
+            scores[:, 0] = sides[0].scores[:, 0]  # the first model is shared
+        sides.append(study.Curves(trials, np.arange(1, 5), counts, scores))
+    own, other = study.shared(*sides)
+    gaps = statistics.aulc(own.labels, own.scores) - statistics.aulc(other.labels, other.scores)
+    expected = gaps.std() / 2  # of a mean over 4 trials
+    assert floor.of_difference(comparisons._models(*sides, own.labels), 4) == pytest.approx(expected, rel=0.02)
 
 
 def test_replicates_change_no_score(metrics, digits):

@@ -26,7 +26,7 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
     `aulc` and `se`: area under the learning curve over log labels (`statistics.aulc`), mean over trials and its
     standard error. References are random sampling and margin; a strategy that has none to be compared with has a row
     with `reference` "" and NaN. `difference`, `low`, `high`: paired difference of the areas on the trials both have and
-    the labels both cover (`study.Curves.shared_with`; `rounds`, `num_labels` the last of them, `trials`), with its 95 %
+    the labels both cover (`study.shared`; `rounds`, `num_labels` the last of them, `trials`), with its 95 %
     interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below 5 % after correction
     (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all strategies compared
     with the reference in the same block (upper bounds are no part of this family). `verdict`: `statistics.verdict`.
@@ -80,7 +80,7 @@ def _compared(curves, reference, kinds, equivalence, measured):
         return []
     rows = []
     for strategy, curve in curves.items():
-        own, other = curve.shared_with(curves[reference])
+        own, other = study.shared(curve, curves[reference])
         if strategy == reference or not len(own.trials) or len(own.rounds) < 2:
             continue
         gaps = statistics.aulc(own.labels, own.scores) - statistics.aulc(other.labels, other.scores)
@@ -89,14 +89,27 @@ def _compared(curves, reference, kinds, equivalence, measured):
         row |= {"rounds": len(own.rounds), "num_labels": int(own.labels[-1]), "trials": len(own.trials)}
         row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
         if measured is not None:
-            # A round whose model both share has no part in the difference.
-            weights = statistics.aulc_weights(own.labels) * (own.scores != other.scores).any(axis=0)
-            row["noise"] = measured.of_difference(own.labels, weights, len(own.trials))
+            row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
         if reference == REFERENCE:
             row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
         rows.append(row)
     _judge(rows, equivalence)
     return rows
+
+
+def _models(own, other, labels):
+    """(labels, weights) of the models of either strategy, its weights in the difference of their areas over `labels`.
+
+    A model that both share, with the same labels and the same score in every trial, is one, and counts with the first.
+    """
+    area = statistics.aulc_weights(labels)
+    weights, other_weights = (study.between(curves.labels, labels) @ area for curves in (own, other))
+    _, trials, other_trials = np.intersect1d(own.trials, other.trials, return_indices=True)
+    for i, j in zip(*np.intersect1d(own.labels, other.labels, return_indices=True)[1:], strict=True):
+        if (own.scores[trials, i] == other.scores[other_trials, j]).all():
+            weights[i] -= other_weights[j]
+            other_weights[j] = 0.0
+    return (own.labels, weights), (other.labels, other_weights)
 
 
 def _judge(rows, equivalence):
@@ -119,7 +132,7 @@ def savings_curves(metrics, dataset, setting, split, lead, stage, model):
     curves, found = _curves(metrics, dataset, setting, split, lead, stage, model), {}
     for strategy, curve in curves.items():
         if strategy != REFERENCE and REFERENCE in curves:
-            own, other = curve.shared_with(curves[REFERENCE])
+            own, other = study.shared(curve, curves[REFERENCE])
             if len(own.trials) and len(own.rounds) > 1:
                 found[strategy] = savings_curve(
                     own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
@@ -155,7 +168,7 @@ def wins_table(metrics, leads, equivalence):
     for curves in settings_curves(metrics, leads).values():
         pairs = []
         for first, second in itertools.combinations(curves, 2):
-            own, other = curves[first].shared_with(curves[second])
+            own, other = study.shared(curves[first], curves[second])
             if len(own.trials) < 2 or len(own.rounds) < 2:
                 continue
             gaps = statistics.aulc(own.labels, own.scores) - statistics.aulc(other.labels, other.scores)

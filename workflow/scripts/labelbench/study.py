@@ -1,6 +1,7 @@
 """The tidy table of a study: one row per value, read from what every trained model left beside it."""
 
 import csv
+import functools
 import json
 from collections import defaultdict
 from dataclasses import dataclass
@@ -279,22 +280,27 @@ class Curves:
     labels: np.ndarray
     scores: np.ndarray
 
-    def shared_with(self, other):
-        """Both curves, `self` first, on the trials that they have in common and the labels that both cover.
 
-        Where only one of them has a round, the other is read in between, as `statistics.aulc` has it: on a line over
-        log labels. The rounds of the result are a plain count.
-        """
-        first, last = max(self.labels[0], other.labels[0]), min(self.labels[-1], other.labels[-1])
-        labels = np.union1d(self.labels, other.labels)
-        labels = labels[(labels >= first) & (labels <= last)]
-        rounds, logs, pair = np.arange(1, len(labels) + 1), np.log(labels), []
-        for curves, theirs in ((self, other), (other, self)):
-            among = np.isin(curves.trials, theirs.trials)
-            scores = [np.interp(logs, np.log(curves.labels), row) for row in curves.scores[among]]
-            scores = np.array(scores, dtype=np.float64).reshape(among.sum(), len(labels))
-            pair.append(Curves(curves.trials[among], rounds, labels, scores))
-        return tuple(pair)
+def shared(*curves):
+    """The `Curves` on the trials that all of them have and the labels that all cover, as a tuple.
+
+    Where only some have a round, the others are read in between, as `statistics.aulc` has it: on a line over log
+    labels. The rounds of the result are a plain count.
+    """
+    first, last = max(c.labels[0] for c in curves), min(c.labels[-1] for c in curves)
+    labels = np.unique(np.concatenate([c.labels for c in curves]))
+    labels = labels[(labels >= first) & (labels <= last)]
+    trials = functools.reduce(np.intersect1d, [c.trials for c in curves])
+    found = []
+    for c in curves:
+        scores = c.scores[np.isin(c.trials, trials)] @ between(c.labels, labels)
+        found.append(Curves(trials, np.arange(1, len(labels) + 1), labels, scores))
+    return tuple(found)
+
+
+def between(labels, at):
+    """Weights (rounds, n) of a curve's rounds, at `labels`, in its values at the labels `at`, on a line over log labels."""
+    return np.array([np.interp(np.log(at), np.log(labels), unit) for unit in np.eye(len(labels))])
 
 
 def metric_of(split, measure):
@@ -341,7 +347,8 @@ def splits_of(metrics, dataset):
     return [*sorted(split for split in found if split.split("_")[0] == "test"), *([pool] if of_pool else [])]
 
 
-def _stored(split):
+def stored(split):
+    """The name of a split, as `splits_of` has it, in the column `split` of the table."""
     return POOL if split == MODEL_POOL else split
 
 
@@ -379,7 +386,7 @@ def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", mo
     chosen = metrics
     wanted = zip(
         (*SETTING, "strategy", "split", "metric", "stage", "model"),
-        (dataset, *setting, strategy, _stored(split), metric, stage, model),
+        (dataset, *setting, strategy, stored(split), metric, stage, model),
         strict=True,
     )
     for column, value in wanted:
@@ -406,7 +413,7 @@ def zero_shot(metrics, dataset, encoder, split, metric):
         (metrics["stage"] == "zero_shot")
         & (metrics["dataset"] == dataset)
         & (metrics["encoder"] == encoder)
-        & (metrics["split"] == _stored(split))
+        & (metrics["split"] == stored(split))
         & (metrics["metric"] == metric)
     ]
     return None if rows.empty else float(rows["value"].iloc[0])

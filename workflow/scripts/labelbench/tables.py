@@ -69,7 +69,7 @@ def final_table(metrics, dataset, lead, kinds):
                 floor = noise.measured(metrics, dataset, setting, split, study.metric_of(split, measure), stage, model)
                 for row in column if floor else ():
                     if "difference" in row:
-                        row["noise"] = floor.of_difference([row["num_labels"]], [1.0], row["trials"])
+                        row["noise"] = floor.of_difference(2 * [([row["num_labels"]], [1.0])], row["trials"])
                 rows += [{**keys, **row} for row in column]
     return pd.DataFrame(rows, columns=[*_COLUMNS, "noise", "savings"])
 
@@ -84,7 +84,7 @@ def _column(curves, with_savings, kinds):
         row = {"strategy": strategy, "kind": kinds[strategy], "num_labels": int(curve.labels[-1])}
         row |= _estimated(finals[strategy]) | {"best": strategy in best}
         if reference is not None and strategy != REFERENCE:
-            own, other = curve.shared_with(reference)
+            own, other = study.shared(curve, reference)
             if curve.labels[-1] == reference.labels[-1]:
                 row |= _compared(finals[strategy], finals[REFERENCE])
             if with_savings and own.scores.size:
