@@ -182,7 +182,7 @@ def test_every_format_holds_every_cell(digits):
 
 
 def test_wins_are_counted_over_settings(metrics):
-    table = comparisons.wins_table(metrics, LEADS, EQUIVALENCE).set_index(["strategy", "against"])
+    table = comparisons.wins_table(metrics, LEADS, KINDS, EQUIVALENCE).set_index(["strategy", "against"])
     assert set(table["settings"]) == {2}
     expected = 0
     for dataset, metric in LEADS.items():
@@ -200,19 +200,47 @@ def test_wins_are_counted_over_settings(metrics):
         expected += statistics.verdict(gap.low, gap.high, adjusted[at], EQUIVALENCE) == "better"
     assert table.loc[("margin", "coreset"), "wins"] == expected > 0
     assert table.loc[("coreset", "margin"), "wins"] == 0
-    page = pages.wins_page(comparisons.wins_table(metrics, LEADS, EQUIVALENCE), EQUIVALENCE)
+    page = pages.wins_page(comparisons.wins_table(metrics, LEADS, KINDS, EQUIVALENCE), KINDS, EQUIVALENCE)
     assert page.lines[1][2][4][0].startswith(f"{expected} of 2")
     assert page.lines[0][2][0][0] == pages.NONE
 
 
 def test_ranks_are_those_of_the_areas(metrics):
-    names, found, settings = comparisons.ranks(metrics, LEADS, KINDS | {"badge": "upper bound"})
-    assert settings == 2
-    assert set(names) == set(STRATEGIES) - {"badge"}
-    assert names[-1] == "coreset"
-    assert found.mean.tolist() == sorted(found.mean)
-    page = pages.ranks_page(comparisons.ranks_table(metrics, LEADS, KINDS))
+    found = comparisons.ranking(metrics, LEADS, KINDS | {"badge": "upper bound"})
+    assert found.settings == 2
+    assert set(found.strategies) == set(STRATEGIES) - {"badge"}
+    assert found.strategies[-1] == "coreset"
+    assert found.ranks.mean.tolist() == sorted(found.ranks.mean)
+    assert found.left_out == []
+    page = pages.ranks_page(comparisons.ranking(metrics, LEADS, KINDS), KINDS)
     assert "No two strategies can lie that far apart" in page.note
+
+
+def test_ranks_name_settings_and_strategies_that_they_leave_out(metrics):
+    """As where a setting of other people's results has random sampling alone, and a strategy was run here and there."""
+    alone = metrics[(metrics["dataset"] == "digits") & (metrics["strategy"] == "random")]
+    lacking = metrics[(metrics["dataset"] != "digits_longtail") | (metrics["strategy"] != "badge")]
+    found = comparisons.ranking(pd.concat([lacking, alone.assign(selector="shallow")]), LEADS, KINDS)
+    assert found.settings == 2
+    assert set(found.strategies) == set(STRATEGIES) - {"badge"}
+    note = pages.ranks_page(found, KINDS).note
+    assert "fewer than three strategies, or trials or labels not shared by them: digits · glyphclip · shallow" in note
+    assert "not run in all of these settings: badge." in note
+
+
+def test_ranks_are_of_the_trials_that_all_have(metrics):
+    """A trial that helps one strategy does not count where another has lost it."""
+    digits, trial = metrics["dataset"] == "digits", metrics["trial"] == 0
+    lucky = digits & trial & (metrics["strategy"] == "coreset") & (metrics["split"] == "test")
+    table = metrics.assign(value=metrics["value"] + np.where(lucky, 10.0, 0.0))
+    assert comparisons.ranking(table, LEADS, KINDS).strategies[-1] != "coreset"
+    table = table[~(digits & trial & (metrics["strategy"] == "margin"))]
+    assert comparisons.ranking(table, LEADS, KINDS).strategies[-1] == "coreset"
+
+
+def test_upper_bounds_win_nothing(metrics):
+    table = comparisons.wins_table(metrics, LEADS, KINDS | {"badge": "upper bound"}, EQUIVALENCE)
+    assert "badge" not in {*table["strategy"], *table["against"]}
 
 
 # The noise floor.
@@ -268,7 +296,7 @@ def test_noise_of_a_difference_is_what_simulation_gives(later):
 
 def test_replicates_change_no_score(metrics, digits):
     table = comparisons.comparisons_table(replicated(metrics, 0.05), "digits", "accuracy", KINDS, EQUIVALENCE)
-    same = [column for column in table if column != "noise"]
+    same = [column for column in table if not column.startswith("noise")]
     pd.testing.assert_frame_equal(table[same], digits[same])
     assert table["noise"].notna().all()
     page = pages.comparisons_page(table, EQUIVALENCE, "digits")

@@ -637,7 +637,7 @@ def test_csv_has_a_number_per_cell(metrics, digits):
 
 def test_censored_savings_show_their_sign(digits):
     known = [Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">"))]
-    savings = Savings(0.9, *known, *[Bounded(1.1)] * 3)
+    savings = Savings(0.9, True, *known, *[Bounded(1.1)] * 3)
     table = digits.assign(savings=[savings] * len(digits))
     assert "&gt;2.50× [1.25, &gt;2.50]" in html_of(table)
     assert r"$>$2.50$\times$ [1.25, $>$2.50]" in latex_of(table)

@@ -49,13 +49,15 @@ for kind, dataset in spec["tables"]:
         page, text = pages.final_page(table), tables.to_csv(table)
     note = " ".join([page.note, *left_out.get(dataset, [])])
     made.append((dataclasses.replace(page, note=note), text))
+overall_notes = [f"{dataset}: {note}" for dataset, notes in left_out.items() for note in notes]
 for kind in spec["overall"]:
     if kind == "wins":
-        table = comparisons.wins_table(metrics, leads, equivalence)
-        page = pages.wins_page(table, equivalence)
+        table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
+        page = pages.wins_page(table, spec["kinds"], equivalence)
     else:
-        table = comparisons.ranks_table(metrics, leads, spec["kinds"])
-        page = pages.ranks_page(table)
+        found = comparisons.ranking(metrics, leads, spec["kinds"])
+        page, table = pages.ranks_page(found, spec["kinds"]), comparisons.ranks_table(found)
+    page = dataclasses.replace(page, note=" ".join([page.note, *overall_notes]))
     made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))
 for i, (page, csv) in enumerate(made):
     for format, text in (("csv", csv), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):

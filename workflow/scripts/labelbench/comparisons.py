@@ -2,19 +2,20 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from labelbench import noise, statistics, study
-from labelbench.savings import UNKNOWN, label_savings, savings_curve
+from labelbench.savings import UNKNOWN, label_savings, labels_saved, savings_curve
 from labelbench.study import REFERENCE
 
 REFERENCES = (REFERENCE, "margin")
 ALPHA = 0.05
 _COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "kind", "reference"]
 _COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
-_COLUMNS += ["p_holm", "verdict", "noise", "savings"]
+_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", "savings"]
 
 
 def comparisons_table(metrics, dataset, lead, kinds, equivalence):
@@ -31,7 +32,7 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
     (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all strategies compared
     with the reference in the same block (upper bounds are no part of this family). `verdict`: `statistics.verdict`.
     `noise`: standard deviation that training on identical labels gives to the difference, NaN where it was not
-    measured. `savings`: `savings.Savings`, to random sampling only.
+    measured, from `noise_freedom` degrees of freedom. `savings`: `savings.Savings`, to random sampling only.
     """
     rows = []
     for setting, (stage, model), split in itertools.product(
@@ -90,6 +91,7 @@ def _compared(curves, reference, kinds, equivalence, measured):
         row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
         if measured is not None:
             row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
+            row["noise_freedom"] = measured.freedom
         if reference == REFERENCE:
             row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
         rows.append(row)
@@ -157,17 +159,17 @@ def settings_curves(metrics, leads):
     return {setting: curves for setting, curves in found.items() if curves}
 
 
-def wins_table(metrics, leads, equivalence):
+def wins_table(metrics, leads, kinds, equivalence):
     """One row per ordered pair of strategies: in how many settings the first is better, in how many the two tie.
 
     Settings and models as in `settings_curves`; `settings` counts those in which both were run with at least two common
     trials. The verdict of a setting is `statistics.verdict` of the paired difference of the areas under the curves, its
-    p-values corrected by Holm for all pairs of the setting.
+    p-values corrected by Holm for all pairs of the setting. Upper bounds are not among them.
     """
     counts = {}
     for curves in settings_curves(metrics, leads).values():
         pairs = []
-        for first, second in itertools.combinations(curves, 2):
+        for first, second in itertools.combinations(_rivals(curves, kinds), 2):
             own, other = study.shared(curves[first], curves[second])
             if len(own.trials) < 2 or len(own.rounds) < 2:
                 continue
@@ -187,31 +189,56 @@ def wins_table(metrics, leads, equivalence):
     return pd.DataFrame(rows, columns=["strategy", "against", "settings", "wins", "ties"])
 
 
-def ranks(metrics, leads, kinds):
-    """(strategies, `statistics.Ranks`, number of settings) by mean area under the curve; best first.
+def _rivals(curves, kinds):
+    return [strategy for strategy in curves if kinds[strategy] != "upper bound"]
 
-    Of the strategies that were run in every setting; upper bounds are not ranked.
+
+@dataclass(frozen=True)
+class Ranking:
+    """Strategies, best first, with their `statistics.Ranks` over `settings`; sentences that say what was `left_out`."""
+
+    strategies: list
+    ranks: statistics.Ranks
+    settings: int
+    left_out: list
+
+
+def ranking(metrics, leads, kinds):
+    """`Ranking` by mean area under the curve, in every setting over the trials and labels that all those ranked share.
+
+    Settings and models as in `settings_curves`, of those with three strategies or more; strategies that were run in all
+    of these. Upper bounds are not ranked.
     """
-    settings = settings_curves(metrics, leads)
-    names = [] if not settings else [s for s in next(iter(settings.values())) if kinds[s] != "upper bound"]
-    names = [name for name in names if all(name in curves for curves in settings.values())]
-    areas = [[statistics.aulc(c[name].labels, c[name].scores).mean() for name in names] for c in settings.values()]
-    if not names:
-        return [], statistics.Ranks(np.array([]), math.nan, math.nan), len(settings)
-    found = statistics.ranks(areas)
-    order = np.argsort(found.mean, kind="stable")
-    ranked = statistics.Ranks(found.mean[order], found.p, found.critical)
-    return [names[i] for i in order], ranked, len(settings)
+    found = settings_curves(metrics, leads)
+    settings = {setting: curves for setting, curves in found.items() if len(_rivals(curves, kinds)) > 2}
+    every = list(dict.fromkeys(name for curves in settings.values() for name in _rivals(curves, kinds)))
+    names = [name for name in every if all(name in curves for curves in settings.values())]
+    shared = {setting: study.shared(*(curves[name] for name in names)) for setting, curves in settings.items() if names}
+    shared = {
+        setting: curves for setting, curves in shared.items() if len(curves[0].trials) and len(curves[0].labels) > 1
+    }
+    areas = [[statistics.aulc(curve.labels, curve.scores).mean() for curve in curves] for curves in shared.values()]
+    left_out = []
+    if few := [setting for setting in found if setting not in shared]:
+        texts = "; ".join(" · ".join(setting) for setting in few)
+        left_out.append(f"Left out, with fewer than three strategies, or trials or labels not shared by them: {texts}.")
+    if others := [name for name in every if name not in names]:
+        left_out.append(f"Not ranked, for they were not run in all of these settings: {', '.join(others)}.")
+    if not areas:
+        return Ranking([], statistics.Ranks(np.array([]), math.nan, math.nan), 0, left_out)
+    ranks = statistics.ranks(areas)
+    order = np.argsort(ranks.mean, kind="stable")
+    ranks = statistics.Ranks(ranks.mean[order], ranks.p, ranks.critical)
+    return Ranking([names[i] for i in order], ranks, len(shared), left_out)
 
 
-def ranks_table(metrics, leads, kinds):
-    """One row per strategy, best mean rank first: rank, settings, Friedman's p, the critical difference."""
-    names, found, settings = ranks(metrics, leads, kinds)
+def ranks_table(found):
+    """A `Ranking` as a table, one row per strategy: rank, settings, Friedman's p, the critical difference."""
+    about = {"settings": found.settings, "friedman_p": found.ranks.p, "critical": found.ranks.critical}
     rows = [
-        {"strategy": name, "rank": rank, "settings": settings, "friedman_p": found.p, "critical": found.critical}
-        for name, rank in zip(names, found.mean, strict=True)
+        {"strategy": name, "rank": rank, **about} for name, rank in zip(found.strategies, found.ranks.mean, strict=True)
     ]
-    return pd.DataFrame(rows, columns=["strategy", "rank", "settings", "friedman_p", "critical"])
+    return pd.DataFrame(rows, columns=["strategy", "rank", *about])
 
 
 def to_csv(table):
@@ -239,6 +266,15 @@ def to_csv(table):
         ("mean savings 95 % low", "mean_low"),
         ("mean savings 95 % high", "mean_high"),
     ):
-        found = [getattr(savings, field, UNKNOWN) for savings in table["savings"]]
-        shown[name] = ["" if math.isnan(x.value) else f"{x.sign}{x.value:.6g}" for x in found]
+        shown[name] = [_bounded(getattr(savings, field, UNKNOWN)) for savings in table["savings"]]
+    saved = [
+        (UNKNOWN,) * 3 if savings is None else labels_saved(savings, budget)
+        for savings, budget in zip(table["savings"], table["num_labels"], strict=True)
+    ]
+    for i, name in enumerate(("labels saved", "labels saved 95 % low", "labels saved 95 % high")):
+        shown[name] = [_bounded(ends[i]) for ends in saved]
     return shown.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _bounded(x):
+    return "" if math.isnan(x.value) else f"{x.sign}{x.value:.6g}"

@@ -378,9 +378,10 @@ def critical_differences(metrics, leads, kinds):
     """Figure of the strategies' mean ranks over settings, with bars that join those no further apart than chance.
 
     After J. Demšar, JMLR 7, 2006: a bar joins strategies whose mean ranks differ by less than Nemenyi's critical
-    difference. Arguments as for `comparisons.ranks`.
+    difference. Arguments as for `comparisons.ranking`.
     """
-    names, found, settings = comparisons.ranks(metrics, leads, kinds)
+    ranking = comparisons.ranking(metrics, leads, kinds)
+    names, found = ranking.strategies, ranking.ranks
     groups = _joined(found.mean, found.critical)
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
         height = 1.5 + 0.26 * len(names) + 0.12 * len(groups)
@@ -390,7 +391,7 @@ def critical_differences(metrics, leads, kinds):
         axis.spines["top"].set_visible(True)
         axis.xaxis.tick_top()
         axis.xaxis.set_label_position("top")
-        axis.set_xlabel(f"mean rank over {settings} settings (1 is best)")
+        axis.set_xlabel(f"mean rank over {ranking.settings} settings (1 is best)")
         most = max(len(names), 2)
         axis.set_xlim(0.8, most + 0.2)
         axis.set_xticks(range(1, most + 1))
@@ -454,8 +455,10 @@ def _panels(settings, splits, height, share_y, title=lambda setting: setting):
 
 def _title(figure, metrics, dataset, about=""):
     runs = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] != "zero_shot")]
-    trials = runs["trial"].nunique()
-    over = f"mean and 95 % interval over {trials} paired trials" if trials > 1 else "one trial"
+    # Of a strategy that lost a trial there are fewer (`study.paired`).
+    counts = sorted(set(runs.groupby([*study.SETTING, "strategy"])["trial"].nunique()))
+    trials = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    over = f"mean and 95 % interval over {trials} paired trials" if counts[-1] > 1 else "one trial"
     figure.suptitle(f"{dataset}: {over}{about}", fontsize=10)
 
 

@@ -5,7 +5,7 @@ import math
 import re
 import textwrap
 
-from labelbench import pages, study
+from labelbench import pages, statistics, study
 from labelbench.study import REFERENCE
 
 TITLE = "What this study says"
@@ -126,14 +126,15 @@ def _noise(rows):
     measured = [row for row in rows if not math.isnan(row["noise"])]
     if not measured:
         return "Training noise was not measured; the intervals hold it, together with the luck of the first labels."
-    most = max(row["noise"] for row in measured)
+    most = max(measured, key=lambda row: row["noise"])
+    low, high = statistics.deviation_interval(most["noise"], most["noise_freedom"])
     text = (
-        f"Training noise: with the very same labels a difference would spread by ±{100 * most:.2f} points (one standard"
+        f"Training noise: with the very same labels a difference would spread by ±{100 * most['noise']:.2f} points "
+        f"{_interval(f'{100 * low:.2f}', f'{100 * high:.2f}')} (one standard deviation)"
     )
-    text += " deviation)"
-    small = [row for row in measured if row["verdict"] in ("better", "worse") and abs(row["difference"]) < row["noise"]]
+    small = [row for row in measured if row["verdict"] in ("better", "worse") and abs(row["difference"]) < low]
     if small:
-        text += f"; {_listed([_name(row) for row in small])} differ by less than that"
+        text += f"; {_listed([_name(row) for row in small])} differ by less than the lower end of that"
     return text + "."
 
 
@@ -142,9 +143,9 @@ def note(kinds, equivalence):
     text = (
         "Written from the numbers in comparisons_*.csv. Differences are those of the areas under the learning curves "
         "over log labels (AULC), paired by trial; brackets are 95 % intervals. A strategy beats another, or is worse, "
-        "if the interval lies on one side of zero and the p-value, corrected by Holm for all strategies compared, is "
-        f"below 0.05; it ties if the interval lies within ±{100 * equivalence:g} points; else the study does not "
-        "decide."
+        f"if the interval lies on one side of zero and reaches beyond ±{100 * equivalence:g} points, and the p-value, "
+        "corrected by Holm for all strategies compared, is below 0.05; it ties if the interval lies within "
+        f"±{100 * equivalence:g} points; else the study does not decide."
     )
     return text + pages.marks(set(kinds.values()))
 

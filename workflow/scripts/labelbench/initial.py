@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Of the published runs, whose first batches are drawn with seed + 42; the first two are those of settings with two runs.
+# Of the published runs, whose first batches are drawn with seed + 42. ImageNet has two runs, of the first two seeds.
 SEEDS = (1234, 9999999, 3334155, 6667077)
 
 

@@ -3,8 +3,6 @@
 import itertools
 import math
 
-import numpy as np
-
 from labelbench import comparisons, study, tables, typeset
 from labelbench.savings import Savings
 from labelbench.study import REFERENCE
@@ -341,18 +339,24 @@ def comparisons_note(table, equivalence):
             'from random\'s 10 % budget on, as far as both go; ">" and "<" mark what is known from one side only. '
         )
     text += f"{_noise_note(table)} "
-    if (table["split"] == "pool").any():
+    if table["split"].isin((study.POOL, study.MODEL_POOL)).any():
         text += _pool(table)
     return text.strip() + marks(set(table["kind"]))
 
 
 def _p_note(table):
-    least = 2.0 ** (1 - table["trials"].max())
-    if (table["test"] == "sign flip").all():
+    tested = table[table["test"].notna()]
+    tests = set(tested["test"])
+    if not tests:
+        return ""
+    if tests == {"sign flip"}:
         return "p: exact sign-flip test of the paired differences, corrected by Holm for all strategies of the block."
+    few = tested.loc[tested["test"] == "t", "trials"].max()
+    other = ", or, in blocks of fewer strategies or more trials, the exact sign-flip test" if len(tests) > 1 else ""
     return (
-        "p: paired t test, corrected by Holm for all strategies of the block; the exact sign-flip test, whose p stands "
-        f"in the CSV, cannot fall below {least:.3g} with so few trials, too much for this many strategies."
+        f"p: paired t test{other}, "
+        "corrected by Holm for all strategies of the block; the sign-flip test, whose p stands in the CSV, cannot fall "
+        f"below {2.0 ** (1 - few):.3g} with {few} trials, too much for this many strategies."
     )
 
 
@@ -391,25 +395,26 @@ def _noise(values):
     return f"±{100 * max(values):.2f}" if values else "not measured"
 
 
-def wins_page(table, equivalence):
+def wins_page(table, kinds, equivalence):
     """The matrix of wins over settings as readers see it: rows win against columns (`comparisons.wins_table`)."""
     names = list(dict.fromkeys(table["strategy"]))
+    shown = {name: name + study.MARKS[kinds[name]] for name in names}
     found = {(row["strategy"], row["against"]): row for row in table.to_dict("records")}
     lines = []
     for first in names:
         cells = [(_wins(found.get((first, second))), False) for second in names]
         total = [row for (name, _), row in found.items() if name == first]
         wins, settings = sum(row["wins"] for row in total), sum(row["settings"] for row in total)
-        lines.append(("", first, [*cells, (f"{wins} of {settings}", False)]))
+        lines.append(("", shown[first], [*cells, (f"{wins} of {settings}", False)]))
     text = (
         "In how many settings (dataset, encoder, selector, trainer) the strategy of the row is better than that of the "
         "column, of those in which both were run. Better: the 95 % interval of the paired difference of the areas "
         "under the learning curves on the first test set lies above zero and reaches beyond "
         f"±{100 * equivalence:g} points, and its p-value, corrected by Holm for all pairs of the setting, is below "
         "0.05. An = follows the number of settings in which the two tie, where there are any."
-    )
+    ) + marks({kinds[name] for name in names})
     spans = [("better than", len(names)), ("", 1)]
-    return typeset.Page("all settings", "wins", "strategy", spans, [*names, "all"], lines, text)
+    return typeset.Page("all settings", "wins", "strategy", spans, [*shown.values(), "all"], lines, text)
 
 
 def _wins(row):
@@ -418,29 +423,34 @@ def _wins(row):
     return f"{row['wins']} of {row['settings']}" + (f", {row['ties']} =" if row["ties"] else "")
 
 
-def ranks_page(table):
-    """Mean ranks over settings as readers see them (`comparisons.ranks_table`)."""
-    lines = [("", row["strategy"], [(f"{row['rank']:.2f}", False)]) for row in table.to_dict("records")]
-    return typeset.Page("all settings", "ranks", "strategy", [("", 1)], ["mean rank"], lines, ranks_note(table))
+def ranks_page(found, kinds):
+    """Mean ranks over settings as readers see them (`comparisons.Ranking`)."""
+    lines = [
+        ("", name + study.MARKS[kinds[name]], [(f"{rank:.2f}", False)])
+        for name, rank in zip(found.strategies, found.ranks.mean, strict=True)
+    ]
+    text = ranks_note(found) + marks({kinds[name] for name in found.strategies})
+    return typeset.Page("all settings", "ranks", "strategy", [("", 1)], ["mean rank"], lines, text)
 
 
-def ranks_note(table):
+def ranks_note(found):
     """What a reader must know to read ranks."""
-    settings = int(table["settings"].max()) if len(table) else 0
     text = (
-        f"Mean rank by area under the learning curve on the first test set, over {settings} settings (dataset, "
+        f"Mean rank by area under the learning curve on the first test set, over {found.settings} settings (dataset, "
         "encoder, selector, trainer); 1 is best. "
     )
-    if len(table) and not np.isnan(table["critical"].iloc[0]):
-        text += (
-            f"Friedman's test that all are equal: p {p_value(table['friedman_p'].iloc[0])}. Ranks that lie further "
-            f"apart than {table['critical'].iloc[0]:.2f} differ at the 5 % level (Nemenyi). "
-        )
-        if table["critical"].iloc[0] >= len(table) - 1:
-            text += "No two strategies can lie that far apart: this takes more settings. "
-    else:
+    critical = found.ranks.critical
+    if math.isnan(critical):
         text += "Too few settings or strategies for a test: it takes two and three. "
-    return text + "Settings that share a dataset or an encoder are not independent, which the test takes them to be."
+    else:
+        text += (
+            f"Friedman's test that all are equal: p {p_value(found.ranks.p)}. Ranks that lie further apart than "
+            f"{critical:.2f} differ at the 5 % level (Nemenyi). "
+        )
+        if critical >= len(found.strategies) - 1:
+            text += "No two strategies can lie that far apart: this takes more settings. "
+    text += "Settings that share a dataset or an encoder are not independent, which the test takes them to be."
+    return " ".join([text, *found.left_out])
 
 
 def summary(finals, further):

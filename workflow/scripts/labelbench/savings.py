@@ -32,6 +32,7 @@ class Savings:
     """Label savings of a strategy over random sampling (`label_savings`)."""
 
     target: float  # the accuracy at which labels are compared
+    reached: bool  # whether it is random's final accuracy
     factor: Bounded  # labels random needs / labels the strategy needs for `target`
     low: Bounded
     high: Bounded
@@ -113,6 +114,7 @@ def label_savings(labels, curves, random_labels, random_curves, rng, level=0.95)
     mean = _mean_factor(labels, own, random_labels, other)
     known = {
         "target": float(min(own[-1], other[-1])),
+        "reached": bool(own[-1] >= other[-1]),
         "factor": _bounded(logs, sign),
         "random_labels": _bounded(needed, beyond),
         "mean": _bounded(mean, 0),
@@ -129,6 +131,17 @@ def label_savings(labels, curves, random_labels, random_curves, rng, level=0.95)
     if len(means) and not np.isnan(mean):
         ends = _interval(mean, 0, means, np.zeros(len(means), dtype=int), level)
     return Savings(**known, low=low, high=high, mean_low=ends[0], mean_high=ends[1])
+
+
+def labels_saved(savings, budget):
+    """Labels that the strategy of a `Savings` needs fewer than random sampling's `budget`, for random's final accuracy.
+
+    With the ends of the 95 % interval: three `Bounded`. A strategy that does not get there within the budget saves less
+    than none: "<0", with no interval.
+    """
+    if not savings.reached:
+        return Bounded(0.0, "<"), UNKNOWN, UNKNOWN
+    return tuple(Bounded(budget * (1 - 1 / x.value), x.sign) for x in (savings.factor, savings.low, savings.high))
 
 
 def savings_curve(labels, curves, random_labels, random_curves, rng, level=0.95, points=61):

@@ -135,6 +135,12 @@ def verdict(low, high, p_adjusted, equivalence, alpha=0.05):
     return "undecided"
 
 
+def deviation_interval(deviation, freedom, level=0.95):
+    """(low, high) of a standard deviation that was estimated with `freedom` degrees of freedom, of normal numbers."""
+    tail = (1 - level) / 2
+    return tuple(deviation * math.sqrt(freedom / special.chdtri(freedom, t)) for t in (tail, 1 - tail))
+
+
 def trial_weights(n, rng, draws):
     """Bootstrap weights of n trials, (draws, n) float64; each row sums to 1.
 

@@ -299,7 +299,7 @@ def shared(*curves):
 
 
 def between(labels, at):
-    """Weights (rounds, n) of a curve's rounds, at `labels`, in its values at the labels `at`, on a line over log labels."""
+    """Weights (rounds, n) of a curve's rounds, at `labels`, in its values at the labels `at`, read as by `shared`."""
     return np.array([np.interp(np.log(at), np.log(labels), unit) for unit in np.eye(len(labels))])
 
 
