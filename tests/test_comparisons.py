@@ -95,6 +95,14 @@ def test_enough_trials_take_the_exact_test(tmp_path):
     table = comparisons.comparisons_table(metrics, "digits", "accuracy", KINDS, EQUIVALENCE)
     assert set(table["test"]) == {"sign flip"}
     assert (table["p"] == table["p_sign_flip"]).all()
+    # Rows without a reference were not tested.
+    alone = comparisons.comparisons_table(
+        metrics[metrics["strategy"] != "margin"], "digits", "accuracy", KINDS, EQUIVALENCE
+    )
+    assert "p: exact sign-flip test" in pages.comparisons_page(alone, EQUIVALENCE, "digits").note
+    mixed = pages.comparisons_page(pd.concat([table, table.assign(test="t", trials=5)]), EQUIVALENCE, "digits").note
+    assert "p: paired t test, or, in blocks" in mixed
+    assert "cannot fall below 0.0625 with 5 trials" in mixed
 
 
 def test_upper_bounds_are_no_part_of_the_family(metrics):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelbench import savings, statistics
-from labelbench.savings import Bounded, label_savings
+from labelbench.savings import Bounded, label_savings, labels_saved, savings_curve
 
 scores = st.floats(0, 1, allow_nan=False)
 
@@ -204,7 +204,7 @@ def test_unpaired_curves_are_refused():
         label_savings(labels, np.ones((3, 2)), labels, np.ones((4, 2)), rng())
 
 
-@pytest.mark.parametrize(("n", "gain"), list(itertools.product((4, 5, 10), (0.5, -0.3))))
+@pytest.mark.parametrize(("n", "gain"), list(itertools.product((2, 4, 5, 10), (0.5, -0.3))))
 def test_savings_intervals_cover_the_truth(monkeypatch, n, gain):
     """In 400 draws of noisy curves; docs/statistics.md has what 1,000 gave."""
     monkeypatch.setattr(savings, "DRAWS", 400)
@@ -222,3 +222,31 @@ def test_savings_intervals_cover_the_truth(monkeypatch, n, gain):
         hits += found.low.value <= truth.factor.value <= found.high.value
         mean_hits += found.mean_low.value <= truth.mean.value <= found.mean_high.value
     assert min(hits, mean_hits) / runs >= 0.93
+
+
+@pytest.mark.parametrize(("n", "gain"), list(itertools.product((4, 10), (0.5, -0.3))))
+def test_bands_of_savings_cover_the_truth(monkeypatch, n, gain):
+    """In 300 draws, at the accuracy halfway."""
+    monkeypatch.setattr(savings, "DRAWS", 400)
+    labels, runs = np.arange(30, 130, 10.0), 300
+    base, better = power_law(labels, 0.0), power_law(labels, gain)
+    truth = savings_curve(labels, better[None], labels, base[None], rng(), points=3)
+    draw, hits = rng(11), 0
+    for _ in range(runs):
+        luck = draw.normal(0, 0.01, (n, 1))
+        random_curves = base + luck + draw.normal(0, 0.01, (n, 10))
+        curves = better + luck + draw.normal(0, 0.01, (n, 10))
+        curves[:, 0] = random_curves[:, 0]
+        found = savings_curve(labels, curves, labels, random_curves, draw, points=13)
+        low, high = (np.interp(truth.targets[1], found.targets, ends) for ends in (found.low, found.high))
+        hits += low <= truth.factor[1] <= high
+    assert hits / runs >= 0.93
+
+
+def test_labels_saved_are_those_at_randoms_final_accuracy():
+    labels = np.array([25.0, 50.0, 100.0])
+    random_curves, better = np.array([[0.5, 0.6, 0.7]] * 3), np.array([[0.5, 0.7, 0.8]] * 3)
+    saved, low, high = labels_saved(label_savings(labels, better, labels, random_curves, rng()), 100)
+    assert [x.value for x in (saved, low, high)] == pytest.approx([50, 50, 50])
+    worse = label_savings(labels, random_curves, labels, better, rng())
+    assert labels_saved(worse, 100) == (Bounded(0.0, "<"), savings.UNKNOWN, savings.UNKNOWN)

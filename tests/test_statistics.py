@@ -194,3 +194,11 @@ def test_ranks_of_too_little():
     assert two.mean.tolist() == [1.5, 1.5]
     assert math.isnan(two.p)
     assert statistics.ranks(np.ones((3, 3))).p == 1.0
+
+
+def test_interval_of_a_deviation_covers_it():
+    draw, freedom = np.random.default_rng(0), 6
+    ends = [
+        statistics.deviation_interval(sample.std(ddof=1), freedom) for sample in draw.normal(0, 2, (2000, freedom + 1))
+    ]
+    assert np.mean([low <= 2 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.015)
