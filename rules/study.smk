@@ -282,7 +282,13 @@ if OVERALL_TABLES and len(_settings) > 1 and len(ORDER["strategy"]) > 2:
 EQUIVALENCE = config.get("statistics", {}).get("equivalence", 0.2) / 100
 
 # Numbers of trials, for captions of files that may differ in it.
-TRIALS = " or ".join(map(str, sorted({held.trials for held in CONTENTS.values()})))
+_trials = {}
+for _dataset, _held in CONTENTS.items():
+    _trials.setdefault(_held.trials, []).append(_dataset)
+TRIALS = " or ".join(
+    f"{n} ({', '.join(names)})" if len(_trials) > 1 else str(n)
+    for n, names in sorted(_trials.items())
+)
 # What the report says was run, all grids and imports together.
 config["run"] |= {
     "datasets": list(CONTENTS),

@@ -92,13 +92,15 @@ def test_a_joint_comparison_tells_two_runs_apart(archived, tmp_path):
     repo = tmp_path / "repo"
     shutil.copytree(archived, repo, symlinks=True)
     before = (repo / "results/tables/summary.txt").read_text()
-    configure(repo, {"imports": {"twin": {"name": "archive", "file": "results/archive.zip"}}})
+    twin = {"name": "archive", "file": "results/archive.zip"}
+    configure(repo, {"imports": {"twin": twin, "third": twin}})
     snakemake(repo, "results/tables/summary.txt", "-c1")
     lines = (repo / "results/tables/summary.txt").read_text().splitlines()
     for line in before.splitlines():
         if match := re.match(r"  (margin|badge)( .*)", line):
             scores = match[2].split()[:6]
-            assert [row for row in lines if row.split()[:2] == [match[1], "(twin)"] and row.split()[2:8] == scores]
+            for name in ("(twin)", "(third)"):
+                assert [row for row in lines if row.split()[:2] == [match[1], name] and row.split()[2:8] == scores]
     # Another fingerprint is refused, whatever the names say.
     other = changed(
         repo / "results/archive.zip",
@@ -107,7 +109,7 @@ def test_a_joint_comparison_tells_two_runs_apart(archived, tmp_path):
             {"manifest.json": re.sub(rb'"fingerprint": "....', b'"fingerprint": "0000', members["manifest.json"])}
         ),
     )
-    configure(repo, {"imports": {"twin": {"name": "archive", "file": other.name}}})
+    configure(repo, {"imports": {"twin": twin | {"file": other.name}}})
     done = snakemake(repo, "results/tables/summary.txt", "-c1", check=False)
     assert done.returncode
     assert re.search(r"digits is another dataset in this import: the fingerprint .* is 0000", done.stdout)

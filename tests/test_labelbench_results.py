@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import authors_results
-from conftest import REPO
+from conftest import REPO, snakemake
 from labelbench import study, tables
 from labelbench.errors import UserError
 from labelbench.importers import labelbench_results
@@ -95,6 +96,29 @@ def test_rows_are_those_of_a_study(folder, tmp_path):
         assert found.scores[0].tolist() == curves(0.01, 0)["Test Accuracy"]
 
 
+def test_a_run_that_began_elsewhere_is_left_out_by_name(folder, tmp_path):
+    """With the evaluation of its labels."""
+    path = next(folder.glob(f"cifar10/bs_1000/**/model_shallow/**/margin_sampling_{SEEDS[3]}.pkl"))
+    authors_results.write_run(path, curves(0.01, 3), list(range(5000, 8000)))
+    metrics, notes = study.paired(loaded(labelbench_results.read(config(folder), LOG), tmp_path))
+    assert notes == {
+        "mini": [
+            "clip_vitb32, shallow, flexmatch, margin: trial 3 is left out, for it did not begin with the labels and "
+            "seeds of the others."
+        ]
+    }
+    shallow = metrics[(metrics["selector"] == "shallow") & (metrics["strategy"] == "margin")]
+    assert set(shallow["stage"]) == {"proxy", "finetune"}
+    assert set(shallow["trial"]) == {0}
+
+
+def test_where_no_labels_were_kept_the_notes_say_so(folder, tmp_path):
+    for path in folder.glob("cifar10/**/*.pkl"):
+        authors_results.write_run(path, pickle.loads(path.read_bytes())[0], [])
+    _, notes = study.paired(loaded(labelbench_results.read(config(folder), LOG), tmp_path))
+    assert notes["mini"] == ["Nothing says whether trials began alike: they are paired by their number alone."]
+
+
 def test_tables_say_that_the_pool_is_the_models(folder, tmp_path):
     held = labelbench_results.contents(config(folder))["mini"]
     metrics = loaded(labelbench_results.read(config(folder), LOG), tmp_path)
@@ -104,6 +128,22 @@ def test_tables_say_that_the_pool_is_the_models(folder, tmp_path):
     row = table[at].iloc[0]
     assert row["mean"] == pytest.approx(0.85 + 0.0015, abs=1e-12)
     assert row["difference"] == pytest.approx(0.02, abs=1e-12)
+
+
+def test_a_clone_of_theirs_becomes_tables_and_figures(fresh, folder):
+    """By the config that does so, with its other datasets left out."""
+    overlay = yaml.safe_load((fresh / "config/published_results.yaml").read_text())
+    chosen = overlay["imports"]["authors"] | {"folder": str(folder), "datasets": {"cifar10": "cifar10/bs_1000"}}
+    (fresh / "theirs.yaml").write_text(yaml.safe_dump(overlay | {"imports": {"authors": chosen}}))
+    snakemake(fresh, "-c1", "--configfile", "theirs.yaml", "--", "all")
+    place = fresh / "results/published_results"
+    printed = pd.read_csv(place / "tables/published_cifar10.csv")
+    assert set(printed["strategy"]) <= {"random", "margin", "badge"}
+    compared = pd.read_csv(place / "tables/comparisons_cifar10.csv")
+    assert set(compared["split"]) == {"test", "pool (model)"}
+    assert "pool (model): predictions only" in (place / "tables/comparisons_cifar10.html").read_text()
+    for name in ("curves", "finetuned", "selectors", "savings", "differences"):
+        assert "pool (model): predictions of all images" in (place / f"figures/{name}_cifar10.svg").read_text()
 
 
 def test_nothing_in_a_pickle_is_executed(folder, tmp_path):

@@ -77,9 +77,13 @@ def test_the_miniature_has_every_table_and_figure(fresh):
     text = snakemake(fresh, "-n", "--configfile", "config/paper_miniature.yaml")
     place = "results/paper_miniature"
     for setting in ("cifar10", "cifar10_small_batches", "cifar100", "imagenet", "iwildcam", "fmow"):
-        for name in ("tables/selectors", "tables/costs", "figures/curves", "figures/selectors"):
+        tables = [f"tables/{name}" for name in ("final", "comparisons", "selectors", "costs")]
+        figures = [f"figures/{name}" for name in ("curves", "finals", "selectors", "savings", "differences")]
+        for name in (*tables, *figures):
             format = "tex" if name.startswith("tables") else "pdf"
             assert f"{place}/{name}_like_{setting}.{format}" in text
+    for name in ("tables/wins.csv", "tables/ranks.csv", "figures/ranks.svg", "tables/findings.html"):
+        assert f"{place}/{name}" in text
     for setting in ("cifar10", "cifar10_small_batches"):
         assert f"{place}/figures/finetuned_like_{setting}.svg" in text
     for encoder in ("glyphclip", "glyphclip_projected"):

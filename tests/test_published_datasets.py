@@ -172,7 +172,7 @@ def test_iwildcam_splits_by_camera(written):
     assert set(dataset.splits["pool"].groups).isdisjoint(dataset.splits["test_ood"].groups)
     assert len(dataset.class_names) == 182
     assert (dataset.class_names[0], dataset.class_names[13]) == ("empty", "common opossum")
-    assert iwildcam.lead_metric(config) == "balanced_accuracy"
+    assert iwildcam.lead_metric(config) == "macro_f1"
 
 
 def test_iwildcam_of_the_published_runs_has_14_classes(written):

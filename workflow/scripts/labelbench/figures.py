@@ -459,7 +459,14 @@ def _title(figure, metrics, dataset, about=""):
     counts = sorted(set(runs.groupby([*study.SETTING, "strategy"])["trial"].nunique()))
     trials = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     over = f"mean and 95 % interval over {trials} paired trials" if counts[-1] > 1 else "one trial"
-    figure.suptitle(f"{dataset}: {over}{about}", fontsize=10)
+    pool = _POOLS.get(study.splits_of(metrics, dataset)[-1], "")
+    figure.suptitle(f"{dataset}: {over}{about}{pool}", fontsize=10)
+
+
+_POOLS = {
+    study.POOL: "\npool: bought labels as annotated, all others as predicted",
+    study.MODEL_POOL: "\npool (model): predictions of all images, also of bought ones",
+}
 
 
 def _legend_columns(entries, most):

@@ -238,9 +238,9 @@ def paired(metrics):
     """
     runs = ~(metrics["stage"].eq("zero_shot") | metrics["stage"].str.startswith(REPLICATE))
     notes = {dataset: [] for dataset in metrics["dataset"].unique()}
-    if runs.any() and (metrics.loc[runs, "pair"] == "").all():
-        for found in notes.values():
-            found.append("Nothing says whether trials began alike: they are paired by their number alone.")
+    for dataset, pairs in metrics[runs].groupby("dataset", sort=False)["pair"]:
+        if (pairs == "").all():
+            notes[dataset].append("Nothing says whether trials began alike: they are paired by their number alone.")
     begun = metrics[runs].drop_duplicates([*SETTING, "strategy", "trial", "pair"])
     broken = pd.Series(False, index=metrics.index)
     for (dataset, _, trial), group in begun.groupby(["dataset", "encoder", "trial"], sort=False):

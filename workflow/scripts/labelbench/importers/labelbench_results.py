@@ -12,6 +12,7 @@ import hashlib
 import math
 import pickle
 import re
+import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,7 @@ def read(config, log):
     without all rounds of their setting, and strategies without all trials of theirs.
     """
     curves = {run: _load(run.path) for run in runs(config)}
-    pairs = _pairs(curves, log)
+    pairs = _pairs(curves)
     evaluated = {(run.dataset, run.encoder, run.model) for run in curves if run.stage == "finetune"}
     rows = []
     for run in _comparable({run: values["Num Labeled"] for run, (values, _) in curves.items()}, log):
@@ -202,7 +203,7 @@ def read(config, log):
             stages.append(("finetune", run.trainer))
         values, _ = curves[run]
         for stage, model in stages:
-            identity = run._asdict() | {"stage": stage, "model": model, "pair": pairs[run.dataset, run.trial]}
+            identity = run._asdict() | {"stage": stage, "model": model, "pair": pairs[run]}
             del identity["path"]
             for name, (split, metric) in METRICS.items():
                 for at, value in enumerate(values.get(name, [])):
@@ -256,21 +257,25 @@ def _is_number(value):
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _pairs(curves, log):
-    """A hash by (dataset, trial) of the labels of the first round; of the seed alone where no run kept its labels.
+def _pairs(curves):
+    """A hash by run of the labels of its first round; "" where nothing says what they were.
 
-    Named in the log: runs that began elsewhere than the first of their trial.
+    An evaluation, which keeps no labels, began with those of the run that chose them, and any other run that kept none
+    with those of most runs of its seed.
     """
-    first = {}
+    found, by_seed = {}, defaultdict(list)
     for run, (values, labels) in curves.items():
         batch = (labels or [])[: values["Num Labeled"][0]]
-        if len(batch) < values["Num Labeled"][0] or not all(type(n) is int for n in batch):
-            continue
-        digest = hashlib.sha256(np.asarray(batch, "<i8").tobytes()).hexdigest()[:12]
-        if first.setdefault((run.dataset, run.trial), digest) != digest:
-            log.warning("%s did not begin with the labels of the other runs of its seed", run.path)
-    keys = {(run.dataset, run.trial) for run in curves}
-    return {key: first.get(key, f"seed {SEEDS[key[1]]}") for key in keys}
+        if len(batch) == values["Num Labeled"][0] and all(type(n) is int for n in batch):
+            found[run] = hashlib.sha256(np.asarray(batch, "<i8").tobytes()).hexdigest()[:12]
+            by_seed[run.dataset, run.trial].append(found[run])
+    chose = {_choice(run): digest for run, digest in found.items()}
+    usual = {key: statistics.mode(digests) for key, digests in by_seed.items()}
+    return {run: found.get(run) or chose.get(_choice(run)) or usual.get((run.dataset, run.trial), "") for run in curves}
+
+
+def _choice(run):
+    return run._replace(path=None, stage="", model="")
 
 
 def _comparable(counts, log):
