@@ -109,7 +109,8 @@ def test_a_joint_comparison_tells_two_runs_apart(archived, tmp_path):
             {"manifest.json": re.sub(rb'"fingerprint": "....', b'"fingerprint": "0000', members["manifest.json"])}
         ),
     )
-    configure(repo, {"imports": {"twin": twin | {"file": other.name}}})
+    twin["file"] = other.name
+    configure(repo, {"imports": {"twin": twin, "third": twin}})
     done = snakemake(repo, "results/tables/summary.txt", "-c1", check=False)
     assert done.returncode
     assert re.search(r"digits is another dataset in this import: the fingerprint .* is 0000", done.stdout)
