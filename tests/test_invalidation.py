@@ -207,3 +207,20 @@ def test_parsing_the_workflow_imports_nothing_heavy(repo):
 
 def test_the_catalog_entry_point_runs_the_same_study(repo):
     assert "Nothing to be done" in snakemake(repo, "-n", "-s", "workflow/Snakefile")
+
+
+@pytest.mark.parametrize("flags", [(), ("--quiet", "rules"), ("--quiet", "progress")])
+def test_plans_are_those_of_snakemake_as_published(repo, flags):
+    """Of its jobs and reasons, where a setting has changed, an output is gone, and another newer than what follows."""
+    configure(repo, {"strategies": {"badge": {"name": "margin"}}})
+    runs = repo / "results/runs/digits/glyphclip/linear-flexmatch"
+    (runs / "random/trial0/round02/history.csv").unlink()
+    labels = runs / "margin/trial1/round02/labels.h5"
+    labels.write_bytes(labels.read_bytes())
+    plans = [snakemake(repo, "-n", *flags)]
+    edit(library(repo, "snakemake_speed.py"), "if not snakemake.__version__.startswith(REPAIRED):", "if True:")
+    plans.append(snakemake(repo, "-n", *flags))
+    assert re.search(r"^total +[1-9]", plans[0], re.MULTILINE)
+    # Jobs of one level come in any order.
+    published, here = (sorted(re.sub(r"^\[.*|jobid: .*", "", text, flags=re.MULTILINE).split("\n")) for text in plans)
+    assert here == published

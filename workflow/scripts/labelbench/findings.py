@@ -134,7 +134,7 @@ def _noise(rows):
     )
     small = [row for row in measured if row["verdict"] in ("better", "worse") and abs(row["difference"]) < low]
     if small:
-        text += f"; {_listed([_name(row) for row in small])} differ by less than the lower end of that"
+        text += f"; {_listed(map(_name, small))} differ{'s' * (len(small) == 1)} by less than the lower end of that"
     return text + "."
 
 

@@ -4,8 +4,10 @@ The repairs replace methods, because it is used as published. What plans save is
 same for every job here.
 """
 
+import functools
 import gc
 import inspect
+import itertools
 import threading
 import types
 
@@ -73,6 +75,77 @@ def look_for_producers_once():
     OutputIndex.match_producers = match_producers
 
 
+def read_one_record_per_job():
+    """Let Snakemake read what it recorded of a job once, and not once for each of its outputs: a tenth of the time.
+
+    It records the same for all of them, for the last one last, and they count as incomplete until it has.
+    """
+    from snakemake.persistence import RECORD_FORMAT_VERSION, PersistenceBase
+
+    def has_metadata(self, job):
+        return all(self.metadata(path) is not None for path in job.output[-1:])
+
+    def has_outdated_metadata(self, job):
+        records = [self.metadata(path) for path in job.output[-1:]]
+        return any(record.record_format_version < RECORD_FORMAT_VERSION for record in records if record is not None)
+
+    def of_last_output(changed):
+        @functools.wraps(changed)
+        def of_job(self, job, file=None):
+            return changed(self, job, file) if file else [path for path in job.output[-1:] if changed(self, job, path)]
+
+        return of_job
+
+    def params_changed(self, job, file=None, compare=PersistenceBase.params_changed):
+        return compare(self, job, file or (job.output[-1] if job.output else None))
+
+    PersistenceBase.has_metadata = has_metadata
+    PersistenceBase.has_outdated_metadata = has_outdated_metadata
+    PersistenceBase.params_changed = params_changed
+    for name in ("code_changed", "input_changed", "software_stack_changed"):
+        setattr(PersistenceBase, name, of_last_output(getattr(PersistenceBase, name)))
+
+
+def look_at_files_once():
+    """Let Snakemake ask for the date of a file once, and not for each job that reads it."""
+    from snakemake.io import IOCache
+
+    look = IOCache.mtime_inventory
+
+    async def mtime_inventory(self, jobs, n_workers=8):
+        files = dict.fromkeys(itertools.chain.from_iterable((*job.input, *job.output) for job in jobs))
+        # No rule here has a benchmark.
+        await look(self, [types.SimpleNamespace(input=list(files), output=(), benchmark=None)], n_workers)
+
+    IOCache.mtime_inventory = mtime_inventory
+
+
+def share_wildcards():
+    """Let all input functions of a job have the same wildcards, which none of them changes, and not each its copy."""
+    from snakemake import rules
+
+    @functools.lru_cache(maxsize=64)
+    def of_items(items, make=rules.Wildcards):
+        return make(fromdict=dict(items))
+
+    rules.Wildcards = lambda fromdict: of_items(tuple(fromdict.items()))
+
+
+def know_storage():
+    """Let a file that is a plain path say at once that it is not on remote storage: it is asked a hundred times."""
+    from snakemake.io import _IOFile
+
+    asked = _IOFile.is_storage.fget
+    _IOFile.is_storage = property(lambda self: type(self._file) is not str and asked(self))
+
+
+def take_logs_as_valid():
+    """Let Snakemake not work out the path of a job's log only to see that it can: no log's path here could fail."""
+    from snakemake.jobs import Job
+
+    Job.is_valid = lambda self: None
+
+
 def check_no_directories():
     """Let Snakemake not check for each output that it lies in no directory that is an output: no rule here has one."""
     from snakemake.dag import DAG
@@ -109,6 +182,11 @@ def plan_quickly(values):
     look_for_scripts_once()
     know_environments()
     look_for_producers_once()
+    read_one_record_per_job()
+    look_at_files_once()
+    share_wildcards()
+    know_storage()
+    take_logs_as_valid()
     check_no_directories()
     say_nothing_unseen()
 
