@@ -1,5 +1,6 @@
 """What jobs ask a scheduler for, at the size of digits and of ImageNet, and on clusters of several kinds."""
 
+import json
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import configure, snakemake
-from labelbench import dataset_file
+from labelbench import costs, dataset_file
 from test_selectors import a_study
 
 IMAGENET = 1_331_167
@@ -49,7 +50,8 @@ def selecting(fresh):
 
 def a_round(repo, selector, *args):
     """Minutes that the jobs of one round of a run ask for, of which selection is one, together."""
-    trainer, rule = {"linear": ("flexmatch", "train_proxy"), "finetune": ("flexmatch_images", "finetune_round")}[selector]
+    names = {"linear": ("flexmatch", "train_proxy"), "finetune": ("flexmatch_images", "finetune_round")}
+    trainer, rule = names[selector]
     target = f"{RUN}/{selector}-{trainer}/margin/trial0/round02/proxy.safetensors"
     found = asked(repo, target, *args, *BUY)
     return int(found["select_batch"]["runtime"]) + int(found[rule]["runtime"])
@@ -119,3 +121,18 @@ def test_a_cluster_without_gpus_is_asked_for_none(selecting):
 def test_qos_by_environment(fresh):
     output = snakemake(fresh, "--profile", "slurm", "-n", "results/datasets/digits.h5", env={"LABELBENCH_QOS": "mine"})
     assert "qos=mine" in output
+
+
+@pytest.mark.parametrize("trained", ["", "refresh/"])
+def test_a_model_that_is_copied_costs_nothing(tmp_path, trained):
+    def leave(name, seconds):
+        path = tmp_path / "runs/d/e/s-t/margin/trial0/round02" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"train_seconds": seconds, "threads": 1, "gpus": 1}))
+
+    leave(f"{trained}cost.json", 3600)
+    leave("finetune-t/cost.json", 3600)
+    leave("finetune-other/cost.json", 1800)
+    rows = {row[0]: row[1:] for row in (line.split() for line in costs.summary(tmp_path).splitlines()[1:])}
+    stage = "refreshing" if trained else "training"
+    assert rows[stage] == ["1", "1.000", "1.000"] and rows["fine-tuning"] == ["1", "0.500", "0.500"]
