@@ -29,9 +29,11 @@ rule initial_labels:
         "<logs>/initial_labels/{dataset}/{encoder}/trial{trial}.log",
     conda:
         "../envs/train.yaml"
+    threads: 1
     resources:
-        mem_mb=small(4000),
-        runtime=minutes(60),
+        mem_mb=select_mem_mb,
+        runtime=select_runtime,
+        gpu=initial_gpu,
     params:
         spec=initial_spec,
         code=initial_code,

@@ -94,9 +94,11 @@ rule zero_shot_head:
         "<logs>/zero_shot_head/{dataset}/{encoder}.log",
     conda:
         "../envs/train.yaml"
+    threads: image_threads
     resources:
-        mem_mb=small(8000),
-        runtime=minutes(30),
+        mem_mb=image_mem_mb,
+        runtime=zero_shot_runtime,
+        gpu=embed_gpu,
     params:
         spec=zero_shot_spec,
         code=zero_shot_code,

@@ -14,11 +14,11 @@ rule finetune:
         f"{_LOG}/finetune-{{model}}.log",
     conda:
         "../envs/train.yaml"
-    threads: image_threads
+    threads: final_threads
     resources:
-        mem_mb=image_mem_mb,
-        runtime=finetune_runtime,
-        gpu=1,
+        mem_mb=final_mem_mb,
+        runtime=final_runtime,
+        gpu=final_gpu,
     params:
         spec=finetune_spec,
         code=finetune_code,

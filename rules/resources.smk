@@ -1,8 +1,13 @@
+import functools
+import math
 import os
 
-# What a job asks a scheduler for, scaled by the size of its dataset. Both numbers grow with every attempt, so that a job
-# that was killed for its memory or its time gets more of it when it is retried. On one machine they limit nothing
-# unless `--resources mem_mb=…` says so; jobs with several threads get at most the cores there are.
+# What a job asks a scheduler for, scaled by the size of its dataset. Memory and time grow with every attempt, so that a
+# job that was killed for one of them gets more of it when it is retried. On one machine they limit nothing unless
+# `--resources mem_mb=…` says so; jobs with several threads get at most the cores there are.
+
+# LABELBENCH_GPU=0: a cluster without GPUs. Jobs learn it by the same variable, which Slurm hands on.
+GPUS = int(os.environ.get("LABELBENCH_GPU") != "0")
 
 # Bytes of an image in a dataset file (a label and a position) and in an embedding 512 numbers wide.
 DATASET_BYTES, EMBEDDING_BYTES = 16, 1024
@@ -38,6 +43,43 @@ def megabytes(input, *names):
     return size // 1_000_000
 
 
+@functools.cache
+def longest():
+    """Minutes that the cluster allows a job, in its longest partition with GPUs and in the longest without.
+
+    LABELBENCH_PARTITION names the only one that is used.
+    """
+    # Here and only for retries: the import takes a third of a second, which every job would wait for.
+    from snakemake_executor_plugin_slurm.partitions import read_partition_file
+
+    path = os.environ.get(
+        "LABELBENCH_PARTITIONS", _here.parent / "slurm/partitions.yaml"
+    )
+    partitions = read_partition_file(path)
+    named = [p for p in partitions if p.name == os.environ.get("LABELBENCH_PARTITION")]
+
+    def most(gpu):
+        times = [
+            p.limits.max_runtime
+            for p in named or partitions
+            if (p.limits.max_gpu > 0) == gpu
+        ]
+        return max(times, default=math.inf)
+
+    return min(most(gpu=True), most(gpu=False))
+
+
+def retried(minutes, attempt, submission=0):
+    """The minutes of a first attempt, times the attempt: as far as the partitions have room for the whole submission.
+
+    submission: minutes of a first attempt at all jobs that are submitted together with this one, itself included.
+    """
+    if attempt == 1:
+        return minutes
+    room = longest() / (submission or minutes)
+    return int(minutes * max(1, min(attempt, room)))
+
+
 # Jobs with images: decoding takes a thread and up to 4 GB each, and a GPU waits for it.
 
 
@@ -52,34 +94,97 @@ def image_mem_mb(wildcards, input, attempt):
 
 def embed_gpu(wildcards, input):
     """A thousand images are embedded on a CPU before the GPU queue has moved."""
-    return int(num_images(input) >= 20_000)
+    return GPUS * int(num_images(input) >= 20_000)
 
 
 def embed_runtime(wildcards, input, attempt):
     """A view at 100 images a second, the pace of one core with a small encoder; a GPU is an order faster."""
     images = num_images(input) // int(wildcards.get("parts", 1))
-    return (30 + 2 * images // 6000) * attempt
+    return retried(30 + 2 * images // 6000, attempt)
 
 
-def finetune_runtime(wildcards, input, attempt):
-    """At most a day: a fine-tune that runs out of time goes on after its last epoch when it is retried."""
-    return min(60 + num_images(input) // 500, DAY) * attempt
+@functools.cache
+def prompts_and_images(path):
+    """What a zero-shot head has to encode: prompts of all classes, and the images that it is evaluated on.
+
+    Nothing, of a file that is no dataset: the job says so.
+    """
+    from labelbench import dataset_file
+
+    try:
+        dataset = dataset_file.read(path)
+    except UserError:
+        return 0, 0
+    evaluated = (len(s.source) for name, s in dataset.splits.items() if name != "pool")
+    return dataset.num_classes * len(dataset.templates), sum(evaluated)
+
+
+def zero_shot_runtime(wildcards, input, attempt):
+    """Images at the pace above, prompts at 10 a second: one core reads 14 with ViT-B/32's text tower."""
+    known = _size(input.dataset) is not None
+    prompts, images = prompts_and_images(input.dataset) if known else (0, SIZE_UNKNOWN)
+    return retried(30 + images // 6000 + prompts // 600, attempt)
+
+
+def finetune_minutes(input):
+    """At most 18 hours, so that a round's selection fits in the same day: no partition of a day refuses both."""
+    return min(60 + num_images(input) // 500, DAY * 3 // 4)
+
+
+# A fine-tune asks for the same time at each attempt: one that runs out of it goes on after its last whole epoch.
+def finetune_runtime(wildcards, input):
+    return finetune_minutes(input)
+
+
+# The final model of a run that has trained this very model to select with is copied.
+
+
+def takes_over(input):
+    return bool(input.get("trained"))
+
+
+def final_threads(wildcards, input):
+    return 1 if takes_over(input) else image_threads(wildcards, input)
+
+
+def final_mem_mb(wildcards, input, attempt):
+    if takes_over(input):
+        return 1000 * attempt
+    return image_mem_mb(wildcards, input, attempt)
+
+
+def final_runtime(wildcards, input):
+    return 10 if takes_over(input) else finetune_minutes(input)
+
+
+def final_gpu(wildcards, input):
+    return 0 if takes_over(input) else GPUS
 
 
 # Jobs on embeddings. `train_proxy` holds its views, `select_batch` a pool and what a strategy makes of it: BADGE, which
-# takes most, about ten times the embeddings at 1000 classes.
+# takes most, about ten times the embeddings at 1000 classes. `initial_labels` does what `select_batch` does, if its
+# strategy looks at the pool at all.
 
 
 def proxy_mem_mb(wildcards, input, attempt):
     return (1500 + 2 * megabytes(input, "clean", "augmented")) * attempt
 
 
+def proxy_minutes(input):
+    return 30 + num_images(input) // 2000
+
+
+def select_minutes(input):
+    return 30 + num_images(input) // 5000
+
+
 def proxy_runtime(wildcards, input, attempt):
-    return (30 + num_images(input) // 2000) * attempt
+    first = proxy_minutes(input)
+    return retried(first, attempt, select_minutes(input) + first)
 
 
 def proxy_gpu(wildcards, input):
-    return int(num_images(input) >= 200_000)
+    return GPUS * int(num_images(input) >= 200_000)
 
 
 def select_mem_mb(wildcards, input, attempt):
@@ -87,7 +192,13 @@ def select_mem_mb(wildcards, input, attempt):
 
 
 def select_runtime(wildcards, input, attempt):
-    return (30 + num_images(input) // 5000) * attempt
+    first = select_minutes(input)
+    training = max(proxy_minutes(input), finetune_minutes(input))
+    return retried(first, attempt, first + training)
+
+
+def initial_gpu(wildcards, input):
+    return proxy_gpu(wildcards, input) if input.clean else 0
 
 
 # Jobs whose need hardly depends on the dataset.
@@ -98,7 +209,7 @@ def small(mem_mb):
 
 
 def minutes(runtime):
-    return lambda wildcards, attempt: runtime * attempt
+    return lambda wildcards, attempt: retried(runtime, attempt)
 
 
 snakemake_speed.plan_quickly(globals().values())

@@ -54,7 +54,7 @@ rule finetune_round:
     resources:
         mem_mb=image_mem_mb,
         runtime=finetune_runtime,
-        gpu=1,
+        gpu=GPUS,
     params:
         spec=finetune_round_spec,
         code=finetune_round_code,
@@ -88,7 +88,7 @@ rule refresh:
     resources:
         mem_mb=image_mem_mb,
         runtime=finetune_runtime,
-        gpu=1,
+        gpu=GPUS,
     params:
         spec=refresh_spec,
         code=refresh_code,

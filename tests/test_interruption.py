@@ -1,5 +1,6 @@
 """Kill -9 of a job, or of Snakemake, at any moment: the next run ends with the same files as an undisturbed one."""
 
+import fcntl
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from conftest import snakemake
-from labelbench import jobs
+from labelbench import hdf5, jobs
 
 
 def deterministic_files(repo):
@@ -89,6 +90,14 @@ def test_output_appears_whole_or_not_at_all(tmp_path):
     assert target.read_text() == "whole"
 
 
+def test_a_file_is_written_without_a_lock(tmp_path):
+    """Network file systems often refuse one."""
+    with hdf5.create(tmp_path / "file.h5"):
+        (part,) = tmp_path.iterdir()
+        with part.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path):
     target = tmp_path / "result.json"
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -100,3 +109,15 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     jobs.write_json(target, {"a": 1})
     assert not left.exists()
     assert alive.exists()
+
+
+def test_what_a_lost_node_left_is_removed_after_a_day(tmp_path):
+    target = tmp_path / "result.json"
+    old, new, others = (tmp_path / name for name in ("result.json.n1.x.7.part", "result.json.n2.7.part", "r.n1.7.part"))
+    for path in (old, new, others):
+        path.write_text("half")
+    for path in (old, others):
+        os.utime(path, times=(time.time() - 25 * 3600,) * 2)
+    jobs.write_json(target, {"a": 1})
+    assert not old.exists()
+    assert new.exists() and others.exists()

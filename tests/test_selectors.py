@@ -20,6 +20,7 @@ from conftest import REPO, configure, copy_workflow, snakemake
 from labelbench import dataset_file, embeddings, images, jobs, proxy, torchvision_cpu  # noqa: F401
 from labelbench.encoders import open_clip as open_clip_encoder
 from labelbench.encoders import timm as timm_encoder
+from labelbench.errors import UserError
 from labelbench.label_set import read as read_labels
 from labelbench.trainers import linear_probe_then_finetune, lora
 from labelbench.views import Config as ViewsConfig
@@ -378,11 +379,15 @@ def test_a_place_on_a_gpu_is_free_again_when_its_job_ends(tmp_path, monkeypatch)
     assert next(jobs._free_places(2)) == 1
 
 
+def a_job(**resources):
+    return SimpleNamespace(resources=resources)
+
+
 @pytest.mark.parametrize(("count", "expected"), [(0, "cpu"), (1, "cuda")])
 def test_one_gpu_needs_no_agreement(monkeypatch, count, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    assert jobs.device() == expected
+    assert jobs.device(a_job(gpu=0)) == expected
 
 
 def test_several_gpus_are_shared(tmp_path, monkeypatch):
@@ -391,5 +396,25 @@ def test_several_gpus_are_shared(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert [jobs.device(), jobs.device()] == ["cuda:0", "cuda:1"]
+    assert [jobs.device(a_job(gpu=0)), jobs.device(a_job(gpu=0))] == ["cuda:0", "cuda:1"]
     assert chosen == [0, 1]
+
+
+def test_under_slurm_a_job_uses_a_gpu_if_it_asked_for_one(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert [jobs.device(a_job(**asked)) for asked in ({}, {"gpu": 0}, {"gres": "lscratch:20"})] == ["cpu"] * 3
+    assert [jobs.device(a_job(**asked)) for asked in ({"gpu": 1}, {"gpu": 0, "gres": "gpu:a100:1"})] == ["cuda"] * 2
+
+
+def test_under_slurm_a_gpu_that_cannot_be_used_is_no_cpu(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert jobs.device(a_job(gpu=1)) == "cpu" and not caplog.text  # on one machine, as ever
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(jobs, "NVIDIA", tmp_path / "nvidia0")
+    assert jobs.device(a_job(gpu=1)) == "cpu" and "IT COMPUTES ON THE CPU" in caplog.text
+    jobs.NVIDIA.write_text("")
+    with pytest.raises(UserError, match="(?s)asked Slurm for a GPU.*nvidia-smi.*LABELBENCH_GPU=0"):
+        jobs.device(a_job(gpu=1))
+    assert jobs.device(a_job(gpu=0)) == "cpu"

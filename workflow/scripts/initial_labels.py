@@ -49,7 +49,7 @@ else:
         pool = replace(
             pool,
             embed=lambda indices: torch.from_numpy(clean[indices]),
-            device=jobs.device(),
+            device=jobs.device(job),
         )
     if "probabilities" in strategy.USES:
         logits = embeddings.read(job.input.zero_shot, "pool", dataset.fingerprint)

@@ -41,7 +41,7 @@ pool = Pool(
 )
 if job.input.proxy:
     torch.set_grad_enabled(False)
-    device = jobs.device()
+    device = jobs.device(job)
     model = proxy.load(job.input.proxy).to(device)
     clean = embeddings.read(job.input.clean, "pool", dataset.fingerprint)
     pool = replace(

@@ -15,7 +15,7 @@ with jobs.slow_imports():
 watch = jobs.Stopwatch()
 spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
-device = jobs.device()
+device = jobs.device(job)
 dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
 clean = {split: embeddings.read(job.input.clean, split, dataset.fingerprint) for split in dataset.splits}

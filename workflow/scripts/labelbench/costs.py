@@ -19,10 +19,24 @@ def stage(path):
     return {"finetune": "fine-tuning", "refresh": "refreshing"}.get(kind, "training")
 
 
+def taken_over(path):
+    """Whether the cost file `path` is the copy that `results.take_over` made: another beside it is the same."""
+    if stage(path) != "fine-tuning":
+        return False
+    round_ = path.parents[1]
+    originals = [p for p in (round_ / "cost.json", round_ / "refresh/cost.json") if p.exists()]
+    return path.read_bytes() in [original.read_bytes() for original in originals]
+
+
 def summary(results):
-    """A table as text: jobs, CPU hours and GPU hours by stage, the dearest first. A waiting thread counts as well."""
+    """A table as text: jobs, CPU hours and GPU hours by stage, the dearest first. A waiting thread counts as well.
+
+    A model that was taken over counts once, where it was trained.
+    """
     total = defaultdict(lambda: [0, 0.0, 0.0])
     for path in Path(results).rglob("*cost.json"):
+        if taken_over(path):
+            continue
         cost = json.loads(path.read_text())
         hours = sum(cost.get(name, 0) for name in WORK) / 3600
         for name in (stage(path), "total"):

@@ -1,4 +1,8 @@
-"""HDF5 as this project uses it: files that appear whole, the same bytes for the same content, readers without locks."""
+"""HDF5 as this project uses it: files that appear whole, the same bytes for the same content, no locks.
+
+Network file systems often refuse locks. Nothing here needs them: a file that is written has a name that nobody else
+knows, and one that has its own name never changes in place.
+"""
 
 import contextlib
 
@@ -11,16 +15,13 @@ from labelbench.jobs import written_whole
 @contextlib.contextmanager
 def create(path):
     """An open `h5py.File` that takes the name `path` when the block ends without an error."""
-    with written_whole(path) as part, h5py.File(part, "w", track_order=False) as file:
+    with written_whole(path) as part, h5py.File(part, "w", track_order=False, locking=False) as file:
         yield file
 
 
 @contextlib.contextmanager
 def read(path, made_by):
-    """An open read-only `h5py.File`. Raises `UserError` naming the rule `made_by` for a file that is not HDF5.
-
-    Locks are not taken: network file systems often refuse them, and files never change in place.
-    """
+    """An open read-only `h5py.File`. Raises `UserError` naming the rule `made_by` for a file that is not HDF5."""
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:

@@ -38,7 +38,7 @@ def load(job, spec):
     their number.
     """
     torch.set_num_threads(1)
-    device = jobs.device()
+    device = jobs.device(job)
     images_plugin, images_config = registry.configured("datasets", spec["dataset"])
     return Data(
         dataset_file.read(job.input.dataset),

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from labelbench.errors import UserError
 
+DAY = 24 * 3600  # seconds
+NVIDIA = Path("/dev/nvidia0")  # on a node with a GPU, also where a job may not use it
+
 
 def start(job):
     """Check that the checkout's library runs, send the log to the job's log file, and return the logger.
@@ -69,15 +72,25 @@ def written_whole(path):
     """
     path, host = Path(path), os.uname().nodename
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{path.name}.{host}.*.part"):
-        if not _alive(int(left.suffixes[-2][1:])):
-            left.unlink(missing_ok=True)
+    _remove_left(path, host)
     part = path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_left(path, host):
+    """Remove what killed processes have left of `path`: of this host's at once, of another's when a day has passed.
+
+    Whether a process of another host is alive cannot be seen from here, only that it does not write any more.
+    """
+    for left in path.parent.glob(f"{path.name}.*.part"):
+        other, _, pid = left.name.removeprefix(f"{path.name}.").removesuffix(".part").rpartition(".")
+        with contextlib.suppress(FileNotFoundError):  # another job removed it
+            if not _alive(int(pid)) if other == host else time.time() - left.stat().st_mtime > DAY:
+                left.unlink()
 
 
 def _alive(pid):
@@ -96,20 +109,48 @@ def write_json(path, content):
         part.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def device():
+def device(job):
     """The device that this job computes on: `cpu`, `cuda`, or `cuda:<n>` on a machine with several GPUs.
 
     A cluster's scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs
     agree among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
+    Under Slurm a job that asked for no GPU uses none, for some clusters show all GPUs of a node to all of its jobs.
+    Raises `UserError` where it asked for one and the node has one that torch cannot use.
     """
+    slurm = "SLURM_JOB_ID" in os.environ
+    if slurm and not _asked_for_gpu(job):
+        return "cpu"
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if slurm and not count:
+        _miss_gpu(torch.version.cuda)
     if count < 2:
         return "cuda" if count else "cpu"
     number = next(_free_places(count))
     torch.cuda.set_device(number)  # also for what is allocated without naming a device, such as pinned memory
     return f"cuda:{number}"
+
+
+def _asked_for_gpu(job):
+    return bool(job.resources.get("gpu")) or "gpu" in str(job.resources.get("gres", ""))
+
+
+def _miss_gpu(cuda):
+    """Raise `UserError`, or warn where the node has no GPU at all: such nodes are for trying a cluster out.
+
+    cuda: the version that torch was built for, None for a build without.
+    """
+    asked = f"This job asked Slurm for a GPU, but torch finds none that it can use on {os.uname().nodename}"
+    remedy = "On a cluster without GPUs, export LABELBENCH_GPU=0 before Snakemake is started."
+    if NVIDIA.exists():
+        build = f"was built for CUDA {cuda}" if cuda else "is a build without CUDA"
+        raise UserError(
+            f"{asked}, which has one. torch {build}: compare with the driver that `nvidia-smi` shows there, and "
+            "install a torch that suits it. A container needs `--nv`. The job was not run on the CPU, where it could "
+            f"take days. {remedy}"
+        )
+    logging.getLogger("labelbench").warning("%s: IT COMPUTES ON THE CPU, which can take days. %s", asked, remedy)
 
 
 def _free_places(count):
