@@ -209,7 +209,7 @@ def test_the_catalog_entry_point_runs_the_same_study(repo):
     assert "Nothing to be done" in snakemake(repo, "-n", "-s", "workflow/Snakefile")
 
 
-@pytest.mark.parametrize("flags", [(), ("--quiet", "rules"), ("--quiet", "progress")])
+@pytest.mark.parametrize("flags", [(), ("--quiet", "rules")])
 def test_plans_are_those_of_snakemake_as_published(repo, flags):
     """Of its jobs and reasons, where a setting has changed, an output is gone, and another newer than what follows."""
     configure(repo, {"strategies": {"badge": {"name": "margin"}}})
@@ -220,7 +220,11 @@ def test_plans_are_those_of_snakemake_as_published(repo, flags):
     plans = [snakemake(repo, "-n", *flags)]
     edit(library(repo, "snakemake_speed.py"), "if not snakemake.__version__.startswith(REPAIRED):", "if True:")
     plans.append(snakemake(repo, "-n", *flags))
-    assert re.search(r"^total +[1-9]", plans[0], re.MULTILINE)
-    # Jobs of one level come in any order.
-    published, here = (sorted(re.sub(r"^\[.*|jobid: .*", "", text, flags=re.MULTILINE).split("\n")) for text in plans)
-    assert here == published
+    assert "select_batch" in plans[0]
+    assert comparable(plans[0]) == comparable(plans[1])
+
+
+def comparable(plan):
+    """The lines of a plan without times and numbers, and in an order; jobs and sets of files come in any."""
+    lines = re.sub(r"^\[.*|jobid: .*|Date: .*|Workflow ID: .*", "", plan, flags=re.MULTILINE).splitlines()
+    return sorted(sorted(re.findall(r"[^\s,]+", line)) for line in lines)
