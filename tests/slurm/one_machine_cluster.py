@@ -66,6 +66,7 @@ PartitionName=urgent Nodes=c1,c2,g1 State=UP PriorityTier=10
 
 ACCOUNTING = """
 AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageEnforce=limits
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[4]}
 """

@@ -204,6 +204,20 @@ def test_a_full_disk_leaves_no_broken_file(cluster, repo, local):
     assert not same_files(repo, local)
 
 
+def test_a_run_waits_where_no_more_jobs_may_be_submitted(cluster, repo, local):
+    if not cluster.accounting:
+        pytest.skip("limits are kept in the accounting database")
+    call("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=1")
+    try:
+        call("sbatch", "-o", "/dev/null", "--wrap", "sleep 30")
+        output = Run(repo).finish()
+    finally:
+        call("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+    assert "Slurm takes no job now (AssocMaxSubmitJobLimit)" in output
+    assert "Trying to restart job" not in output
+    assert not same_files(repo, local)
+
+
 def through_an_outage(cluster, repo, daemon, start_again, seconds):
     """Output of a run during which a daemon was away."""
     run = Run(repo)
