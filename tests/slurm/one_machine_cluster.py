@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 ETC = Path("/etc/slurm")
+FILES = ("slurm.conf", "gres.conf", "slurmdbd.conf")
+MARK = "# Of a test cluster: tests/slurm/one_machine_cluster.py"
 NODES = ("c1", "c2", "g1")
 
 # One CPU per real core, so that jobs do not wait for each other's start; more memory than the machine has, for it is
@@ -64,6 +66,7 @@ PartitionName=urgent Nodes=c1,c2,g1 State=UP PriorityTier=10
 
 ACCOUNTING = """
 AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageEnforce=limits
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[4]}
 """
@@ -91,9 +94,14 @@ def missing(accounting):
         return f"not installed (apt-get install --no-install-recommends {' '.join(lacking)})"
     if os.geteuid() != 0:
         return "slurmd must be started by root"
-    if (ETC / "slurm.conf").exists() and not (ETC / "slurm.conf").is_symlink():
-        return f"this machine has a Slurm of its own ({ETC}/slurm.conf)"
+    if others := [ETC / name for name in FILES if not replaceable(ETC / name)]:
+        return f"this machine has a Slurm of its own ({', '.join(map(str, others))})"
     return ""
+
+
+def replaceable(path):
+    """Whether nothing is lost where a test cluster takes this place: it is free, or a link that another one left."""
+    return not path.exists() or (path.is_symlink() and MARK in path.read_text())
 
 
 def call(*command):
@@ -126,13 +134,13 @@ class Cluster:
             s.close()
         host = socket.gethostname().split(".")[0]
         conf = CONF + ACCOUNTING if accounting else CONF
-        (self.folder / "slurm.conf").write_text(conf.format(host=host, folder=self.folder, ports=ports))
+        (self.folder / "slurm.conf").write_text(MARK + conf.format(host=host, folder=self.folder, ports=ports))
         for i in range(4):
             # A name of /dev/null: Slurm hands out GPUs only as character devices.
             os.mknod(self.folder / f"gpu{i}", 0o666 | 0o020000, os.makedev(1, 3))
-        (self.folder / "gres.conf").write_text(f"NodeName=g1 Name=gpu File={self.folder}/gpu[0-3]\n")
+        (self.folder / "gres.conf").write_text(f"{MARK}\nNodeName=g1 Name=gpu File={self.folder}/gpu[0-3]\n")
         # The plugin's inner step forgets SLURM_CONF, so the configuration must be at its usual place.
-        self.links = ["slurm.conf", "gres.conf", *(["slurmdbd.conf"] if accounting else [])]
+        self.links = FILES if accounting else FILES[:2]
         for name in self.links:
             (ETC / name).unlink(missing_ok=True)
             (ETC / name).symlink_to(self.folder / name)
@@ -145,7 +153,7 @@ class Cluster:
 
     def _make_database(self, ports):
         conf = self.folder / "slurmdbd.conf"
-        conf.write_text(DATABASE.format(folder=self.folder, ports=ports))
+        conf.write_text(MARK + DATABASE.format(folder=self.folder, ports=ports))
         conf.chmod(0o600)
         data, log = self.folder / "mariadb", self.folder / "log/mariadb.log"
         own = f"--no-defaults --user=root --datadir={data}"

@@ -150,24 +150,25 @@ def test_a_killed_snakemake_leaves_jobs_that_one_command_removes(cluster, repo, 
     assert recovery.returncode == 0, recovery.stderr
     assert f"Cancelling 1 jobs: {orphan}" in recovery.stdout
     assert not [row for row in cluster.jobs("running,pending") if row[1].startswith("labelbench")]
-    assert "still in Slurm's queue" not in Run(repo).finish()
+    Run(repo).finish()
     assert not same_files(repo, local)
+    assert not list((repo / ".snakemake/slurm_runs").iterdir())
 
 
-def test_doubled_jobs_are_warned_of_and_spoil_nothing(cluster, repo, local):
+def test_a_start_beside_orphans_is_refused(cluster, repo, local):
     run = Run(repo)
     orphan = started(cluster, ROUND)
     run.process.kill()
     run.process.wait()
     call("scontrol", "suspend", orphan)  # else it may be done before the new run has begun
     snakemake(repo, "--unlock")
-    run = Run(repo)
-    started(cluster, ROUND)
+    output = Run(repo).finish(code=1)
+    assert f"in Slurm's queue ({orphan})" in output and "python slurm/recover.py" in output
+    assert "has been submitted" not in output and "Traceback" not in output
     call("scontrol", "resume", orphan)
-    output = run.finish()
-    assert f"still in Slurm's queue ({orphan})" in output and "slurm/recover.py" in output
-    assert output.count("has been submitted") == 2  # the round a second time, and the fine-tune
-    assert all(name.endswith(".part") for name in same_files(repo, local))
+    subprocess.run([sys.executable, "slurm/recover.py"], cwd=repo, check=True)
+    Run(repo).finish()
+    assert not same_files(repo, local)
 
 
 def test_a_group_that_fails_in_its_second_job_loses_no_finished_round(cluster, repo, local):
@@ -203,6 +204,20 @@ def test_a_full_disk_leaves_no_broken_file(cluster, repo, local):
     assert not same_files(repo, local)
 
 
+def test_a_run_waits_where_no_more_jobs_may_be_submitted(cluster, repo, local):
+    if not cluster.accounting:
+        pytest.skip("limits are kept in the accounting database")
+    call("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=1")
+    try:
+        call("sbatch", "-o", "/dev/null", "--wrap", "sleep 30")
+        output = Run(repo).finish()
+    finally:
+        call("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+    assert "Slurm takes no job now (AssocMaxSubmitJobLimit)" in output
+    assert "Trying to restart job" not in output
+    assert not same_files(repo, local)
+
+
 def through_an_outage(cluster, repo, daemon, start_again, seconds):
     """Output of a run during which a daemon was away."""
     run = Run(repo)
@@ -228,6 +243,23 @@ def test_an_outage_of_the_accounting_database_is_waited_for(cluster, repo, local
         pytest.skip("a cluster without accounting")
     output = through_an_outage(cluster, repo, "slurmdbd", cluster.start_database, seconds)
     assert "Slurm does not answer: 1 jobs are kept" in output
+    assert not same_files(repo, local)
+
+
+def test_a_job_that_slurm_has_forgotten_is_settled_by_its_files(cluster, repo, local):
+    if cluster.accounting:
+        pytest.skip("the accounting database forgets nothing")
+    run = Run(repo)
+    job = started(cluster, ROUND)
+    # Once the second step of the group has started, it needs no controller.
+    wait_until(lambda: f"{job}.1" in call("squeue", "--noheader", "--steps", "-j", job, "-o", "%i").split())
+    cluster.stop("slurmctld")
+    wait_until((repo / LAST_ROUND / "proxy.safetensors").exists)
+    time.sleep(5)  # until the job is over
+    cluster.start_controller(clean=True)
+    output = run.finish()
+    assert "Its files are complete: it is done" in output
+    assert output.count("has been submitted") == 2
     assert not same_files(repo, local)
 
 
@@ -281,6 +313,24 @@ def test_a_preempted_finetune_goes_on_after_its_last_epoch(cluster, long):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("long", [30], indirect=True)
+def test_a_finetune_that_preemption_cancels_is_tried_again_and_goes_on(cluster, long):
+    repo, undisturbed = long
+    call("scontrol", "update", "PartitionName=gpu", "PreemptMode=CANCEL")
+    try:
+        run = Run(repo, targets=[f"{FINETUNE}/metrics.json"])
+        checkpoint_of(repo)
+        call("sbatch", "-p", "urgent", "-w", "g1", "--exclusive", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 2")
+        output = run.finish()
+    finally:
+        call("scontrol", "update", "PartitionName=gpu", "PreemptMode=REQUEUE")
+    assert "Its last state was PREEMPTED" in output and "Trying to restart job" in output
+    log = next((repo / "logs").rglob("finetune-flexmatch_images.log")).read_text()
+    assert "go on after epoch" in log
+    same_finetune(repo, undisturbed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("long", [150], indirect=True)  # more than a minute, the shortest limit of Slurm
 def test_a_job_without_enough_time_gets_more_and_goes_on(cluster, long):
     repo, undisturbed = long
@@ -299,5 +349,23 @@ def test_snakemake_that_is_asked_to_stop_cancels_its_jobs(cluster, repo, local):
     os.kill(run.process.pid, signal.SIGINT)
     run.finish(code=1)
     assert not [row for row in cluster.jobs("running,pending") if row[1].startswith("labelbench")]
+    Run(repo).finish()
+    assert not same_files(repo, local)
+
+
+@pytest.mark.slow
+def test_snakemake_that_is_asked_to_stop_during_an_outage_submits_no_more(cluster, repo, local):
+    run = Run(repo)
+    started(cluster, ROUND)
+    cluster.stop("slurmctld")
+    try:
+        time.sleep(20)
+        os.kill(run.process.pid, signal.SIGINT)
+        output = run.finish(code=1)
+    finally:
+        cluster.start_controller()
+    assert "could not be cancelled" in output and "python slurm/recover.py" in output
+    assert output.count("has been submitted") == 1
+    subprocess.run([sys.executable, "slurm/recover.py"], cwd=repo, check=True)
     Run(repo).finish()
     assert not same_files(repo, local)
