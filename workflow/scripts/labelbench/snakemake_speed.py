@@ -132,11 +132,11 @@ def share_wildcards():
 
 
 def know_storage():
-    """Let a file that is a plain path say at once that it is not on remote storage: it is asked a hundred times."""
+    """Let a file without flags say at once that it is not on remote storage: jobs ask it a hundred times each."""
     from snakemake.io import _IOFile
 
     asked = _IOFile.is_storage.fget
-    _IOFile.is_storage = property(lambda self: type(self._file) is not str and asked(self))
+    _IOFile.is_storage = property(lambda self: bool(getattr(self._file, "flags", None)) and asked(self))
 
 
 def take_logs_as_valid():
