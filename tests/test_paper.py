@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import replicas
-from conftest import REPO, configure, merged, snakemake
+from conftest import REPO, configure, copy_workflow, merged, snakemake
 from labelbench import plan
 
 PAPER = sorted(path.stem for path in (REPO / "config/paper").glob("*.yaml"))
@@ -71,6 +71,19 @@ def test_all_of_the_papers_studies_are_one(monkeypatch):
     # CIFAR-10: 8 strategies of 3 selectors, and 8 without pseudo-labels; 7 of 3 in smaller batches, and on three more
     # datasets; ImageNet: 6 of 3, with two encoders and in two trials.
     assert len(runs) == 4 * (8 * 3 + 8 + 4 * 7 * 3) + 2 * (2 * 6 * 3)
+
+
+@pytest.mark.slow
+def test_the_jobs_of_all_of_the_papers_studies(tmp_path):
+    """On folders that look like the data."""
+    repo, names = copy_workflow(tmp_path / "repo"), ("cifar10", "cifar100", "imagenet", "iwildcam", "fmow")
+    datasets = {name: getattr(replicas, name)(repo / name) for name in names}
+    datasets["cifar10_batches_of_200"] = datasets["cifar10"]
+    (repo / "here.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
+    text = snakemake(repo, "-n", "--quiet", "rules", "--configfile", "config/paper/all.yaml", "here.yaml")
+    jobs = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)}
+    assert jobs["total"] == 13_991
+    assert sum(n for name, n in jobs.items() if name.startswith("finetune")) == 4936
 
 
 def test_the_miniature_has_every_table_and_figure(fresh):
