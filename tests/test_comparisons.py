@@ -232,8 +232,14 @@ def test_ranks_name_settings_and_strategies_that_they_leave_out(metrics):
     assert found.settings == 2
     assert set(found.strategies) == set(STRATEGIES) - {"badge"}
     note = pages.ranks_page(found, KINDS).note
-    assert "fewer than three strategies, or trials or labels not shared by them: digits · glyphclip · shallow" in note
+    assert "fewer than 3 strategies, or no trials or labels shared: digits · glyphclip · shallow" in note
     assert "not run in all of these settings: badge." in note
+    # Where no three were run everywhere, two are ranked where they were.
+    few = {"digits": ("random", "margin", "badge"), "digits_longtail": ("random", "margin", "coreset")}
+    part = pd.concat([metrics[(metrics["dataset"] == d) & metrics["strategy"].isin(few[d])] for d in few])
+    pair = metrics[(metrics["dataset"] == "digits") & metrics["strategy"].isin(("random", "margin"))]
+    found = comparisons.ranking(pd.concat([part, pair.assign(selector="shallow")]), LEADS, KINDS)
+    assert (set(found.strategies), found.settings) == ({"random", "margin"}, 3)
 
 
 def test_ranks_are_of_the_trials_that_all_have(metrics):

@@ -207,12 +207,15 @@ def ranking(metrics, leads, kinds):
     """`Ranking` by mean area under the curve, in every setting over the trials and labels that all those ranked share.
 
     Settings and models as in `settings_curves`, of those with three strategies or more; strategies that were run in all
-    of these. Upper bounds are not ranked.
+    of these. Where these are fewer than three, settings with two count as well. Upper bounds are not ranked.
     """
     found = settings_curves(metrics, leads)
-    settings = {setting: curves for setting, curves in found.items() if len(_rivals(curves, kinds)) > 2}
-    every = list(dict.fromkeys(name for curves in settings.values() for name in _rivals(curves, kinds)))
-    names = [name for name in every if all(name in curves for curves in settings.values())]
+    for least in (3, 2):
+        settings = {setting: curves for setting, curves in found.items() if len(_rivals(curves, kinds)) >= least}
+        every = list(dict.fromkeys(name for curves in settings.values() for name in _rivals(curves, kinds)))
+        names = [name for name in every if all(name in curves for curves in settings.values())]
+        if len(names) >= least:
+            break
     shared = {setting: study.shared(*(curves[name] for name in names)) for setting, curves in settings.items() if names}
     shared = {
         setting: curves for setting, curves in shared.items() if len(curves[0].trials) and len(curves[0].labels) > 1
@@ -221,7 +224,7 @@ def ranking(metrics, leads, kinds):
     left_out = []
     if few := [setting for setting in found if setting not in shared]:
         texts = "; ".join(" · ".join(setting) for setting in few)
-        left_out.append(f"Left out, with fewer than three strategies, or trials or labels not shared by them: {texts}.")
+        left_out.append(f"Left out, with fewer than {least} strategies, or no trials or labels shared: {texts}.")
     if others := [name for name in every if name not in names]:
         left_out.append(f"Not ranked, for they were not run in all of these settings: {', '.join(others)}.")
     if not areas:
