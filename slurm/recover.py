@@ -25,10 +25,9 @@ def recover(folder, force):
     runs = slurm_runs.recorded(folder)
     away = [run for run in runs if run.elsewhere]
     if away and not force:
-        places = ", ".join(f"process {run.pid} on {run.host}" for run in away)
         raise UserError(
-            f"Nothing was done: this folder has a run elsewhere ({places}), which may still go on. Call this there, "
-            "or, if it has ended: python slurm/recover.py --force"
+            f"Nothing was done: this folder has a run elsewhere ({slurm_runs.places(away)}), which may still go "
+            "on. Call this there, or, if it has ended: python slurm/recover.py --force"
         )
     alive = [run for run in runs if run.alive]
     for run in alive:

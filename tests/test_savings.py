@@ -204,6 +204,15 @@ def test_unpaired_curves_are_refused():
         label_savings(labels, np.ones((3, 2)), labels, np.ones((4, 2)), rng())
 
 
+def noisy(better, base, n, draw):
+    """Curves of n trials, the strategy's and random sampling's: with luck that they share, and the first round."""
+    luck = draw.normal(0, 0.01, (n, 1))
+    random_curves = base + luck + draw.normal(0, 0.01, (n, 10))
+    curves = better + luck + draw.normal(0, 0.01, (n, 10))
+    curves[:, 0] = random_curves[:, 0]
+    return curves, random_curves
+
+
 @pytest.mark.parametrize(("n", "gain"), list(itertools.product((2, 4, 5, 10), (0.5, -0.3))))
 def test_savings_intervals_cover_the_truth(monkeypatch, n, gain):
     """In 400 draws of noisy curves; docs/statistics.md has what 1,000 gave."""
@@ -214,10 +223,7 @@ def test_savings_intervals_cover_the_truth(monkeypatch, n, gain):
     truth = label_savings(labels, better[None], labels, base[None], rng())
     draw, hits, mean_hits = rng(11), 0, 0
     for _ in range(runs):
-        luck = draw.normal(0, 0.01, (n, 1))
-        random_curves = base + luck + draw.normal(0, 0.01, (n, 10))
-        curves = better + luck + draw.normal(0, 0.01, (n, 10))
-        curves[:, 0] = random_curves[:, 0]
+        curves, random_curves = noisy(better, base, n, draw)
         found = label_savings(labels, curves, labels, random_curves, draw)
         hits += found.low.value <= truth.factor.value <= found.high.value
         mean_hits += found.mean_low.value <= truth.mean.value <= found.mean_high.value
@@ -233,10 +239,7 @@ def test_bands_of_savings_cover_the_truth(monkeypatch, n, gain):
     truth = savings_curve(labels, better[None], labels, base[None], rng(), points=3)
     draw, hits = rng(11), 0
     for _ in range(runs):
-        luck = draw.normal(0, 0.01, (n, 1))
-        random_curves = base + luck + draw.normal(0, 0.01, (n, 10))
-        curves = better + luck + draw.normal(0, 0.01, (n, 10))
-        curves[:, 0] = random_curves[:, 0]
+        curves, random_curves = noisy(better, base, n, draw)
         found = savings_curve(labels, curves, labels, random_curves, draw, points=13)
         low, high = (np.interp(truth.targets[1], found.targets, ends) for ends in (found.low, found.high))
         hits += low <= truth.factor[1] <= high

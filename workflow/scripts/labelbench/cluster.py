@@ -64,10 +64,9 @@ def refuse_orphans(folder, logger, patience=60):
         logger.warning(f"{message} They may delete results of this run.")
     away = [run for run in kept if run.elsewhere]
     if away:
-        places = ", ".join(f"process {run.pid} on {run.host}" for run in away)
         logger.warning(
-            f"Another run of this folder may go on elsewhere ({places}). If it was killed, stop this one (Ctrl-C) and "
-            "call: python slurm/recover.py --force"
+            f"Another run of this folder may go on elsewhere ({slurm_runs.places(away)}). If it was killed, stop this "
+            "one (Ctrl-C) and call: python slurm/recover.py --force"
         )
 
 
@@ -93,9 +92,8 @@ def repair_polling(executor, plugin):
 
     async def ask_and_note(asked, logger):
         nonlocal answer, command
-        command = (
-            f"{asked} --user={os.getuid()}" if asked.startswith("squeue") else asked
-        )  # else it loads all users' jobs
+        # As published, squeue is asked for the jobs of all users.
+        command = f"{asked} --user={os.getuid()}" if asked.startswith("squeue") else asked
         states, seconds = await ask(command, logger)
         answer = states if states is None else {job: state.partition(" ")[0] for job, state in states.items()}
         return answer, seconds

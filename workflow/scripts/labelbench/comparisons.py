@@ -269,15 +269,11 @@ def to_csv(table):
         ("mean savings 95 % low", "mean_low"),
         ("mean savings 95 % high", "mean_high"),
     ):
-        shown[name] = [_bounded(getattr(savings, field, UNKNOWN)) for savings in table["savings"]]
+        shown[name] = [str(getattr(savings, field, UNKNOWN)) for savings in table["savings"]]
     saved = [
         (UNKNOWN,) * 3 if savings is None else labels_saved(savings, budget)
         for savings, budget in zip(table["savings"], table["num_labels"], strict=True)
     ]
     for i, name in enumerate(("labels saved", "labels saved 95 % low", "labels saved 95 % high")):
-        shown[name] = [_bounded(ends[i]) for ends in saved]
+        shown[name] = [str(ends[i]) for ends in saved]
     return shown.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-
-
-def _bounded(x):
-    return "" if math.isnan(x.value) else f"{x.sign}{x.value:.6g}"

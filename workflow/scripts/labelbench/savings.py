@@ -23,6 +23,10 @@ class Bounded:
     value: float
     sign: str = ""
 
+    def __str__(self):
+        """As tables in CSV have it: six digits; nothing for NaN."""
+        return "" if math.isnan(self.value) else f"{self.sign}{self.value:.6g}"
+
 
 UNKNOWN = Bounded(math.nan)
 

@@ -106,3 +106,8 @@ def orphans(folder, kept):
 def listed(jobs):
     """The ids of jobs as a text for people, the first five of them."""
     return ", ".join(job.id for job in jobs[:5]) + (", …" if len(jobs) > 5 else "")
+
+
+def places(runs):
+    """Where runs were started, as a text for people."""
+    return ", ".join(f"process {run.pid} on {run.host}" for run in runs)

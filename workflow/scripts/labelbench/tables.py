@@ -8,7 +8,7 @@ import pandas as pd
 
 from labelbench import noise, statistics, study
 from labelbench.errors import UserError
-from labelbench.savings import Savings, label_savings
+from labelbench.savings import UNKNOWN, label_savings
 from labelbench.study import REFERENCE
 
 # A balanced pool leads with accuracy; where classes are rare, accuracy hides them.
@@ -347,18 +347,16 @@ def to_csv(table, reference=REFERENCE):
         if "noise" in row:
             line["training noise (points)"] = _number(100 * row["noise"])
         if "savings" in row:
-            savings = row["savings"] if isinstance(row["savings"], Savings) else None
-            line["label savings (times)"] = _bounded(savings and savings.factor)
-            line["savings 95 % low"] = _bounded(savings and savings.low)
-            line["savings 95 % high"] = _bounded(savings and savings.high)
-            line["labels random needs"] = _bounded(savings and savings.random_labels)
+            for name, field in (
+                ("label savings (times)", "factor"),
+                ("savings 95 % low", "low"),
+                ("savings 95 % high", "high"),
+                ("labels random needs", "random_labels"),
+            ):
+                line[name] = str(getattr(row["savings"], field, UNKNOWN))
         lines.append(line)
     return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
 
 
 def _number(x):
     return "" if math.isnan(x) else f"{x:.6g}"
-
-
-def _bounded(x):
-    return "" if x is None else x.sign + _number(x.value)
