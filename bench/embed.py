@@ -30,10 +30,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from labelbench import embedder, image_files, torchvision_cpu, views  # noqa: F401  before timm
-from labelbench.dataset_file import Dataset, Split
-from labelbench.encoders import timm as timm_encoder
-from labelbench.images import Data
+from labelbench.common import torchvision_cpu  # noqa: F401  before timm
+from labelbench.data import image_files, views  # noqa: F401  before timm
+from labelbench.data.dataset_file import Dataset, Split
+from labelbench.embedding import embedder  # noqa: F401  before timm
+from labelbench.embedding.encoders import timm as timm_encoder
+from labelbench.embedding.images import Data
 
 import timm  # isort: skip
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(REPO / "workflow" / "scripts"))
 import numpy as np
 import torch
 
-from labelbench.datasets import digits
-from labelbench.encoders import open_clip
+from labelbench.data.datasets import digits
+from labelbench.embedding.encoders import open_clip
 
 
 def main():

@@ -22,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "sc
 import numpy as np
 import torch
 
-from labelbench import label_set, proxy, registry, training
-from labelbench.jobs import Stopwatch
-from labelbench.trainers import _semi
+from labelbench.common import registry
+from labelbench.common.jobs import Stopwatch
+from labelbench.data import label_set
+from labelbench.training import proxy, training
+from labelbench.training.trainers import _semi
 
 
 def synthetic(pool, dim, classes, seed, views=2):

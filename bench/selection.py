@@ -68,10 +68,11 @@ def main():
     import yaml
     from synthetic_pool import synthetic, three_sizes
 
-    from labelbench import plan, registry
-    from labelbench.errors import UserError
-    from labelbench.oracle import Oracle
-    from labelbench.pool import Head, Pool
+    from labelbench.common import registry
+    from labelbench.common.errors import UserError
+    from labelbench.data.oracle import Oracle
+    from labelbench.planning import plan
+    from labelbench.selection.pool import Head, Pool
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(args.threads)

@@ -8,8 +8,9 @@ from snakemake.exceptions import WorkflowError
 _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
-from labelbench import cluster, plan, provenance, snakemake_speed
-from labelbench.errors import UserError
+from labelbench.common import provenance
+from labelbench.planning import cluster, plan, snakemake_speed
+from labelbench.common.errors import UserError
 
 try:
     # What an overlay includes lies between config.yaml and the overlay.

@@ -109,7 +109,7 @@ def prompts_and_images(path):
 
     Nothing, of a file that is no dataset: the job says so.
     """
-    from labelbench import dataset_file
+    from labelbench.data import dataset_file
 
     try:
         dataset = dataset_file.read(path)

@@ -4,7 +4,7 @@ import itertools
 import json
 import zlib
 
-from labelbench import contents, paper
+from labelbench.evidence import contents, paper
 
 
 def runs():

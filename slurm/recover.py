@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 
-from labelbench import slurm_runs  # noqa: E402
-from labelbench.errors import UserError  # noqa: E402
+from labelbench.common.errors import UserError  # noqa: E402
+from labelbench.planning import slurm_runs  # noqa: E402
 
 PATIENCE = 300  # seconds that cancelled jobs may take to end
 

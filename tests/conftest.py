@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labelbench.plan import merged
+from labelbench.planning.plan import merged
 
 # One thread per job is how the workflow runs, and what makes results bit-identical.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import references
-from labelbench import registry
-from labelbench.oracle import Oracle
-from labelbench.pool import Head, Pool
+from labelbench.common import registry
+from labelbench.data.oracle import Oracle
+from labelbench.selection.pool import Head, Pool
 
 NAMES = registry.names("strategies")
 SEQUENTIAL = [n for n in NAMES if getattr(registry.load("strategies", n), "SEQUENTIAL", False)]

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from labelbench.datasets.fmow import CATEGORIES
+from labelbench.data.datasets.fmow import CATEGORIES
 
 CIFAR10_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -105,7 +105,7 @@ def svhn(folder):
 
 def imagenet(folder, flat=False):
     """One training photo of each class, a validation photo of every tenth; `flat` as Kaggle has the latter."""
-    from labelbench import torchvision_cpu  # noqa: F401  before timm
+    from labelbench.common import torchvision_cpu  # noqa: F401  before timm
 
     from timm.data import ImageNetInfo  # isort: skip
 

@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import torch
 
-from labelbench import label_set, proxy, training
+from labelbench.data import label_set
+from labelbench.training import proxy, training
 
 LOG = logging.getLogger("test")
 

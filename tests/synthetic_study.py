@@ -127,7 +127,7 @@ def _kinds(accuracy):
 
 def table(folder, **kwargs):
     """The study's table of metrics as the workflow reads it (`study.load`)."""
-    from labelbench import study
+    from labelbench.evidence import study
 
     strategies = kwargs.get("strategies", ("random", "margin", "badge"))
     settings = kwargs.get("settings", ())

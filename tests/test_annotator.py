@@ -10,10 +10,12 @@ import yaml
 from scipy import stats
 
 from conftest import REPO, configure, merged, snakemake
-from labelbench import annotator, dataset_file, label_set, metrics, plan
-from labelbench.dataset_file import Dataset, Split
-from labelbench.errors import UserError
-from labelbench.oracle import Oracle
+from labelbench.common.errors import UserError
+from labelbench.data import annotator, dataset_file, label_set
+from labelbench.data.dataset_file import Dataset, Split
+from labelbench.data.oracle import Oracle
+from labelbench.planning import plan
+from labelbench.training import metrics
 from test_invalidation import planned
 from test_own_data import study, write_folders
 

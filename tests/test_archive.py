@@ -12,9 +12,9 @@ import h5py
 import pytest
 
 from conftest import configure, copy_workflow, snakemake
-from labelbench import archive
-from labelbench.errors import UserError
-from labelbench.importers import archive as importer
+from labelbench.common.errors import UserError
+from labelbench.evidence import archive
+from labelbench.evidence.importers import archive as importer
 
 LOG = logging.getLogger("labelbench")
 MARGIN = "runs/digits/glyphclip/linear-flexmatch/margin/trial0/round03"

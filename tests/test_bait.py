@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from labelbench import fisher, registry
-from labelbench.errors import UserError
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+from labelbench.selection import fisher
 from pools import blobs, classes, expect, run
 from references import _fisher as reference
 

@@ -18,8 +18,9 @@ import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from conftest import REPO, snakemake
-from labelbench import cluster, costs, slurm_runs, snakemake_speed
-from labelbench.errors import UserError
+from labelbench.common.errors import UserError
+from labelbench.evidence import costs
+from labelbench.planning import cluster, slurm_runs, snakemake_speed
 
 
 def asked(repo, rule, *args):

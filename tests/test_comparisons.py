@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench import comparisons, findings, noise, pages, statistics, study, tables, typeset
-from labelbench.savings import label_savings
+from labelbench.evidence import comparisons, findings, noise, pages, statistics, study, tables, typeset
+from labelbench.evidence.savings import label_savings
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from labelbench import contents, study
-from labelbench.errors import UserError
+from labelbench.common.errors import UserError
+from labelbench.evidence import contents, study
 
 DEFINITIONS = {
     "datasets": {"digits": {"budget": [30, [10], 6], "noise": {}, "views": {"cutout": 0.25}}},

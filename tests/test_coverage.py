@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelbench import clustering, coverage, registry
+from labelbench.common import registry
+from labelbench.selection import clustering, coverage
 from pools import blobs, classes, expect, run
 from references import _coverage as plain
 
@@ -153,7 +154,7 @@ def test_uherding_is_drawn_to_where_the_model_is_uncertain():
 
 
 def test_uherding_narrows_its_kernel_as_labels_are_added():
-    from labelbench.strategies.uherding import _smallest_distance
+    from labelbench.selection.strategies.uherding import _smallest_distance
 
     x = coverage.unit(torch.tensor(awkward_features("normal")))
     assert _smallest_distance(x[:20]) > _smallest_distance(x)

@@ -6,9 +6,10 @@ import struct
 import numpy as np
 import pytest
 
-from labelbench import dataset_file, registry
-from labelbench.datasets import digits, fashion_mnist
-from labelbench.errors import UserError
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file
+from labelbench.data.datasets import digits, fashion_mnist
 
 
 def write_fashion_mnist(folder, train=60, test=20, seed=0):

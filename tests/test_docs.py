@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from conftest import REPO, merged
-from labelbench import plan, registry
+from labelbench.common import registry
+from labelbench.planning import plan
 
 TABLE = [
     [cell.strip() for cell in line.strip("|\n").split("|")]

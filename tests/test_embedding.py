@@ -17,15 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from conftest import configure, snakemake
-from labelbench import embedder, embeddings, torchvision_cpu  # noqa: F401  before open_clip and timm
-from labelbench.dataset_file import Dataset, Split
-from labelbench.datasets import digits
-from labelbench.encoders import open_clip as open_clip_encoder
-from labelbench.encoders import timm as timm_encoder
-from labelbench.errors import UserError
-from labelbench.images import Data
-from labelbench.views import Config as ViewsConfig
-from labelbench.views import make_views
+from labelbench.common import torchvision_cpu  # noqa: F401  before open_clip and timm
+from labelbench.common.errors import UserError
+from labelbench.data.dataset_file import Dataset, Split
+from labelbench.data.datasets import digits
+from labelbench.data.views import Config as ViewsConfig
+from labelbench.data.views import make_views
+from labelbench.embedding import embedder, embeddings  # noqa: F401  before open_clip and timm
+from labelbench.embedding.encoders import open_clip as open_clip_encoder
+from labelbench.embedding.encoders import timm as timm_encoder
+from labelbench.embedding.images import Data
 
 torch.set_num_threads(1)
 GLYPHCLIP = Path(__file__).resolve().parent.parent / "resources" / "glyphclip" / "glyphclip"

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from labelbench import registry, torchvision_cpu  # noqa: F401  before open_clip and timm
-from labelbench.datasets import digits
-from labelbench.encoder import hash_weights, resolved_precision
-from labelbench.encoders import open_clip as open_clip_encoder
-from labelbench.encoders import timm as timm_encoder
-from labelbench.errors import UserError
+from labelbench.common import registry, torchvision_cpu  # noqa: F401  before open_clip and timm
+from labelbench.common.errors import UserError
+from labelbench.data.datasets import digits
+from labelbench.embedding.encoder import hash_weights, resolved_precision
+from labelbench.embedding.encoders import open_clip as open_clip_encoder
+from labelbench.embedding.encoders import timm as timm_encoder
 
 import open_clip  # isort: skip
 import timm  # isort: skip
@@ -73,7 +73,7 @@ def lite0():
 def test_importing_a_plugin_is_light():
     names = registry.names("encoders")
     assert {"open_clip", "timm"} <= set(names)
-    code = "import sys; from labelbench import registry\n"
+    code = "import sys; from labelbench.common import registry\n"
     code += f"modules = [registry.load('encoders', n) for n in {names}]\n"
     code += "assert all(m.Config and m.files and m.has_text_tower and m.load for m in modules)\n"
     code += (

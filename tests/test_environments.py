@@ -10,6 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from conftest import REPO
+from labelbench.common import registry
 
 SCRIPTS = REPO / "workflow/scripts"
 PACKAGES = metadata.packages_distributions()
@@ -52,7 +53,7 @@ def needed(script):
         if path in seen or not path.is_file():
             continue
         seen.add(path)
-        library = path.parent.name == "labelbench"
+        library = path.parent.parent.name == "labelbench"
         for name in imports(path, inside=not library):
             first = name.partition(".")[0]
             if first == "labelbench":
@@ -60,7 +61,7 @@ def needed(script):
             elif first not in sys.stdlib_module_names:
                 found.add(_same(PACKAGES[first][0]))
         for section in re.findall(r'registry\.configured\(\s*"(\w+)"', path.read_text()):
-            todo += (SCRIPTS / "labelbench" / section).glob("*.py")
+            todo += (SCRIPTS / registry.source(section, "any")).parent.glob("*.py")
     return found
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench import comparisons, figures, registry, statistics, study
-from labelbench.errors import UserError
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+from labelbench.evidence import comparisons, figures, statistics, study
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelbench import registry
-from labelbench.pool import Pool
-from labelbench.strategies._one_vs_rest import orders
+from labelbench.common import registry
+from labelbench.selection.pool import Pool
+from labelbench.selection.strategies._one_vs_rest import orders
 from pools import blobs, classes, expect, run
 
 BOTH = ["galaxy", "direct"]

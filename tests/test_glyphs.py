@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from labelbench import glyphs, pretrain, strokes, torchvision_cpu  # noqa: F401  before open_clip
-from labelbench.encoders import open_clip as open_clip_encoder
+from labelbench.common import torchvision_cpu  # noqa: F401  before open_clip
+from labelbench.embedding.encoders import open_clip as open_clip_encoder
+from labelbench.glyphclip import glyphs, pretrain, strokes  # noqa: F401  before open_clip
 
 import open_clip  # isort: skip
 

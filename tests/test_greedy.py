@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelbench import greedy
+from labelbench.selection import greedy
 from pools import blobs, expect, goodness_of_fit, run
 
 # k-centre

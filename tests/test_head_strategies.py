@@ -9,12 +9,13 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from labelbench import clustering, refit, registry
-from labelbench import linkage as cells
-from labelbench.pool import Head, Pool
-from labelbench.representatives import representatives
-from labelbench.strategies import alfamix, oracle
-from labelbench.strategies._turns import in_turn
+from labelbench.common import refit, registry
+from labelbench.selection import clustering
+from labelbench.selection import linkage as cells
+from labelbench.selection.pool import Head, Pool
+from labelbench.selection.representatives import representatives
+from labelbench.selection.strategies import alfamix, oracle
+from labelbench.selection.strategies._turns import in_turn
 from pools import blobs, classes, expect, goodness_of_fit, run
 
 

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 
 from conftest import configure, snakemake
-from labelbench import initial
+from labelbench.selection import initial
 
 LABELS = "results/initial/digits/glyphclip/trial{}/labels.h5"
 

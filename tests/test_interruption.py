@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import snakemake
-from labelbench import hdf5, jobs
+from labelbench.common import hdf5, jobs
 
 
 def deterministic_files(repo):

@@ -94,7 +94,7 @@ def test_finetune_setting_reruns_only_finetunes(repo):
 
 
 def test_strategy_code_reruns_only_that_strategy(repo):
-    edit(library(repo, "strategies/badge.py"), "def select(", "UNUSED = 1\n\n\ndef select(")
+    edit(library(repo, "selection/strategies/badge.py"), "def select(", "UNUSED = 1\n\n\ndef select(")
     jobs = planned(repo)
     assert values(jobs, "strategy") == {"badge"}
     # Round 1's proxies were trained before any strategy chose anything: they stand.
@@ -102,13 +102,13 @@ def test_strategy_code_reruns_only_that_strategy(repo):
 
 
 def test_shared_code_reruns_every_strategy_that_imports_it(repo):
-    with library(repo, "strategies/_scores.py").open("a") as file:
+    with library(repo, "selection/strategies/_scores.py").open("a") as file:
         file.write("\nUNUSED = 1\n")
     assert values(planned(repo), "strategy") == {"margin"}
 
 
 def test_comment_and_docstring_rerun_nothing(repo):
-    with library(repo, "training.py").open("a") as file:
+    with library(repo, "training/training.py").open("a") as file:
         file.write("\n# A remark.\n")
     edit(library(repo, "oracle.py"), '"""The oracle:', '"""An oracle:')
     assert planned(repo) == []
@@ -177,7 +177,7 @@ def test_dropping_a_strategy_reruns_only_tables_and_figures(repo):
 
 
 def test_new_strategy_is_one_file_and_one_line(repo):
-    library(repo, "strategies/last.py").write_text(
+    library(repo, "selection/strategies/last.py").write_text(
         "from dataclasses import dataclass\n\nUSES = ()\n\n\n"
         "@dataclass(frozen=True)\nclass Config:\n    pass\n\n\n"
         "def select(pool, budget, config, rng):\n    return pool.unlabelled[-budget:]\n"
@@ -191,7 +191,7 @@ def test_new_strategy_is_one_file_and_one_line(repo):
 
 
 def test_touch_accepts_a_change_that_does_not_matter(repo):
-    edit(library(repo, "strategies/margin.py"), "def select(", "UNUSED = 1\n\n\ndef select(")
+    edit(library(repo, "selection/strategies/margin.py"), "def select(", "UNUSED = 1\n\n\ndef select(")
     assert planned(repo)
     snakemake(repo, "-c1", "--touch")
     assert planned(repo) == []

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from labelbench import label_set
-from labelbench.datasets import digits
-from labelbench.errors import UserError
-from labelbench.oracle import Oracle
+from labelbench.common.errors import UserError
+from labelbench.data import label_set
+from labelbench.data.datasets import digits
+from labelbench.data.oracle import Oracle
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import yaml
 
 import authors_results
 from conftest import REPO, snakemake
-from labelbench import study, tables
-from labelbench.errors import UserError
-from labelbench.importers import labelbench_results
-from labelbench.initial import SEEDS
+from labelbench.common.errors import UserError
+from labelbench.evidence import study, tables
+from labelbench.evidence.importers import labelbench_results
+from labelbench.selection.initial import SEEDS
 
 LOG = logging.getLogger("labelbench")
 DATASETS = {"mini": "cifar10/bs_1000"}

@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from labelbench import label_set, metrics
-from labelbench.datasets import digits
+from labelbench.data import label_set
+from labelbench.data.datasets import digits
+from labelbench.training import metrics
 
 
 @pytest.mark.parametrize("seed", range(5))

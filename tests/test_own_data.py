@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from conftest import configure, copy_workflow, snakemake
-from labelbench import dataset_file, image_files
-from labelbench.datasets import image_folder, table
-from labelbench.errors import UserError
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file, image_files
+from labelbench.data.datasets import image_folder, table
 from test_bad_input import refused
 
 

@@ -8,7 +8,7 @@ import yaml
 
 import replicas
 from conftest import REPO, configure, copy_workflow, merged, snakemake
-from labelbench import plan
+from labelbench.planning import plan
 
 PAPER = sorted(path.stem for path in (REPO / "config/paper").glob("*.yaml"))
 

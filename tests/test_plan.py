@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from conftest import REPO, merged
-from labelbench import plan
-from labelbench.errors import UserError
+from labelbench.common.errors import UserError
+from labelbench.planning import plan
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelbench.errors import UserError
-from labelbench.pool import Head, Pool
+from labelbench.common.errors import UserError
+from labelbench.selection.pool import Head, Pool
 
 
 def arrays(n=20, k=3, d=4):

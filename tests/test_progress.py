@@ -3,7 +3,7 @@
 import logging
 import re
 
-from labelbench import progress
+from labelbench.common import progress
 
 
 def test_long_work_logs_what_is_done_the_rate_and_the_time_left(caplog):

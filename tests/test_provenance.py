@@ -2,7 +2,7 @@
 
 import pytest
 
-from labelbench import provenance, seeds
+from labelbench.common import provenance, seeds
 
 
 def test_canonical_has_one_spelling_per_meaning():

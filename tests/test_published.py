@@ -9,7 +9,8 @@ import yaml
 from scipy import stats
 
 from conftest import REPO
-from labelbench import paper, plan, published, typeset
+from labelbench.evidence import paper, published, typeset
+from labelbench.planning import plan
 
 SETTING = {
     "dataset": "cifar10",

@@ -16,10 +16,11 @@ import torch
 
 import replicas
 from conftest import configure, copy_workflow, snakemake
-from labelbench import dataset_file, registry
-from labelbench.dataset_file import Dataset, Split
-from labelbench.datasets import _variants, cifar10, cifar100, digits, fmow, iwildcam, svhn
-from labelbench.errors import UserError
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file
+from labelbench.data.dataset_file import Dataset, Split
+from labelbench.data.datasets import _variants, cifar10, cifar100, digits, fmow, iwildcam, svhn
 
 PHOTOS = ("imagenet", "iwildcam", "fmow", "caltech256")
 
@@ -111,7 +112,7 @@ def test_cifar_batches(name, layout, written):
 
 
 def test_checksums_are_those_that_torchvision_knows():
-    from labelbench import torchvision_cpu  # noqa: F401  before torchvision
+    from labelbench.common import torchvision_cpu  # noqa: F401  before torchvision
 
     from torchvision import datasets  # isort: skip
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from conftest import configure, snakemake
-from labelbench import costs, dataset_file
+from labelbench.data import dataset_file
+from labelbench.evidence import costs
 from test_selectors import a_study
 
 IMAGENET = 1_331_167

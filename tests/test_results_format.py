@@ -10,7 +10,7 @@ import pytest
 
 import synthetic_study
 from conftest import REPO
-from labelbench import study
+from labelbench.evidence import study
 
 SCHEMA = json.loads((REPO / "workflow/schemas/metrics.schema.json").read_text())
 TYPES = {"string": "string", "integer": "int64", "number": "double", None: "string"}

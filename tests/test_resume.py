@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from conftest import REPO
-from labelbench import registry
-from labelbench.trainers import flexmatch
+from labelbench.common import registry
+from labelbench.training.trainers import flexmatch
 from small_trainings import a_problem, fitted
 from test_trainers import EVERY
 
@@ -105,7 +105,7 @@ KILLED = """
 import json, os, signal, sys
 sys.path[:0] = [{scripts!r}, {tests!r}]
 import torch
-from labelbench.trainers import freematch
+from labelbench.training.trainers import freematch
 from small_trainings import a_problem, fitted
 from test_resume import interrupted
 torch.set_num_threads(1)

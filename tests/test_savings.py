@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelbench import savings, statistics
-from labelbench.savings import Bounded, label_savings, labels_saved, savings_curve
+from labelbench.evidence import savings, statistics
+from labelbench.evidence.savings import Bounded, label_savings, labels_saved, savings_curve
 
 scores = st.floats(0, 1, allow_nan=False)
 

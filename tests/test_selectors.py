@@ -17,14 +17,17 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from conftest import REPO, configure, copy_workflow, snakemake
-from labelbench import dataset_file, embeddings, images, jobs, proxy, torchvision_cpu  # noqa: F401
-from labelbench.encoders import open_clip as open_clip_encoder
-from labelbench.encoders import timm as timm_encoder
-from labelbench.errors import UserError
-from labelbench.label_set import read as read_labels
-from labelbench.trainers import linear_probe_then_finetune, lora
-from labelbench.views import Config as ViewsConfig
-from labelbench.views import make_views
+from labelbench.common import jobs, torchvision_cpu  # noqa: F401
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file  # noqa: F401
+from labelbench.data.label_set import read as read_labels
+from labelbench.data.views import Config as ViewsConfig
+from labelbench.data.views import make_views
+from labelbench.embedding import embeddings, images  # noqa: F401
+from labelbench.embedding.encoders import open_clip as open_clip_encoder
+from labelbench.embedding.encoders import timm as timm_encoder
+from labelbench.training import proxy  # noqa: F401
+from labelbench.training.trainers import linear_probe_then_finetune, lora
 from test_interruption import job_processes
 
 torch.set_num_threads(1)
@@ -361,7 +364,8 @@ def test_jobs_spread_over_the_gpus(tmp_path, monkeypatch):
 
 def test_a_place_on_a_gpu_is_free_again_when_its_job_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.tempfile, "gettempdir", lambda: str(tmp_path))
-    code = "import sys; from labelbench import jobs; print(next(jobs._free_places(2)), flush=True); sys.stdin.read()"
+    code = "import sys; from labelbench.common.jobs import _free_places\n"
+    code += "print(next(_free_places(2)), flush=True); sys.stdin.read()"
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPO / "workflow/scripts"),

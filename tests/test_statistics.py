@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from labelbench import statistics
+from labelbench.evidence import statistics
 
 
 def rng(seed=0):

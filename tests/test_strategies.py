@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import labelbench
 import references
-from labelbench import registry
-from labelbench.errors import UserError
-from labelbench.oracle import Oracle
-from labelbench.pool import Head, Pool
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+from labelbench.data.oracle import Oracle
+from labelbench.selection.pool import Head, Pool
 from pools import NAMES, SEQUENTIAL, UPPER_BOUNDS, blobs, classes, expect, run, small_pools
 
 SAME_PICKS = [name for name in NAMES if references.load(name).SAME_PICKS]
@@ -124,8 +124,8 @@ def test_importing_strategies_and_sampling_at_random_does_not_import_torch():
     code = f"""
 import sys
 import numpy as np
-from labelbench import registry
-from labelbench.pool import Head, Pool
+from labelbench.common import registry
+from labelbench.selection.pool import Head, Pool
 modules = {{name: registry.load("strategies", name) for name in {NAMES!r}}}
 pool = Pool(np.array([0]), np.array([0]), np.arange(1, 50), 3)
 modules["random"].select(pool, 5, modules["random"].Config(), np.random.default_rng(0))

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench import pages, statistics, study, tables, typeset
-from labelbench.datasets._own import Own
-from labelbench.errors import UserError
-from labelbench.savings import Bounded, Savings, label_savings
+from labelbench.common.errors import UserError
+from labelbench.data.datasets._own import Own
+from labelbench.evidence import pages, statistics, study, tables, typeset
+from labelbench.evidence.savings import Bounded, Savings, label_savings
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")

@@ -7,8 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from labelbench import label_set, registry, training
-from labelbench.trainers import _semi, fixmatch, flexmatch, freematch, passive, pseudolabel, softmatch, uda
+from labelbench.common import registry
+from labelbench.data import label_set
+from labelbench.training import training
+from labelbench.training.trainers import _semi, fixmatch, flexmatch, freematch, passive, pseudolabel, softmatch, uda
 from small_trainings import a_problem, accuracy, fitted
 
 EVERY = [name for name in registry.names("trainers") if not hasattr(registry.load("trainers", name), "IMAGES_ONLY")]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from conftest import REPO
-from labelbench import proxy, results, training
-from labelbench.trainers import flexmatch, passive
+from labelbench.training import proxy, results, training
+from labelbench.training.trainers import flexmatch, passive
 from small_trainings import LOG, a_problem, a_proxy, accuracy, fitted
 
 
@@ -232,8 +232,8 @@ def test_short_jobs_do_not_import_what_is_slow(job):
         f"for line in open('workflow/scripts/{job}'):\n"
         "    if re.match(r'\\s*(from|import) ', line): exec(line.strip())\n"
         "import torch\n"
-        "from labelbench import training\n"
-        "from labelbench.trainers import flexmatch\n"
+        "from labelbench.training import training\n"
+        "from labelbench.training.trainers import flexmatch\n"
         "model = torch.nn.Linear(2, 2)\n"
         "model(torch.ones(1, 2)).sum().backward()\n"
         "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"

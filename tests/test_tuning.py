@@ -11,8 +11,10 @@ import yaml
 from sklearn.metrics import balanced_accuracy_score
 
 from conftest import REPO, configure, merged, snakemake
-from labelbench import annotator, dataset_file, label_set, plan, tuning
-from labelbench.errors import UserError
+from labelbench.common.errors import UserError
+from labelbench.data import annotator, dataset_file, label_set
+from labelbench.planning import plan
+from labelbench.training import tuning
 from test_invalidation import count, planned
 
 LOG = logging.getLogger("test")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from labelbench import torchvision_cpu, views  # noqa: F401  before torchvision
+from labelbench.common import torchvision_cpu  # noqa: F401  before torchvision
+from labelbench.data import views  # noqa: F401  before torchvision
 
 from torchvision import transforms as v1  # isort: skip
 from torchvision.transforms import v2  # isort: skip
@@ -40,7 +41,7 @@ def picture(seed=0, size=(8, 8), mode="L"):
 
 
 def test_importing_is_light():
-    code = "import sys; from labelbench import views; assert not {'torch', 'PIL', 'numpy'} & sys.modules.keys()"
+    code = "import sys; from labelbench.data import views; assert not {'torch', 'PIL', 'numpy'} & sys.modules.keys()"
     folder = Path(__file__).resolve().parent.parent / "workflow" / "scripts"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
 

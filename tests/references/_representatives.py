@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from labelbench import clustering
+from labelbench.selection import clustering
 
 
 def nearest_to_centres(view, candidates, count, rng):

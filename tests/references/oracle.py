@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from labelbench import registry
-from labelbench.pool import Head, Pool
+from labelbench.common import registry
+from labelbench.selection.pool import Head, Pool
 
 # The refits here are those of scikit-learn, run to convergence; ties between candidates differ.
 SAME_PICKS = False

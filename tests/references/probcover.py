@@ -3,7 +3,7 @@ import bisect
 import numpy as np
 import torch
 
-from labelbench import clustering
+from labelbench.selection import clustering
 from references._coverage import greedy, squared_distances, unit
 
 SAME_PICKS = True

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from labelbench import clustering
+from labelbench.selection import clustering
 
 SAME_PICKS = True
 

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
-from labelbench import archive, dataset_file, jobs
-from labelbench.errors import UserError
+from labelbench.common import jobs
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file
+from labelbench.evidence import archive
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from labelbench import jobs, study
+from labelbench.common import jobs
+from labelbench.evidence import study
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -2,7 +2,8 @@
 
 import sys
 
-from labelbench import costs, jobs
+from labelbench.common import jobs
+from labelbench.evidence import costs
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

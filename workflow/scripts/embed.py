@@ -2,13 +2,14 @@
 
 import json
 
-from labelbench import jobs
+from labelbench.common import jobs
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 spec = json.loads(job.params.spec)
 
-from labelbench import embedder, images, views
+from labelbench.data import views
+from labelbench.embedding import embedder, images
 
 watch = jobs.Stopwatch()
 data = images.load(job, spec)

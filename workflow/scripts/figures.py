@@ -4,7 +4,8 @@ import itertools
 import json
 import logging
 
-from labelbench import figures, jobs, study
+from labelbench.common import jobs
+from labelbench.evidence import figures, study
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -1,6 +1,7 @@
 """Label set of a round + images → encoder trained end to end with its classifier; its metrics and cost."""
 
-from labelbench import jobs, results
+from labelbench.common import jobs
+from labelbench.training import results
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -10,7 +11,7 @@ if job.input.get("trained"):
     log.info("the run has trained this model to select with: %s", job.input.trained)
 else:
     with jobs.slow_imports():
-        from labelbench import finetuning
+        from labelbench.training import finetuning
 
     trained = finetuning.train(job, log)
     _, logits = finetuning.evaluate(trained)

@@ -1,6 +1,6 @@
 """Label set of a round + images → encoder trained end to end: its head as a proxy, the pool's features, its metrics."""
 
-from labelbench import jobs
+from labelbench.common import jobs
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -8,7 +8,9 @@ log = jobs.start(job)
 with jobs.slow_imports():
     import torch
 
-    from labelbench import embeddings, finetuning, hdf5, proxy
+    from labelbench.common import hdf5
+    from labelbench.embedding import embeddings
+    from labelbench.training import finetuning, proxy
 
 trained = finetuning.train(job, log)
 features, logits = finetuning.evaluate(trained)

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from labelbench import embeddings, jobs
+from labelbench.common import jobs
+from labelbench.embedding import embeddings
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

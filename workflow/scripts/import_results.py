@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
-from labelbench import dataset_file, jobs, registry, study
-from labelbench.errors import UserError
+from labelbench.common import jobs, registry
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file
+from labelbench.evidence import study
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

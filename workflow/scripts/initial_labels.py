@@ -9,10 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelbench import annotator, dataset_file, embeddings, initial, jobs, label_set, registry, seeds
-from labelbench.errors import UserError
-from labelbench.oracle import Oracle
-from labelbench.pool import Pool
+from labelbench.common import jobs, registry, seeds
+from labelbench.common.errors import UserError
+from labelbench.data import annotator, dataset_file, label_set
+from labelbench.data.oracle import Oracle
+from labelbench.embedding import embeddings
+from labelbench.selection import initial
+from labelbench.selection.pool import Pool
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

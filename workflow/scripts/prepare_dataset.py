@@ -2,7 +2,8 @@
 
 import json
 
-from labelbench import dataset_file, jobs, registry
+from labelbench.common import jobs, registry
+from labelbench.data import dataset_file
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

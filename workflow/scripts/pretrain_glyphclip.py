@@ -1,6 +1,7 @@
 """Rendered and drawn characters → checkpoint of the encoder glyphclip."""
 
-from labelbench import jobs, pretrain
+from labelbench.common import jobs
+from labelbench.glyphclip import pretrain
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -2,14 +2,15 @@
 
 import json
 
-from labelbench import jobs
+from labelbench.common import jobs
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 
 with jobs.slow_imports():
-    from labelbench import embedder, finetuning
-    from labelbench.encoder import hash_weights
+    from labelbench.embedding import embedder
+    from labelbench.embedding.encoder import hash_weights
+    from labelbench.training import finetuning
 
 trained = finetuning.train(job, log)
 made = {

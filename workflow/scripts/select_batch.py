@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelbench import annotator, dataset_file, embeddings, jobs, label_set, registry, seeds
-from labelbench.errors import UserError
-from labelbench.oracle import Oracle
-from labelbench.pool import Head, Pool
+from labelbench.common import jobs, registry, seeds
+from labelbench.common.errors import UserError
+from labelbench.data import annotator, dataset_file, label_set
+from labelbench.data.oracle import Oracle
+from labelbench.embedding import embeddings
+from labelbench.selection.pool import Head, Pool
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -30,7 +32,7 @@ if job.input.proxy:
     with jobs.slow_imports():
         import torch
 
-        from labelbench import proxy
+        from labelbench.training import proxy
 
 watch = jobs.Stopwatch()
 pool = Pool(

@@ -2,7 +2,7 @@
 
 import json
 
-from labelbench import jobs, registry
+from labelbench.common import jobs, registry
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

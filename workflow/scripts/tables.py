@@ -4,7 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from labelbench import comparisons, findings, jobs, pages, published, study, tables, typeset
+from labelbench.common import jobs
+from labelbench.evidence import comparisons, findings, pages, published, study, tables, typeset
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -2,7 +2,10 @@
 
 import json
 
-from labelbench import dataset_file, embeddings, jobs, label_set, metrics, registry, results, seeds, tuning
+from labelbench.common import jobs, registry, seeds
+from labelbench.data import dataset_file, label_set
+from labelbench.embedding import embeddings
+from labelbench.training import metrics, results, tuning
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -10,7 +13,7 @@ log = jobs.start(job)
 with jobs.slow_imports():
     import torch
 
-    from labelbench import proxy, training
+    from labelbench.training import proxy, training
 
 watch = jobs.Stopwatch()
 spec = json.loads(job.params.spec)

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from labelbench import jobs, tuning
+from labelbench.common import jobs
+from labelbench.training import tuning
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -2,9 +2,11 @@
 
 import json
 
-from labelbench import annotator, dataset_file, jobs, label_set, seeds, tuning
-from labelbench.errors import UserError
-from labelbench.oracle import Oracle
+from labelbench.common import jobs, seeds
+from labelbench.common.errors import UserError
+from labelbench.data import annotator, dataset_file, label_set
+from labelbench.data.oracle import Oracle
+from labelbench.training import tuning
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

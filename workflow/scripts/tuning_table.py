@@ -4,7 +4,8 @@ import csv
 import json
 from pathlib import Path
 
-from labelbench import jobs, typeset
+from labelbench.common import jobs
+from labelbench.evidence import typeset
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)

@@ -2,14 +2,16 @@
 
 import json
 
-from labelbench import jobs, metrics
+from labelbench.common import jobs
+from labelbench.training import metrics
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 
 from safetensors.torch import save_file
 
-from labelbench import images, training
+from labelbench.embedding import images
+from labelbench.training import training
 
 spec = json.loads(job.params.spec)
 data = images.load(job, spec)

@@ -2,14 +2,15 @@
 
 import json
 
-from labelbench import embeddings, hdf5, jobs
+from labelbench.common import hdf5, jobs
+from labelbench.embedding import embeddings
 
 job = snakemake  # noqa: F821
 jobs.start(job)
 
 from safetensors.torch import load_file
 
-from labelbench import embedder, images
+from labelbench.embedding import embedder, images
 
 spec = json.loads(job.params.spec)
 data = images.load(job, spec)

@@ -1,0 +1,209 @@
+"""What every job script needs: its log, errors a person can read, outputs whole or not at all, its cost."""
+
+import contextlib
+import fcntl
+import gc
+import itertools
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from labelbench.common.errors import UserError
+
+DAY = 24 * 3600  # seconds
+NVIDIA = Path("/dev/nvidia0")  # on a node with a GPU, also where a job may not use it
+
+
+def start(job):
+    """Check that the checkout's library runs, send the log to the job's log file, and return the logger.
+
+    A `UserError` ends the job with its message alone; any other exception with its traceback, in the log.
+    """
+    logging.basicConfig(
+        filename=job.log[0],
+        filemode="w",
+        level=logging.INFO,
+        force=True,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    log = logging.getLogger("labelbench")
+
+    def explain(kind, error, trace):
+        # Only into the log: Snakemake shows that of a failed job (show-failed-logs in profiles/default).
+        if issubclass(kind, UserError):
+            log.error("%s", error)
+        else:
+            log.error("unexpected error", exc_info=(kind, error, trace))
+
+    sys.excepthook = explain
+    # The code digests describe the checkout, so the checkout is what must run.
+    here = Path(__file__).resolve().parents[2]
+    if here != Path(job.scriptdir).resolve():
+        raise UserError(f"labelbench is imported from {here}, not from {job.scriptdir}: uninstall that copy.")
+    return log
+
+
+@contextlib.contextmanager
+def slow_imports():
+    """Imports in this block run without garbage collection.
+
+    They make a hundred thousand objects that stay, and the collector's rounds over these take a tenth of a short job.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """A path to write to; it takes the name `path` when the block ends without an error.
+
+    The name holds host and process, so that two copies of a job (one of them orphaned by a killed Snakemake) cannot
+    write into the same file. What a killed process left behind is removed.
+    """
+    path, host = Path(path), os.uname().nodename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path, host)
+    part = path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_left(path, host):
+    """Remove what killed processes have left of `path`: of this host's at once, of another's when a day has passed.
+
+    Whether a process of another host is alive cannot be seen from here, only that it does not write any more.
+    """
+    for left in path.parent.glob(f"{path.name}.*.part"):
+        other, _, pid = left.name.removeprefix(f"{path.name}.").removesuffix(".part").rpartition(".")
+        with contextlib.suppress(FileNotFoundError):  # another job removed it
+            if not _alive(int(pid)) if other == host else time.time() - left.stat().st_mtime > DAY:
+                left.unlink()
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def write_json(path, content):
+    """Write `content` as indented JSON, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def device(job):
+    """The device that this job computes on: `cpu`, `cuda`, or `cuda:<n>` on a machine with several GPUs.
+
+    A cluster's scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs
+    agree among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
+    Under Slurm a job that asked for no GPU uses none, for some clusters show all GPUs of a node to all of its jobs.
+    Raises `UserError` where it asked for one and the node has one that torch cannot use.
+    """
+    slurm = "SLURM_JOB_ID" in os.environ
+    if slurm and not _asked_for_gpu(job):
+        return "cpu"
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if slurm and not count:
+        _miss_gpu(torch.version.cuda)
+    if count < 2:
+        return "cuda" if count else "cpu"
+    number = next(_free_places(count))
+    torch.cuda.set_device(number)  # also for what is allocated without naming a device, such as pinned memory
+    return f"cuda:{number}"
+
+
+def _asked_for_gpu(job):
+    return bool(job.resources.get("gpu")) or "gpu" in str(job.resources.get("gres", ""))
+
+
+def _miss_gpu(cuda):
+    """Raise `UserError`, or warn where the node has no GPU at all: such nodes are for trying a cluster out.
+
+    cuda: the version that torch was built for, None for a build without.
+    """
+    asked = f"This job asked Slurm for a GPU, but torch finds none that it can use on {os.uname().nodename}"
+    remedy = "On a cluster without GPUs, export LABELBENCH_GPU=0 before Snakemake is started."
+    if NVIDIA.exists():
+        build = f"was built for CUDA {cuda}" if cuda else "is a build without CUDA"
+        raise UserError(
+            f"{asked}, which has one. torch {build}: compare with the driver that `nvidia-smi` shows there, and "
+            "install a torch that suits it. A container needs `--nv`. The job was not run on the CPU, where it could "
+            f"take days. {remedy}"
+        )
+    logging.getLogger("labelbench").warning("%s: IT COMPUTES ON THE CPU, which can take days. %s", asked, remedy)
+
+
+def _free_places(count):
+    """Yields the numbers, below `count`, of the GPUs that have a free place: all first places, then the second ones, …
+
+    A place is a locked file. Who is given one has it to the end of the process.
+    """
+    # The same GPU has another number in a process that sees fewer of them.
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = names if len(names) == count else range(count)
+    for place in itertools.count():
+        for number, name in enumerate(names):
+            path = Path(tempfile.gettempdir()) / f"labelbench-{os.getuid()}-gpu{name}-place{place}.lock"
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+            else:
+                yield number
+
+
+def _age():
+    """Seconds since this process was started; on systems without /proc, its CPU seconds, which are close to that."""
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return time.process_time()
+    started = int(stat.read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+class Stopwatch:
+    """What a job costs; made when its imports are done and its work begins."""
+
+    def __init__(self):
+        self.startup = round(_age(), 2)
+        self._began = time.perf_counter()
+
+    def cost(self, job, device, **seconds):
+        """The content of a `cost.json`: `seconds` of the job's work by name, its start-up, memory, and what it held.
+
+        threads: CPU threads; gpus: 1 for a job that computed on a GPU (`device`, as by `jobs.device`), else 0.
+        """
+        held = {"threads": job.threads, "gpus": int(str(device).startswith("cuda"))}
+        return {"startup_seconds": self.startup, **seconds, "peak_memory_mb": self.peak_memory_mb(), **held}
+
+    def seconds(self):
+        """Wall seconds of work so far."""
+        return round(time.perf_counter() - self._began, 4)
+
+    @staticmethod
+    def peak_memory_mb():
+        """The process's largest resident memory so far, in MiB."""
+        # ru_maxrss is in KiB on Linux, in bytes on macOS.
+        scale = 1024**2 if sys.platform == "darwin" else 1024
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale, 1)

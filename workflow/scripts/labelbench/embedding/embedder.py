@@ -1,0 +1,86 @@
+"""Images through a model, always to the same numbers, into an embedding file."""
+
+import torch
+from torch.utils.data import Dataset
+
+from labelbench.common import hdf5, progress
+from labelbench.data.views import image_seed
+from labelbench.embedding import embeddings
+from labelbench.embedding.images import Clean, ahead
+
+# Images a forward pass. Matrix products of another number of rows may round differently: of EfficientNet-Lite0's rows,
+# 98 % differ after rounding to float16 between batches of 1 and of 64. So every pass has this many, on every device: 64
+# keep a GPU busier than the decoding of images does.
+BLOCK = 64
+
+
+class WeakAndStrong(Dataset):
+    """The weak and strong view of the pool images numbered `rows`, both of one decoded image.
+
+    source: (N,) positions of all of the pool's images; fingerprint, augmentation: address of the views' random draws.
+    """
+
+    def __init__(self, images, source, rows, views, fingerprint, augmentation):
+        self.images, self.source, self.rows, self.views = images, source, rows, views
+        self.fingerprint, self.augmentation = fingerprint, augmentation
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, position):
+        index = self.rows[position]
+        seed = image_seed(self.fingerprint, self.augmentation, index)
+        return self.views.weak_and_strong(self.images(int(self.source[index])), seed)
+
+
+def part_of(rows, part, parts):
+    """The row numbers, a range, that part 1 … `parts` of `rows` rows holds; it begins where a block does."""
+    blocks = -(-rows // BLOCK)
+    begin, end = (BLOCK * (blocks * done // parts) for done in (part - 1, part))
+    return range(begin, min(end, rows))
+
+
+@torch.inference_mode()
+def outputs(model, images, workers, device, what):
+    """Yields the model's outputs for each view of the next ≤ 64 images: a tuple of (n, d) float32 arrays.
+
+    model: images (64, 3, H, W) on `device` → (64, d); images: a `Dataset` of tuples of tensors; workers: processes that
+    decode and augment ahead of this one; what: name of the work in the log. A row depends on its image and the model
+    alone: not on the number of workers, nor on the other rows as long as parts are cut by `part_of`.
+    """
+    with progress.track(len(images), what, "images") as counter:
+        for views in ahead(images, workers, device, BLOCK):
+            count = len(views[0])
+            yield tuple(model(_full(v).to(device, non_blocking=True)).float().cpu().numpy()[:count] for v in views)
+            counter.update(count)
+
+
+def _full(batch):
+    """The batch, filled up to a whole block."""
+    missing = BLOCK - len(batch)
+    return torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch
+
+
+def embed(path, data, view, views, attributes, part=1, parts=1):
+    """Write the embedding file of one view of a dataset, or part 1 … `parts` of its rows for `embeddings.gather`.
+
+    data: `images.Data`: the dataset, the encoder, the images, and who decodes them.
+    view: `clean` embeds every split under its name; `aug<n>` embeds the datasets `weak` and `strong` of the pool, drawn
+    for augmentation seed n. `views` draws them (None for `clean`). attributes: what the file says of its making.
+    """
+    dataset, encoder, images = data.dataset, data.encoder, data.images
+    with hdf5.create(path) as file:
+        for split in sorted(dataset.splits) if views is None else ["pool"]:
+            source = dataset.splits[split].source
+            rows = part_of(len(source), part, parts)
+            if views is None:
+                names, seen = [split], Clean(images, source[rows.start : rows.stop], encoder.transform)
+            else:
+                names = ["weak", "strong"]
+                seen = WeakAndStrong(images, source, rows, views, dataset.fingerprint, view)
+            batches = outputs(encoder.embed, seen, data.workers, data.device, f"{view}, {split}")
+            embeddings.write(file, names, len(rows), encoder.dim, batches)
+        if views is None and parts == 1:
+            embeddings.write_standardisation(file)
+        made = {"view": view, "weights": encoder.weights_hash, "precision": encoder.precision, **attributes}
+        embeddings.describe(file, {"fingerprint": dataset.fingerprint, **made})

@@ -1,0 +1,279 @@
+"""What differences between strategies amount to: whole learning curves compared, with everything a decision needs."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from labelbench.evidence import noise, statistics, study
+from labelbench.evidence.savings import UNKNOWN, label_savings, labels_saved, savings_curve
+from labelbench.evidence.study import REFERENCE
+
+REFERENCES = (REFERENCE, "margin")
+ALPHA = 0.05
+_COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "kind", "reference"]
+_COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
+_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", "savings"]
+
+
+def comparisons_table(metrics, dataset, lead, kinds, equivalence):
+    """One row per (setting, stage, model, split, strategy, reference), of models with at least two rounds; fractions.
+
+    `metrics`: the study's table, of paired trials (`study.paired`); `lead`: the metric; `kinds`: by strategy, as in
+    `tables.final_table`; `equivalence`: half the width of the region of practical equivalence, a fraction.
+
+    `aulc` and `se`: area under the learning curve over log labels (`statistics.aulc`), mean over trials and its
+    standard error. References are random sampling and margin; a strategy that has none to be compared with has a row
+    with `reference` "" and NaN. `difference`, `low`, `high`: paired difference of the areas on the trials both have and
+    the labels both cover (`study.shared`; `rounds`, `num_labels` the last of them, `trials`), with its 95 %
+    interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below 5 % after correction
+    (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all strategies compared
+    with the reference in the same block (upper bounds are no part of this family). `verdict`: `statistics.verdict`.
+    `noise`: standard deviation that training on identical labels gives to the difference, NaN where it was not
+    measured, from `noise_freedom` degrees of freedom. `savings`: `savings.Savings`, to random sampling only.
+    """
+    rows = []
+    for setting, (stage, model), split in itertools.product(
+        study.settings(metrics, dataset), study.models(metrics, dataset), study.splits_of(metrics, dataset)
+    ):
+        curves = _curves(metrics, dataset, setting, split, lead, stage, model)
+        found = noise.measured(metrics, dataset, setting, split, study.metric_of(split, lead), stage, model)
+        keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model, split, lead), strict=False))
+        block = [row for reference in REFERENCES for row in _compared(curves, reference, kinds, equivalence, found)]
+        told = {row["strategy"] for row in block}
+        for strategy, curve in curves.items():
+            if strategy not in told:
+                block.append(_described(strategy, curve, kinds) | {"reference": ""})
+        order = list(curves)
+        rows += [keys | row for row in sorted(block, key=lambda row: order.index(row["strategy"]))]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _curves(metrics, dataset, setting, split, lead, stage, model):
+    """`study.Curves` by strategy, of those with at least two rounds."""
+    metric = study.metric_of(split, lead)
+    found = {
+        strategy: study.curves(metrics, dataset, setting, strategy, split, metric, stage, model)
+        for strategy in study.strategies_of(metrics, dataset)
+    }
+    return {strategy: curves for strategy, curves in found.items() if curves is not None and len(curves.rounds) > 1}
+
+
+def _described(strategy, curves, kinds):
+    area = statistics.estimate(statistics.aulc(curves.labels, curves.scores))
+    return {
+        "strategy": strategy,
+        "kind": kinds[strategy],
+        "rounds": len(curves.rounds),
+        "num_labels": int(curves.labels[-1]),
+        "trials": len(curves.trials),
+        "aulc": float(area.mean),
+        "se": float(area.se),
+        "savings": None,
+    }
+
+
+def _compared(curves, reference, kinds, equivalence, measured):
+    """Rows of all strategies against one reference; none where it was not run."""
+    if reference not in curves:
+        return []
+    rows = []
+    for strategy, curve in curves.items():
+        own, other = study.shared(curve, curves[reference])
+        if strategy == reference or not len(own.trials) or len(own.rounds) < 2:
+            continue
+        gaps = statistics.aulc(own.labels, own.scores) - statistics.aulc(other.labels, other.scores)
+        gap = statistics.estimate(gaps)
+        row = _described(strategy, curve, kinds) | {"reference": reference}
+        row |= {"rounds": len(own.rounds), "num_labels": int(own.labels[-1]), "trials": len(own.trials)}
+        row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
+        if measured is not None:
+            row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
+            row["noise_freedom"] = measured.freedom
+        if reference == REFERENCE:
+            row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
+        rows.append(row)
+    _judge(rows, equivalence)
+    return rows
+
+
+def _models(own, other, labels):
+    """(labels, weights) of the models of either strategy, its weights in the difference of their areas over `labels`.
+
+    A model that both share, with the same labels and the same score in every trial, is one, and counts with the first.
+    """
+    area = statistics.aulc_weights(labels)
+    weights, other_weights = (study.between(curves.labels, labels) @ area for curves in (own, other))
+    _, trials, other_trials = np.intersect1d(own.trials, other.trials, return_indices=True)
+    for i, j in zip(*np.intersect1d(own.labels, other.labels, return_indices=True)[1:], strict=True):
+        if (own.scores[trials, i] == other.scores[other_trials, j]).all():
+            weights[i] -= other_weights[j]
+            other_weights[j] = 0.0
+    return (own.labels, weights), (other.labels, other_weights)
+
+
+def _judge(rows, equivalence):
+    """Add tests and verdicts to rows of one family; takes their paired differences `gaps` away."""
+    family = [row for row in rows if row["kind"] != "upper bound"]
+    for row in rows:
+        gaps = row.pop("gaps")
+        row["p_sign_flip"] = statistics.sign_flip_p(gaps, statistics.bootstrap())
+        exact = 2.0 ** (1 - len(gaps)) * max(len(family), 1) <= ALPHA
+        row["test"] = "sign flip" if exact else "t"
+        row["p"] = row["p_holm"] = row["p_sign_flip"] if exact else statistics.student_t_p(gaps)
+    for row, adjusted in zip(family, statistics.holm([row["p"] for row in family]), strict=True):
+        row["p_holm"] = float(adjusted)
+    for row in rows:
+        row["verdict"] = statistics.verdict(row["low"], row["high"], row["p_holm"], equivalence, ALPHA)
+
+
+def savings_curves(metrics, dataset, setting, split, lead, stage, model):
+    """`savings.SavingsCurve` by strategy against random sampling; of strategies that have one."""
+    curves, found = _curves(metrics, dataset, setting, split, lead, stage, model), {}
+    for strategy, curve in curves.items():
+        if strategy != REFERENCE and REFERENCE in curves:
+            own, other = study.shared(curve, curves[REFERENCE])
+            if len(own.trials) and len(own.rounds) > 1:
+                found[strategy] = savings_curve(
+                    own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
+                )
+    return {strategy: curve for strategy, curve in found.items() if curve is not None}
+
+
+# Over all settings of a study: (dataset, encoder, selector, trainer).
+
+
+def settings_curves(metrics, leads):
+    """{(dataset, encoder, selector, trainer): `study.Curves` by strategy} on the first test set, by the judged model.
+
+    `leads`: the leading metric by dataset.
+    """
+    found = {}
+    for dataset, lead in leads.items():
+        split = study.splits_of(metrics, dataset)[0]
+        for setting in study.settings(metrics, dataset):
+            model = study.judged(metrics, dataset, setting)
+            found[dataset, *setting] = _curves(metrics, dataset, setting, split, lead, *model)
+    return {setting: curves for setting, curves in found.items() if curves}
+
+
+def wins_table(metrics, leads, kinds, equivalence):
+    """One row per ordered pair of strategies: in how many settings the first is better, in how many the two tie.
+
+    Settings and models as in `settings_curves`; `settings` counts those in which both were run with at least two common
+    trials. The verdict of a setting is `statistics.verdict` of the paired difference of the areas under the curves, its
+    p-values corrected by Holm for all pairs of the setting. Upper bounds are not among them.
+    """
+    counts = {}
+    for curves in settings_curves(metrics, leads).values():
+        pairs = []
+        for first, second in itertools.combinations(_rivals(curves, kinds), 2):
+            own, other = study.shared(curves[first], curves[second])
+            if len(own.trials) < 2 or len(own.rounds) < 2:
+                continue
+            gaps = statistics.aulc(own.labels, own.scores) - statistics.aulc(other.labels, other.scores)
+            gap = statistics.estimate(gaps)
+            row = {"pair": (first, second), "kind": "", "gaps": gaps}
+            pairs.append(row | {"low": float(gap.low), "high": float(gap.high)})
+        _judge(pairs, equivalence)
+        for row in pairs:
+            first, second = row["pair"]
+            for key, wins in (((first, second), "better"), ((second, first), "worse")):
+                count = counts.setdefault(key, {"settings": 0, "wins": 0, "ties": 0})
+                count["settings"] += 1
+                count["wins"] += row["verdict"] == wins
+                count["ties"] += row["verdict"] == "tie"
+    rows = [{"strategy": first, "against": second, **count} for (first, second), count in counts.items()]
+    return pd.DataFrame(rows, columns=["strategy", "against", "settings", "wins", "ties"])
+
+
+def _rivals(curves, kinds):
+    return [strategy for strategy in curves if kinds[strategy] != "upper bound"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Strategies, best first, with their `statistics.Ranks` over `settings`; sentences that say what was `left_out`."""
+
+    strategies: list
+    ranks: statistics.Ranks
+    settings: int
+    left_out: list
+
+
+def ranking(metrics, leads, kinds):
+    """`Ranking` by mean area under the curve, in every setting over the trials and labels that all those ranked share.
+
+    Settings and models as in `settings_curves`, of those with three strategies or more; strategies that were run in all
+    of these. Where these are fewer than three, settings with two count as well. Upper bounds are not ranked.
+    """
+    found = settings_curves(metrics, leads)
+    for least in (3, 2):
+        settings = {setting: curves for setting, curves in found.items() if len(_rivals(curves, kinds)) >= least}
+        every = list(dict.fromkeys(name for curves in settings.values() for name in _rivals(curves, kinds)))
+        names = [name for name in every if all(name in curves for curves in settings.values())]
+        if len(names) >= least:
+            break
+    shared = {setting: study.shared(*(curves[name] for name in names)) for setting, curves in settings.items() if names}
+    shared = {
+        setting: curves for setting, curves in shared.items() if len(curves[0].trials) and len(curves[0].labels) > 1
+    }
+    areas = [[statistics.aulc(curve.labels, curve.scores).mean() for curve in curves] for curves in shared.values()]
+    left_out = []
+    if few := [setting for setting in found if setting not in shared]:
+        texts = "; ".join(" · ".join(setting) for setting in few)
+        left_out.append(f"Left out, with fewer than {least} strategies, or no trials or labels shared: {texts}.")
+    if others := [name for name in every if name not in names]:
+        left_out.append(f"Not ranked, for they were not run in all of these settings: {', '.join(others)}.")
+    if not areas:
+        return Ranking([], statistics.Ranks(np.array([]), math.nan, math.nan), 0, left_out)
+    ranks = statistics.ranks(areas)
+    order = np.argsort(ranks.mean, kind="stable")
+    ranks = statistics.Ranks(ranks.mean[order], ranks.p, ranks.critical)
+    return Ranking([names[i] for i in order], ranks, len(shared), left_out)
+
+
+def ranks_table(found):
+    """A `Ranking` as a table, one row per strategy: rank, settings, Friedman's p, the critical difference."""
+    about = {"settings": found.settings, "friedman_p": found.ranks.p, "critical": found.ranks.critical}
+    rows = [
+        {"strategy": name, "rank": rank, **about} for name, rank in zip(found.strategies, found.ranks.mean, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["strategy", "rank", *about])
+
+
+def to_csv(table):
+    """`comparisons_table` as CSV text: one line per row, one number per cell, in percent and points."""
+    shown = table[list(study.SETTING)].copy()
+    shown["model"] = ("fine-tuned, " + table["model"]).where(table["stage"] == "finetune", "selector's model")
+    shown["split"], shown["metric"] = table["split"], table["measure"].map(study.NAMES)
+    shown[["strategy", "kind", "reference"]] = table[["strategy", "kind", "reference"]]
+    shown[["trials", "rounds", "labels"]] = table[["trials", "rounds", "num_labels"]]
+    for name, column in (
+        ("AULC (%)", "aulc"),
+        ("standard error", "se"),
+        ("difference (points)", "difference"),
+        ("difference 95 % low", "low"),
+        ("difference 95 % high", "high"),
+        ("training noise (points)", "noise"),
+    ):
+        shown[name] = 100 * table[column].astype(float)
+    shown[["sign-flip p", "p", "test", "Holm p", "verdict"]] = table[["p_sign_flip", "p", "test", "p_holm", "verdict"]]
+    for name, field in (
+        ("label savings (times)", "factor"),
+        ("savings 95 % low", "low"),
+        ("savings 95 % high", "high"),
+        ("mean label savings (times)", "mean"),
+        ("mean savings 95 % low", "mean_low"),
+        ("mean savings 95 % high", "mean_high"),
+    ):
+        shown[name] = [str(getattr(savings, field, UNKNOWN)) for savings in table["savings"]]
+    saved = [
+        (UNKNOWN,) * 3 if savings is None else labels_saved(savings, budget)
+        for savings, budget in zip(table["savings"], table["num_labels"], strict=True)
+    ]
+    for i, name in enumerate(("labels saved", "labels saved 95 % low", "labels saved 95 % high")):
+        shown[name] = [str(ends[i]) for ends in saved]
+    return shown.to_csv(index=False, lineterminator="\n", float_format="%.6g")

@@ -1,0 +1,480 @@
+"""The tables of a data set laid out for readers, with what they must know, and the summary that ends a run."""
+
+import itertools
+import math
+
+from labelbench.evidence import comparisons, study, tables, typeset
+from labelbench.evidence.savings import Savings
+from labelbench.evidence.study import REFERENCE
+
+NONE = "–"
+NOISE = "training noise"  # name of the line that ends a block with it
+
+
+def _pool(table):
+    """Which definition of pool metrics the table's are of."""
+    if (table["split"] == study.MODEL_POOL).any():
+        return f"{study.MODEL_POOL}: predictions only, also of bought images."
+    return "Pool metrics count bought labels as annotated and all others as predicted."
+
+
+def _counts(table):
+    """How many labels and trials the table's models have."""
+    models = table[table["trials"] > 0]
+    lowest, highest = models["num_labels"].min(), models["num_labels"].max()
+    labels = f"{highest:,}" if lowest == highest else f"{lowest:,} to {highest:,}"
+    trials = models["trials"].max()
+    return f"{labels} labels, {trials} paired trials" if trials > 1 else f"{labels} labels, one trial"
+
+
+def marks(kinds):
+    """What the marks behind the names of strategies mean, for those that occur."""
+    text = ""
+    if "sequential" in kinds:
+        text += " †: sees the label of every pick before it makes the next; the others choose a batch at once."
+    if "upper bound" in kinds:
+        text += (
+            " ‡: not a strategy that can be used, but a bound for those that can: it tries candidate batches with "
+            "labels of the pool that nobody bought."
+        )
+    return text
+
+
+def note(table):
+    """What a reader must know to read the table: n, what ± and the brackets are, which pool definition."""
+    text = (
+        f"After the last round: {_counts(table)}. Mean ± standard error over trials, in percent. "
+        "vs random: difference in points, paired by trial, with its 95 % Student-t interval. "
+        f"{_noise_note(table)} "
+        "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
+        "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
+        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
+    )
+    return text + marks(set(table["kind"]))
+
+
+def _percent(x):
+    return NONE if math.isnan(x) else f"{100 * x:.2f}"
+
+
+def points(x):
+    """A difference of fractions as text, in points with its sign."""
+    return NONE if math.isnan(x) else f"{100 * x:+.2f}".replace("-", "−")
+
+
+def times(bounded):
+    """A `savings.Bounded` factor as text, with its sign of censoring."""
+    return NONE if math.isnan(bounded.value) else f"{bounded.sign}{bounded.value:.2f}"
+
+
+def _score(row):
+    return _percent(row["mean"]) + ("" if math.isnan(row["se"]) else f" ± {_percent(row['se'])}")
+
+
+def _difference(row):
+    if math.isnan(row["difference"]):
+        return NONE
+    low, high = points(row["difference_low"]), points(row["difference_high"])
+    return points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
+
+
+def _savings(row):
+    if not isinstance(row["savings"], Savings):
+        return NONE
+    low, high = times(row["savings"].low), times(row["savings"].high)
+    return f"{times(row['savings'].factor)}×" + ("" if low == NONE else f" [{low}, {high}]")
+
+
+def _columns(table):
+    """The table's columns in reading order: ((split, measure), title, whether it has comparisons with random)."""
+    lead = table["measure"].iloc[0]
+    order = (*tables.MEASURES[lead], *tables.WORST)
+    found = table[["split", "measure"]].drop_duplicates().itertuples(index=False, name=None)
+    # Test sets come before the pool, each in its alphabetical place.
+    keys = sorted(found, key=lambda key: (order.index(key[1]), key[0].startswith("pool"), key[0]))
+    return [((split, measure), f"{split} {study.NAMES[measure]}", measure == lead) for split, measure in keys]
+
+
+def _lines(table):
+    """(heading of its block, name, {(split, measure): row}) of every line in reading order.
+
+    Zero-shot heads have no block: their heading is empty.
+    """
+    blocks = ["encoder", "selector", "trainer", "stage", "model"]
+    for (*block, strategy), rows in table.groupby([*blocks, "strategy"], sort=False):
+        encoder, selector, trainer, stage, model = block
+        heading, name = f"{encoder} · {selector} · {trainer}", strategy
+        if stage == "finetune":
+            heading += f" → fine-tuned, {model}"
+        if stage == "zero_shot":
+            heading, name = "", f"{strategy}, {encoder}"
+        name += study.MARKS[rows["kind"].iloc[0]]
+        yield heading, name, {(row["split"], row["measure"]): row for row in rows.to_dict("records")}
+
+
+def _cells(row, compared):
+    """Texts of one line under one column title."""
+    score = NONE if row is None else _score(row)
+    if not compared:
+        return [score]
+    return [score, NONE, NONE] if row is None else [score, _difference(row), _savings(row)]
+
+
+def final_page(table):
+    """The final table as readers see it."""
+    columns = _columns(table)
+    spans = [(title, 3 if compared else 1) for _, title, compared in columns]
+    lines, floors = [], {}
+    for heading, name, rows in _lines(table):
+        cells = []
+        for key, _, compared in columns:
+            row = rows.get(key)
+            first, *others = _cells(row, compared)
+            cells += [(first, bool(row and row["best"])), *((text, False) for text in others)]
+            if row and not math.isnan(row["noise"]):
+                floors.setdefault(heading, {})[key] = row["noise"]
+        lines.append((heading, name, cells))
+    blocks = itertools.groupby(lines, key=lambda line: line[0])
+    lines = [line for heading, block in blocks for line in (*block, *_floor(heading, floors.get(heading), columns))]
+    names = [name for _, span in spans for name in ("% ± SE", "vs random", "label savings")[:span]]
+    return typeset.Page(table["dataset"].iloc[0], "final", "strategy", spans, names, lines, note(table))
+
+
+def _floor(heading, noise, columns):
+    """The line that ends a block with the training noise of its differences; none where it was not measured."""
+    if not noise:
+        return []
+    cells = []
+    for key, _, compared in columns:
+        cells += [NONE, _noise([noise.get(key, math.nan)]), NONE] if compared else [NONE]
+    return [(heading, NOISE, [(cell, False) for cell in cells])]
+
+
+def trainers_page(table):
+    """The comparison of trainers as readers see it: numbers of labels side by side, test sets and pool in blocks."""
+    labels = sorted(set(table["num_labels"]))
+    compared = table["difference"].notna().any()
+    names = ["% ± SE", "vs passive"] if compared else ["% ± SE"]
+    lines = {}
+    for row in table.to_dict("records"):
+        heading = f"{row['encoder']} · {row['selector']}"
+        if row["stage"] == "finetune":
+            # What random sampling bought does not depend on the setting.
+            heading = row["encoder"] if row["strategy"] == REFERENCE else f"{heading} · {row['trainer']}"
+            heading += " → fine-tuned"
+        heading += f": {row['split']} {study.NAMES[row['measure']]}"
+        name = tables.trained_by(row["trainer"], row["stage"], row["model"])
+        lines.setdefault((heading, name), {})[row["num_labels"]] = row
+    shown = []
+    for heading, block in itertools.groupby(lines, key=lambda line: line[0]):
+        named = [(name, lines[heading, name]) for _, name in block]
+        for name, rows in named:
+            shown.append((heading, name, [cell for n in labels for cell in _trainer_cells(rows.get(n), compared)]))
+        noise = {n: [rows[n]["noise"] for _, rows in named if n in rows] for n in labels}
+        if compared and not all(math.isnan(value) for values in noise.values() for value in values):
+            shown.append((heading, NOISE, [(text, False) for n in labels for text in (NONE, _noise(noise[n]))]))
+    text = (
+        f"Every trainer on the same labels, bought by {table['strategy'].iloc[0]}: {_counts(table)}. "
+        "Mean ± standard error over trials, in percent. "
+    )
+    if compared:
+        text += (
+            "vs passive: difference in points to the training on labels alone, paired by trial, with its 95 % "
+            f"Student-t interval. {_noise_note(table)} "
+        )
+    text += (
+        f"{_pool(table)} Bold: the best mean of its block and number of labels, and every mean whose paired 95 % "
+        "interval to it holds zero."
+    )
+    spans = [(f"{n:,} labels", len(names)) for n in labels]
+    return typeset.Page(
+        table["dataset"].iloc[0],
+        "trainers",
+        "trainer",
+        spans,
+        names * len(labels),
+        shown,
+        text,
+    )
+
+
+def _trainer_cells(row, compared):
+    score = (NONE, False) if row is None else (_score(row), row["best"])
+    difference = NONE if row is None else _difference(row)
+    return [score, (difference, False)] if compared else [score]
+
+
+def selectors_page(table):
+    """The comparison of selectors as readers see it: test sets and pool side by side, in each of them the selectors."""
+    columns = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
+    names = list(dict.fromkeys(columns.values()))
+    groups = [(measure, split) for (split, measure), _, _ in _columns(table)]
+    lines = {}
+    for row in table.to_dict("records"):
+        own = row["stage"] == "proxy"
+        heading = f"{row['encoder']}, {'own models' if own else 'fine-tuned with ' + row['model']}"
+        line = lines.setdefault((heading, row["strategy"] + study.MARKS[row["kind"]]), {})
+        line[row["measure"], row["split"], columns[row["encoder"], row["selector"], row["trainer"]]] = row
+    shown = []
+    for line, rows in lines.items():
+        found = [rows.get((*group, name)) for group in groups for name in names]
+        shown.append((*line, [(NONE, False) if row is None else (_score(row), row["best"]) for row in found]))
+    of = "the selectors' own models" if (table["stage"] == "proxy").all() else "the encoder fine-tuned on them"
+    text = (
+        f"What labels are worth that were chosen by other models. Scores are of {of}, after the last round: "
+        f"{_counts(table)}. Mean ± standard error over trials, in percent. {_pool(table)} Bold: the best mean of its "
+        f"column and block, and every mean whose paired 95 % interval to it holds zero.{marks(set(table['kind']))}"
+    )
+    return typeset.Page(
+        table["dataset"].iloc[0],
+        "selectors",
+        "strategy",
+        [(f"{split} {study.NAMES[measure]}", len(names)) for measure, split in groups],
+        names * len(groups),
+        shown,
+        text,
+    )
+
+
+def costs_page(table, currency):
+    """The table of costs as readers see it: a line for each selector, the kinds of cost side by side."""
+    names = study.selector_names(table[list(study.SETTING[1:])].itertuples(index=False, name=None))
+    totals = table[table["measure"] == tables.TOTAL]
+    units = [unit for unit in ("cpu_hours", "gpu_hours") if (table[unit] > 0).any()] or ["hours"]
+    units += ["money"] if totals["money"].notna().any() else []
+    columns = [(kind, unit) for kind in table["measure"].unique() for unit in units]
+    columns += [(tables.TOTAL, "times_less")] if totals["times_less"].notna().any() else []
+    titles = {"hours": "hours", "cpu_hours": "CPU hours", "gpu_hours": "GPU hours", "money": currency}
+    titles["times_less"] = "times less"
+    lines = {}
+    for row in table.to_dict("records"):
+        final = "own models" if row["stage"] == "proxy" else f"fine-tuned, {row['model']}"
+        name = names[row["encoder"], row["selector"], row["trainer"]]
+        lines.setdefault((f"{row['encoder']} → {final}", name), {})[row["measure"]] = row
+    shown = [(*line, [(_amount(rows[kind][unit]), False) for kind, unit in columns]) for line, rows in lines.items()]
+    runs = sorted(set(table["runs"]))
+    many = f"{runs[0]:,}" if len(runs) == 1 else f"{runs[0]:,} to {runs[-1]:,}"
+    text = (
+        f"What all runs of each selector cost together ({many} runs, strategies times trials), from the recorded times "
+        "of jobs with their start-up. CPU hours are hours times threads of jobs without a GPU. Precomputation: the "
+        "embeddings, made once for all runs that use them. Training for selection: the models of all rounds but the "
+        "last; the first round, which strategies share, counts once a trial. Final models: those of the last round. "
+        "Preparing the data, tuning, and evaluations of earlier rounds are not in it."
+    )
+    if "money" in units:
+        text += " Money: hours times the prices of the config."
+    if columns[-1][1] == "times_less":
+        text += (
+            " Times less: what a run costs in all where the encoder itself is trained to select, over what it costs "
+            f"here, in {'money' if 'money' in units else 'hours'}."
+        )
+    spans = [(kind, sum(of == kind for of, _ in columns)) for kind in table["measure"].unique()]
+    return typeset.Page(
+        table["dataset"].iloc[0], "costs", "selector", spans, [titles[unit] for _, unit in columns], shown, text
+    )
+
+
+def _amount(x):
+    """Three digits, for numbers of any size."""
+    if math.isnan(x):
+        return NONE
+    return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}" if x else "0"
+
+
+def comparisons_page(table, equivalence, dataset):
+    """The comparison of whole learning curves as readers see it (`comparisons.comparisons_table`)."""
+    references = [name for name in comparisons.REFERENCES if (table["reference"] == name).any()]
+    lines = {}
+    for row in table.to_dict("records"):
+        heading = f"{row['encoder']} · {row['selector']} · {row['trainer']}"
+        if row["stage"] == "finetune":
+            heading += f" → fine-tuned, {row['model']}"
+        heading += f": {row['split']} {study.NAMES[row['measure']]}"
+        name = row["strategy"] + study.MARKS[row["kind"]]
+        lines.setdefault(heading, {}).setdefault(name, {})[row["reference"]] = row
+    shown = []
+    for heading, names in lines.items():
+        for name, rows in names.items():
+            score = _percent(next(iter(rows.values()))["aulc"])
+            se = next(iter(rows.values()))["se"]
+            cells = [score if math.isnan(se) else f"{score} ± {_percent(se)}"]
+            for reference in references:
+                cells += _compared_cells(rows.get(reference))
+            if REFERENCE in references:
+                found = rows[REFERENCE]["savings"] if REFERENCE in rows else None
+                cells += [_savings({"savings": found}), _mean_savings(found)]
+            shown.append((heading, name, [(cell, cell == "better") for cell in cells]))
+        if references:
+            cells = [NONE]
+            for reference in references:
+                noise = [rows[reference]["noise"] for rows in names.values() if reference in rows]
+                cells += [_noise(noise), NONE, NONE]
+            cells += [NONE, NONE] if REFERENCE in references else []
+            shown.append((heading, NOISE, [(cell, False) for cell in cells]))
+    spans = [("whole curve", 1), *((f"vs {reference}", 3) for reference in references)]
+    titles = ["AULC, % ± SE", *["points", "Holm p", "verdict"] * len(references)]
+    if REFERENCE in references:
+        spans.append(("label savings", 2))
+        titles += ["at the end", "mean"]
+    return typeset.Page(dataset, "comparisons", "strategy", spans, titles, shown, comparisons_note(table, equivalence))
+
+
+def comparisons_note(table, equivalence):
+    """What a reader must know to read comparisons of whole curves."""
+    if table.empty:
+        return "No model was evaluated in more than one round: there are no curves to compare."
+    trials = table["trials"].max()
+    text = (
+        f"Whole learning curves over {trials} paired trials. AULC: area under the curve over the logarithm of the "
+        "labels, as a mean score in percent ± standard error over trials. Differences: in points of AULC, paired by "
+        "trial, with 95 % intervals of a multiplier bootstrap of the trials, which for an area is Student's. "
+        f"{_p_note(table)} Verdict: tie, the interval lies within ±{100 * equivalence:g} points, a difference too "
+        "small to matter; better and worse, it lies on one side of zero and the corrected p is below 0.05; undecided, "
+        "anything else. "
+    )
+    if (table["reference"] == REFERENCE).any():
+        text += (
+            "Label savings: labels random sampling needs divided by labels the strategy needs, on isotonic mean curves "
+            "in log labels, at the highest accuracy that both reach, and as geometric mean over the accuracies "
+            'from random\'s 10 % budget on, as far as both go; ">" and "<" mark what is known from one side only. '
+        )
+    text += f"{_noise_note(table)} "
+    if table["split"].isin((study.POOL, study.MODEL_POOL)).any():
+        text += _pool(table)
+    return text.strip() + marks(set(table["kind"]))
+
+
+def _p_note(table):
+    tested = table[table["test"].notna()]
+    tests = set(tested["test"])
+    if not tests:
+        return ""
+    if tests == {"sign flip"}:
+        return "p: exact sign-flip test of the paired differences, corrected by Holm for all strategies of the block."
+    few = tested.loc[tested["test"] == "t", "trials"].max()
+    other = ", or, in blocks of fewer strategies or more trials, the exact sign-flip test" if len(tests) > 1 else ""
+    return (
+        f"p: paired t test{other}, "
+        "corrected by Holm for all strategies of the block; the sign-flip test, whose p stands in the CSV, cannot fall "
+        f"below {2.0 ** (1 - few):.3g} with {few} trials, too much for this many strategies."
+    )
+
+
+def _compared_cells(row):
+    """Texts of difference with interval, corrected p and verdict."""
+    if row is None or math.isnan(row["difference"]):
+        return [NONE] * 3
+    low, high = points(row["low"]), points(row["high"])
+    text = points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
+    return [text, p_value(row["p_holm"]), row["verdict"] or NONE]
+
+
+def p_value(p):
+    """A p-value as text, with two digits that count."""
+    return NONE if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _mean_savings(savings):
+    if savings is None or math.isnan(savings.mean.value):
+        return NONE
+    low, high = times(savings.mean_low), times(savings.mean_high)
+    return f"{times(savings.mean)}×" + ("" if low == NONE else f" [{low}, {high}]")
+
+
+def _noise_note(table):
+    if table["noise"].notna().any():
+        return (
+            "Training noise: the standard deviation that a difference would have if both had trained on the very same "
+            "labels with other seeds."
+        )
+    return "Training noise was not measured (run: replicates)."
+
+
+def _noise(values):
+    values = [value for value in values if not math.isnan(value)]
+    return f"±{100 * max(values):.2f}" if values else "not measured"
+
+
+def wins_page(table, kinds, equivalence):
+    """The matrix of wins over settings as readers see it: rows win against columns (`comparisons.wins_table`)."""
+    names = list(dict.fromkeys(table["strategy"]))
+    shown = {name: name + study.MARKS[kinds[name]] for name in names}
+    found = {(row["strategy"], row["against"]): row for row in table.to_dict("records")}
+    lines = []
+    for first in names:
+        cells = [(_wins(found.get((first, second))), False) for second in names]
+        total = [row for (name, _), row in found.items() if name == first]
+        wins, settings = sum(row["wins"] for row in total), sum(row["settings"] for row in total)
+        lines.append(("", shown[first], [*cells, (f"{wins} of {settings}", False)]))
+    text = (
+        "In how many settings (dataset, encoder, selector, trainer) the strategy of the row is better than that of the "
+        "column, of those in which both were run. Better: the 95 % interval of the paired difference of the areas "
+        "under the learning curves on the first test set lies above zero and reaches beyond "
+        f"±{100 * equivalence:g} points, and its p-value, corrected by Holm for all pairs of the setting, is below "
+        "0.05. An = follows the number of settings in which the two tie, where there are any."
+    ) + marks({kinds[name] for name in names})
+    spans = [("better than", len(names)), ("", 1)]
+    return typeset.Page("all settings", "wins", "strategy", spans, [*shown.values(), "all"], lines, text)
+
+
+def _wins(row):
+    if row is None:
+        return NONE
+    return f"{row['wins']} of {row['settings']}" + (f", {row['ties']} =" if row["ties"] else "")
+
+
+def ranks_page(found, kinds):
+    """Mean ranks over settings as readers see them (`comparisons.Ranking`)."""
+    lines = [
+        ("", name + study.MARKS[kinds[name]], [(f"{rank:.2f}", False)])
+        for name, rank in zip(found.strategies, found.ranks.mean, strict=True)
+    ]
+    text = ranks_note(found) + marks({kinds[name] for name in found.strategies})
+    return typeset.Page("all settings", "ranks", "strategy", [("", 1)], ["mean rank"], lines, text)
+
+
+def ranks_note(found):
+    """What a reader must know to read ranks."""
+    text = (
+        f"Mean rank by area under the learning curve on the first test set, over {found.settings} settings (dataset, "
+        "encoder, selector, trainer); 1 is best. "
+    )
+    critical = found.ranks.critical
+    if math.isnan(critical):
+        text += "Too few settings or strategies for a test: it takes two and three. "
+    else:
+        text += (
+            f"Friedman's test that all are equal: p {p_value(found.ranks.p)}. Ranks that lie further apart than "
+            f"{critical:.2f} differ at the 5 % level (Nemenyi). "
+        )
+        if critical >= len(found.strategies) - 1:
+            text += "No two strategies can lie that far apart: this takes more settings. "
+    text += "Settings that share a dataset or an encoder are not independent, which the test takes them to be."
+    return " ".join([text, *found.left_out])
+
+
+def summary(finals, further):
+    """A short text for the terminal: strategy, test and pool score ± SE and label savings, per dataset and model.
+
+    `further`: pages that follow as they are.
+    """
+    texts = []
+    for table in finals:
+        columns = [(key, title) for key, title, compared in _columns(table) if compared]
+        lines, current = [], ""
+        for heading, strategy, rows in _lines(table):
+            if heading != current:
+                current = heading
+                lines.append([heading])
+            cells = [rows.get(key) for key, _ in columns]
+            scores = [NONE if row is None else _score(row) for row in cells]
+            savings = [NONE if row is None else _savings(row).split(" ")[0] for row in cells]
+            lines.append([f"  {strategy}", *scores, *savings])
+        header = [
+            "  strategy",
+            *(f"{title} (%)" for _, title in columns),
+            *(f"label savings, {split}" for (split, _), _ in columns),
+        ]
+        text = typeset.aligned([header, *lines])
+        texts.append("\n".join([f"{table['dataset'].iloc[0]}: {_counts(table)}", *text]))
+    return "\n\n".join([*texts, *map(typeset.to_text, further)]) + "\n"

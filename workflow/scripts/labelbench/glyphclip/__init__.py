@@ -1,0 +1,1 @@
+"""How the encoder that ships with the repository was made."""

@@ -1,0 +1,478 @@
+"""What the Snakefile asks while it builds the DAG. No job imports this."""
+
+import dataclasses
+import hashlib
+import itertools
+import types
+import typing
+from pathlib import Path
+from typing import NamedTuple
+
+import jsonschema
+import yaml
+
+from labelbench.common import registry
+from labelbench.common.errors import UserError, did_you_mean
+from labelbench.common.provenance import canonical
+from labelbench.selection import strategies
+from labelbench.selection.initial import SEEDS
+
+
+class Entry(NamedTuple):
+    """A plug-in with its settings: `settings` is the JSON value that jobs get, `source` the plug-in's file."""
+
+    name: str
+    settings: dict
+    config: object
+    source: str
+    module: types.ModuleType
+
+    @property
+    def spec(self):
+        return canonical(self.settings)
+
+
+def merged(base, overlay):
+    """Mappings merge, everything else is replaced: Snakemake's rule for config files."""
+    result = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def included(files, seen=()):
+    """What the config files of an `include` say together: each below the next, and above what it includes itself.
+
+    `seen`: a list of the files that were read already; none is read twice. Raises `UserError` for one that cannot be.
+    """
+    content, seen = {}, seen or []
+    for file in files:
+        if file in seen:
+            continue
+        seen.append(file)
+        try:
+            own = yaml.safe_load(Path(file).read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"config, include: {file} cannot be read: {error}") from None
+        content = merged(merged(content, included(own.get("include", []), seen)), own)
+    return content
+
+
+_JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", dict: "object"}
+
+
+def _schema(annotation):
+    if typing.get_origin(annotation) in (tuple, list):
+        return {"type": "array", "items": _schema(typing.get_args(annotation)[0])}
+    if isinstance(annotation, types.UnionType):
+        return {"anyOf": [_schema(a) for a in typing.get_args(annotation)]}
+    if typing.get_origin(annotation) is typing.Literal:
+        return {"enum": list(typing.get_args(annotation))}
+    if annotation is type(None):
+        return {"type": "null"}
+    return {"type": _JSON_TYPES[annotation]}
+
+
+def check(config, schema):
+    """Raise `UserError` unless `config` satisfies the JSON schema in the YAML file `schema`.
+
+    Snakemake's own `validate` does the same but imports pandas, which doubles the time to read the workflow.
+    """
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(Path(schema).read_text()))
+    for error in sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.path))):
+        where = ": ".join(str(part) for part in error.absolute_path)
+        raise UserError(f"config{', ' + where if where else ''}: {error.message}. See config/README.md.")
+
+
+def complete(where, config_class, settings):
+    """An instance of a plug-in's `Config` with these settings.
+
+    Raises `UserError`, beginning with `where`, for a setting that does not exist, is missing, or has another type.
+    """
+    hints = typing.get_type_hints(config_class)
+    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    known = ", ".join(fields) or "none"
+    for key in settings:
+        if key not in fields:
+            hint = did_you_mean(key, fields)
+            raise UserError(f"{where}: there is no setting {key!r}.{hint} Its settings are: {known}.")
+    for name, field in fields.items():
+        if name not in settings:
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise UserError(f"{where}: the setting {name!r} is required.")
+            continue
+        try:
+            jsonschema.validate(settings[name], _schema(hints[name]))
+        except jsonschema.ValidationError as error:
+            raise UserError(f"{where}: {name}: {error.message}.") from None
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    try:
+        return config_class(**tuples)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def resolve(key, variants, kind=None):
+    """Entries by variant name, each checked against its plug-in's `Config` and completed with its defaults.
+
+    `key` is the config section the variants stand in, `kind` the plug-in folder (the same name unless given). A
+    variant's plug-in is the one its `name` says, or the one it is called after.
+    """
+    entries = {}
+    for variant, settings in variants.items():
+        where = f"config, {key}: {variant}"
+        settings = dict(settings or {})
+        name = settings.pop("name", variant)
+        try:
+            module = registry.load(kind or key, name)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        config = complete(where, module.Config, settings)
+        entries[variant] = Entry(
+            name, {"name": name, **dataclasses.asdict(config)}, config, registry.source(kind or key, name), module
+        )
+    return entries
+
+
+def chosen(where, names, defined):
+    """`names`, checked to be defined. Raises `UserError` with the nearest defined name otherwise."""
+    for name in names:
+        if name not in defined:
+            hint = did_you_mean(name, defined)
+            raise UserError(f"{where}: {name!r} is not defined.{hint} Defined are: {', '.join(defined)}.")
+    return list(names)
+
+
+class Schedule(NamedTuple):
+    """How many labels a run buys: `initial` for round 1, then `batches` (the last entry repeats)."""
+
+    initial: int
+    batches: list
+    rounds: int
+
+    def batch(self, round_):
+        """Labels bought between round `round_ - 1` and round `round_` (2, 3, …)."""
+        return self.batches[min(round_ - 2, len(self.batches) - 1)]
+
+    @property
+    def total(self):
+        return self.initial + sum(self.batch(r) for r in range(2, self.rounds + 1))
+
+
+def evaluated_rounds(where, choice, rounds):
+    """Round numbers that are fine-tuned: `choice` is `first`, `last`, `all`, a number, or a list of these."""
+    named = {"first": [1], "last": [rounds], "all": list(range(1, rounds + 1))}
+    picked = set()
+    for item in choice if isinstance(choice, list) else [choice]:
+        if item not in named and not (isinstance(item, int) and 1 <= item <= rounds):
+            raise UserError(f"{where}: {item!r} is neither first, last, all nor a round from 1 to {rounds}.")
+        picked.update(named.get(item, [item]))
+    return sorted(picked)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refresh:
+    """A blend of proxies and fine-tunes (LabelBench paper, Appendix B): the setting `refresh` of a selector.
+
+    In rounds `every`, 2·`every`, … the encoder is also fine-tuned end to end by `trainer`, and embeds the images anew
+    for the rounds that follow.
+    """
+
+    every: int
+    trainer: str
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise ValueError("every is a number of rounds: at least 1")
+
+    def before(self, round_):
+        """The last round before `round_` that refreshed the embeddings; 0 where there is none yet."""
+        return (round_ - 1) // self.every * self.every
+
+
+class Run(NamedTuple):
+    """What is run, by names: the lists of the config's `run`; `trainers` are a list by selector.
+
+    finetuned_rounds: round numbers by dataset in which `finetune_trainers` evaluate.
+    """
+
+    datasets: list
+    encoders: list
+    selectors: list
+    trainers: dict
+    strategies: list
+    trials: int
+    finetune_trainers: list
+    finetuned_rounds: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A config, checked and completed: definitions as entries by name, and what to run.
+
+    grids: the products of names that are run, one unless the config's `run` has `grids`; run: all that stands in
+    any of them, each name once, with the largest number of trials; initial: the strategy that buys the labels of round
+    1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
+    dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
+    refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by trainer, for those that have candidates;
+    budgets: `Schedule` by dataset; imports: results of others, entries of importers by name.
+    """
+
+    seed: int
+    grids: list
+    run: Run
+    initial: Entry
+    datasets: dict
+    views: dict
+    shards: dict
+    noise: dict
+    encoders: dict
+    selectors: dict
+    refreshes: dict
+    trainers: dict
+    tuning: dict
+    strategies: dict
+    budgets: dict
+    imports: dict
+
+
+def kind(entry):
+    """`strategies.kind` of a strategy's entry."""
+    return strategies.kind(entry.module)
+
+
+def end_to_end(selector):
+    """Whether a selector trains the encoder itself in each round, by a trainer on images."""
+    return getattr(selector.module, "END_TO_END", False)
+
+
+def _grids(run, defined, budgets):
+    """The `Run` of each grid; a grid takes what it does not say from the config's `run`, one that is null is off.
+
+    Raises `UserError` where two grids give one dataset different numbers of trials: its strategies could not be paired.
+    """
+    shared = {key: value for key, value in run.items() if key != "grids"}
+    named = {f"config, run: grids: {name}": shared | grid for name, grid in run.get("grids", {}).items() if grid}
+    grids, trials = [], {}
+    for where, grid in (named or {"config, run": shared}).items():
+        grids.append(_grid(where, grid, defined, budgets))
+        for dataset in grid["datasets"]:
+            other, n = trials.setdefault(dataset, (where, grid["trials"]))
+            if n != grid["trials"]:
+                raise UserError(
+                    f"{where} has {grid['trials']} trials of {dataset}, but {other} has {n}: make them one."
+                )
+    return grids
+
+
+def _grid(where, grid, defined, budgets):
+    """The `Run` of one grid, a complete `run` of the config, which messages call `where`."""
+    names = {key: chosen(f"{where}: {key}", grid[key], defined[key]) for key in defined if key != "trainers"}
+    finetune = grid.get("finetune", {"trainers": [], "rounds": ["last"]})
+    return Run(
+        **names,
+        trainers=_trainers(f"{where}: trainers", grid["trainers"], names["selectors"], defined),
+        trials=grid["trials"],
+        finetune_trainers=chosen(f"{where}: finetune: trainers", finetune["trainers"], defined["trainers"]),
+        finetuned_rounds={
+            d: evaluated_rounds(f"{where}: finetune: rounds", finetune["rounds"], budgets[d].rounds)
+            for d in names["datasets"]
+        },
+    )
+
+
+def _union(grids):
+    """The `Run` of all names of `grids`, in the order of the grids."""
+
+    def each_once(lists):
+        return list(dict.fromkeys(name for names in lists for name in names))
+
+    selectors = each_once(grid.selectors for grid in grids)
+    datasets = each_once(grid.datasets for grid in grids)
+    return Run(
+        datasets=datasets,
+        encoders=each_once(grid.encoders for grid in grids),
+        selectors=selectors,
+        trainers={s: each_once(grid.trainers.get(s, []) for grid in grids) for s in selectors},
+        strategies=each_once(grid.strategies for grid in grids),
+        trials=max(grid.trials for grid in grids),
+        finetune_trainers=each_once(grid.finetune_trainers for grid in grids),
+        finetuned_rounds={d: sorted({n for g in grids for n in g.finetuned_rounds.get(d, [])}) for d in datasets},
+    )
+
+
+def _trainers(where, choice, selectors, defined):
+    """The trainers of each selector that is run, by its name. `choice` is one list for all, or a list by selector.
+
+    Raises `UserError` for a selector without trainers, and for a trainer that cannot train what the selector does.
+    """
+    trainers = {}
+    if isinstance(choice, dict):
+        chosen(where, choice, defined["selectors"])
+    for selector in selectors:
+        if isinstance(choice, dict) and selector not in choice:
+            raise UserError(f"{where}: the selector {selector} has none. Write {selector}: […], or one list for all.")
+        names = choice[selector] if isinstance(choice, dict) else choice
+        trainers[selector] = chosen(where, names, defined["trainers"])
+        for name in trainers[selector]:
+            images_only = getattr(defined["trainers"][name].module, "IMAGES_ONLY", False)
+            if images_only and not end_to_end(defined["selectors"][selector]):
+                raise UserError(
+                    f"{where}: {name} trains an encoder, and the selector {selector} sees embeddings only. Choose "
+                    "another trainer, or give this one to a selector that is called `finetune` or has that `name`."
+                )
+    return trainers
+
+
+def _refreshes(settings, defined, grids, budgets):
+    """`Refresh` by selector, from the setting of that name. Raises `UserError` where it cannot be meant so."""
+    refreshes = {}
+    for selector, values in settings.items():
+        where = f"config, selectors: {selector}: refresh"
+        refresh = refreshes[selector] = complete(where, Refresh, values)
+        chosen(where, [refresh.trainer], defined["trainers"])
+        if end_to_end(defined["selectors"][selector]):
+            raise UserError(f"{where}: this selector trains the encoder in every round, so nothing is left to refresh.")
+        for dataset in [d for grid in grids if selector in grid.selectors for d in grid.datasets]:
+            if refresh.every >= budgets[dataset].rounds:
+                raise UserError(
+                    f"{where}: every {refresh.every} rounds is never in time for another round of {dataset}, which has "
+                    f"{budgets[dataset].rounds}."
+                )
+    return refreshes
+
+
+def _initial(name, strategies, run, encoders):
+    """The entry of the strategy `name` that buys the first labels. Raises `UserError` where it cannot.
+
+    `labelbench` is no strategy: it names the batches that the paper's published runs began with.
+    """
+    where = "config, run: initial"
+    if name == "labelbench":
+        if run.trials > len(SEEDS):
+            raise UserError(
+                f"{where}: there are published first batches of {len(SEEDS)} runs, but trials is {run.trials}. "
+                f"Set trials to at most {len(SEEDS)}, or choose another `initial`."
+            )
+        return Entry(name, {"name": name}, None, "labelbench/selection/initial.py", None)
+    if name == "random" and name not in strategies:
+        strategies = strategies | resolve("strategies", {"random": {}})
+    entry = strategies[chosen(where, [name], strategies)[0]]
+    if kind(entry) != "batch":
+        raise UserError(f"{where}: {name} learns from labels as it goes and cannot choose the first ones.")
+    if "head" in entry.module.USES:
+        raise UserError(f"{where}: {name} looks into a trained model, and in round 1 there is none yet.")
+    if "probabilities" in entry.module.USES:
+        for encoder in run.encoders:
+            if not encoders[encoder].module.has_text_tower(encoders[encoder].config):
+                raise UserError(
+                    f"{where}: {name} asks for class probabilities. In round 1 these are the zero-shot head's, and the "
+                    f"encoder {encoder} has no text tower to make one from. Choose a strategy that uses features only."
+                )
+    return entry
+
+
+def _noise(name, settings):
+    """Parts of a spec: the settings of a dataset's label noise and, of a matrix in a file, the content's hash.
+
+    The file is read when a label is bought and is the input of no rule: the hash is what shows that it has changed.
+    """
+    from labelbench.data.annotator import Config
+
+    config = complete(f"config, datasets: {name}: noise", Config, settings)
+    parts = {"noise": dataclasses.asdict(config)}
+    if isinstance(config.matrix, str) and Path(config.matrix).is_file():
+        parts["noise_matrix"] = hashlib.sha256(Path(config.matrix).read_bytes()).hexdigest()
+    return parts
+
+
+class Tuning(NamedTuple):
+    """How a trainer's settings are chosen: `config` of `training.tuning`, and the candidates, dicts of settings."""
+
+    config: object
+    candidates: list
+
+
+def _tuning(name, entry, settings, tune):
+    """The `Tuning` that `tune` of a trainer describes: all combinations, the last setting varying fastest.
+
+    entry, settings: the trainer, and what its definition says besides. Raises `UserError` for a candidate that the
+    trainer does not take.
+    """
+    from labelbench.training.tuning import Config
+
+    where = f"config, trainers: {name}: tune"
+    if not isinstance(tune, dict):
+        raise UserError(f"{where} must name settings with their candidates: {{learning_rate: [0.001, 0.003]}}.")
+    how = {key: tune[key] for key in tune if key in {field.name for field in dataclasses.fields(Config)}}
+    tried = {key: tune[key] for key in tune if key not in how}
+    for key, values in tried.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{where}: {key} needs a list of candidates, such as [0.001, 0.003], not {values!r}.")
+    if not tried:
+        raise UserError(f"{where} names no setting with candidates, such as learning_rate: [0.001, 0.003].")
+    candidates = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
+    rest = {key: value for key, value in settings.items() if key != "name"}
+    for candidate in candidates:
+        complete(where, entry.module.Config, rest | candidate)
+    return Tuning(complete(where, Config, how), candidates)
+
+
+def initial_uses(study):
+    """What the strategy of round 1 asks the pool for."""
+    return study.initial.module.USES if study.initial.module else ()
+
+
+def study(config):
+    """The `Study` of a config that satisfies the schema. Raises `UserError` for what the schema cannot see."""
+    from labelbench.data.views import Config as Views
+
+    views, shards, noise, datasets = {}, {}, {}, {}
+    for name, settings in config["datasets"].items():
+        settings = dict(settings or {})
+        views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", Views, settings.pop("views", {})))
+        shards[name] = settings.pop("shards", 1)
+        if type(shards[name]) is not int or shards[name] < 1:
+            raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
+        mistakes = settings.pop("noise", None)
+        noise[name] = _noise(name, mistakes) if mistakes else {}
+        datasets[name] = settings
+    selectors = {name: dict(settings or {}) for name, settings in config["selectors"].items()}
+    refreshes = {name: settings.pop("refresh") for name, settings in selectors.items() if "refresh" in settings}
+    trainers = {name: dict(settings or {}) for name, settings in config["trainers"].items()}
+    tune = {name: settings.pop("tune") for name, settings in trainers.items() if "tune" in settings}
+    defined = {
+        "datasets": resolve("datasets", datasets),
+        "encoders": resolve("encoders", config["encoders"]),
+        "selectors": resolve("selectors", selectors, kind="proxies"),
+        "trainers": resolve("trainers", trainers),
+        "strategies": resolve("strategies", config["strategies"]),
+    }
+    if "initial" in defined["strategies"]:
+        raise UserError("config, strategies: `initial` is the name of the first round, which strategies share.")
+    if "final" in defined["selectors"]:
+        raise UserError("config, selectors: `final` is the name under which settings of final models are tuned.")
+    for name in config["budgets"]:
+        if name != "default":
+            chosen("config, budgets", [name], defined["datasets"])
+    budgets = {d: Schedule(**config["budgets"].get(d, config["budgets"]["default"])) for d in defined["datasets"]}
+    grids = _grids(config["run"], defined, budgets)
+    run = _union(grids)
+    imports = {name: settings for name, settings in config.get("imports", {}).items() if settings is not None}
+    if not run.datasets and not imports:
+        raise UserError("config, run: datasets is empty and nothing is imported: name a dataset to run.")
+    return Study(
+        seed=config["seed"],
+        grids=grids,
+        run=run,
+        initial=_initial(config["run"].get("initial", "random"), defined["strategies"], run, defined["encoders"]),
+        views=views,
+        shards=shards,
+        noise=noise,
+        refreshes=_refreshes({n: how for n, how in refreshes.items() if how is not None}, defined, grids, budgets),
+        tuning={n: _tuning(n, defined["trainers"][n], trainers[n], how) for n, how in tune.items() if how is not None},
+        budgets=budgets,
+        imports=resolve("imports", imports, kind="importers"),
+        **defined,
+    )

@@ -1,0 +1,1 @@
+"""Strategies, and the exact algorithms behind them. They see a pool and bought labels, nothing else."""

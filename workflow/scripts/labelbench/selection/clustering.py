@@ -1,0 +1,78 @@
+"""k-means with as many clusters as there are labels to buy: seeded by D² sampling, in one level or in two."""
+
+import numpy as np
+import torch
+
+from labelbench.selection import greedy
+
+# Lloyd iterations; by then hardly a point changes its cluster.
+ITERATIONS = 20
+
+# Points × clusters above which k-means goes by two levels: one iteration of 50,000 points in 10,000 clusters of 512
+# dimensions is 5e11 operations, some seconds.
+ONE_LEVEL = 5e8
+
+# Up to here distances are in float64 and rounded, so that the picks are those of the algorithm on paper.
+_EXACT = 1 << 22
+
+_TEMPORARY = {"cpu": 1 << 19, "cuda": 1 << 26}
+
+
+def k_means(x, clusters: int, rng: np.random.Generator):
+    """Centres of clusters of the rows of x, and the cluster of each row: float32 (clusters, d) and int64 (n,).
+
+    x: (n, d) float32, n >= clusters, of norms about 1. Seeds come from k-means++ (`greedy.d2_sampling`, which starts
+    from the largest norm), then follow Lloyd's iterations until nothing changes, at most `ITERATIONS`. Of equally near
+    centres the first counts; a cluster that loses all its points keeps its centre and can stay empty. O(n·clusters·d)
+    time an iteration and O(n) memory beyond x.
+
+    Beyond `ONE_LEVEL` points × clusters this is approximate: the points are clustered into √clusters groups, and each
+    group on its own into its share of the clusters, by its size, which takes O(n·√clusters·d) an iteration.
+    """
+    if len(x) * clusters <= ONE_LEVEL:
+        return _lloyd(x, clusters, rng, exact=len(x) * clusters <= _EXACT)
+    _, groups = _lloyd(x, round(clusters**0.5), rng, exact=False)
+    sizes = torch.bincount(groups).tolist()
+    # Whole numbers that add up, and never more than the group has points, because clusters <= n.
+    ends = (np.cumsum(sizes) * clusters // len(x)).tolist()
+    cluster = torch.full_like(groups, -1)
+    centres = []
+    for rows, start, end in zip(groups.argsort(stable=True).split(sizes), [0, *ends[:-1]], ends, strict=True):
+        if end > start:
+            found, part = _lloyd(x[rows], end - start, rng, exact=False)
+            centres.append(found)
+            cluster[rows] = start + part
+    centres = torch.cat(centres)
+    # Groups too small for a cluster of their own.
+    rest = torch.nonzero(cluster < 0)[:, 0]
+    cluster[rest] = _nearest(x[rest], centres, exact=False)
+    return centres, cluster
+
+
+def _lloyd(x, clusters, rng, exact):
+    seeds = greedy.d2_sampling(greedy.points(x), clusters, rng)
+    centres = x[torch.as_tensor(seeds, device=x.device)].double()
+    cluster = None
+    for _ in range(ITERATIONS):
+        before, cluster = cluster, _nearest(x, centres, exact)
+        if before is not None and torch.equal(before, cluster):
+            break
+        counts = torch.bincount(cluster, minlength=clusters)
+        sums = torch.zeros_like(centres)
+        for rows, part in zip(x.split(8192), cluster.split(8192), strict=True):
+            sums.index_add_(0, part, rows.double())
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+    return centres.float(), cluster
+
+
+def _nearest(x, centres, exact):
+    """Index of the nearest centre of each row of x: int64 (n,)."""
+    centres = centres if exact else centres.float()
+    norms = centres.square().sum(1)
+    cluster = torch.empty(len(x), dtype=torch.int64, device=x.device)
+    step = max(_TEMPORARY[x.device.type] // len(centres), 64)
+    for rows in torch.arange(len(x), device=x.device).split(step):
+        squared = torch.addmm(norms, x[rows].to(centres.dtype), centres.T, alpha=-2)
+        # Multiples of 2⁻³⁴, for vectors of about unit length: true ties are ties.
+        cluster[rows] = ((squared * 2.0**34).round_() if exact else squared).argmin(1)
+    return cluster

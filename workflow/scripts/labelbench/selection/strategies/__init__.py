@@ -1,0 +1,16 @@
+"""Selection strategies, one file each.
+
+A strategy file defines `Config`, a frozen dataclass of its settings; `USES`, what `select` asks the pool for, of
+"features", "probabilities", "head" (the model's last layer) and "labels" (of the labelled examples); and
+`select(pool, budget, config, rng)`. It may also define
+
+* `SEQUENTIAL = True`: `select` takes an `oracle` as well and buys each of its picks there before it makes the next;
+* `UPPER_BOUND = True`: `select` takes `true_labels` (N,) of the whole pool as well. No annotator could follow it.
+"""
+
+
+def kind(strategy):
+    """What readers of a table must know of a strategy's plug-in: it is `batch`, `sequential` or `upper bound`."""
+    if getattr(strategy, "UPPER_BOUND", False):
+        return "upper bound"
+    return "sequential" if getattr(strategy, "SEQUENTIAL", False) else "batch"

@@ -1,9 +1,0 @@
-"""Selection strategies, one file each.
-
-A strategy file defines `Config`, a frozen dataclass of its settings; `USES`, what `select` asks the pool for, of
-"features", "probabilities", "head" (the model's last layer) and "labels" (of the labelled examples); and
-`select(pool, budget, config, rng)`. It may also define
-
-* `SEQUENTIAL = True`: `select` takes an `oracle` as well and buys each of its picks there before it makes the next;
-* `UPPER_BOUND = True`: `select` takes `true_labels` (N,) of the whole pool as well. No annotator could follow it.
-"""

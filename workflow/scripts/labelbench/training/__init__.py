@@ -1,0 +1,1 @@
+"""Trainers, on cached embeddings and end to end; what a trained model leaves behind."""

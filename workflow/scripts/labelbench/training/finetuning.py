@@ -1,0 +1,148 @@
+"""An encoder that is trained end to end on a label set, with its classifier: what three rules have in common."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from labelbench.common import jobs, registry, seeds
+from labelbench.data import label_set, views
+from labelbench.data.label_set import LabelSet
+from labelbench.embedding import images
+from labelbench.embedding.encoder import hash_weights, resolved_precision
+from labelbench.training import metrics, results, training, tuning
+
+
+class Trained(NamedTuple):
+    """A trained model and what it was made of.
+
+    model: the encoder's `backbone`, whose weights `data.encoder.embed` shares, and the classifier; precision: what it
+    was trained in; settings: the trainer's; history: of `training.fit`; cost: for `cost.json`.
+    """
+
+    data: images.Data
+    views: views.Views
+    labels: LabelSet
+    model: nn.Sequential
+    precision: str
+    settings: dict
+    history: list
+    cost: dict
+
+
+def train(job, log):
+    """Train on the job's labels as its spec says; return the `Trained`.
+
+    Training goes on from where a killed job of the same model left it, in a file beside the metrics that is no output.
+    """
+    watch = jobs.Stopwatch()
+    spec = json.loads(job.params.spec)
+    data = images.load(job, spec)
+    labels = label_set.read(job.input.labels, data.dataset)
+
+    def classes(settings, learned, at):
+        """Classes of the pool's examples `at`, by an encoder trained on a label set."""
+        fresh = data._replace(encoder=images.load_encoder(spec, data.device))
+        trained = _train(job, fresh, learned, settings, log)
+        batches = images.clean_batches(fresh, data.dataset.splits["pool"].source[at])
+        return training.predict(trained.model, batches, trained.precision).argmax(1).numpy()
+
+    rng = seeds.generator(*_address(job), "tuning folds")
+    settings = tuning.settled(spec, job.input.get("tuned"), labels, data.dataset.num_classes, rng, classes, log)
+    trained = _train(job, data, labels, settings, log, _checkpoint(job))
+    trained.cost.update(watch.cost(job, data.device, train_seconds=watch.seconds()))
+    return trained
+
+
+def _train(job, data, labels, settings, log, checkpoint=None):
+    """`Trained` on a label set by a trainer with these settings; its cost is the time that steps waited for images.
+
+    A trainer that prepares the model first has `prepare(config, model, features, labels, rng)`: model is the backbone
+    and the classifier, changed in place; features a function that returns the backbone's features (L, d) float32, on
+    the CPU, of the clean labelled images; labels (L,) int64.
+    """
+    dataset, device = data.dataset, data.device
+    pool, val = dataset.splits["pool"], dataset.splits["val"]
+    address = _address(job)
+    head = load_file(job.input.head)["weight"] if job.input.get("head") else None
+    model = images.classifier(data.encoder, head, dataset.num_classes, seeds.integer(*address, "head initialisation"))
+    model = model.to(device)
+    if torch.device(device).type == "cuda":
+        model = model.to(memory_format=torch.channels_last)  # as `images.moved` gives it images
+    trainer, config = registry.configured("trainers", settings)
+    precision = resolved_precision(config.precision, device)
+    if hasattr(trainer, "prepare"):
+        trainer.prepare(
+            config,
+            model,
+            lambda: training.predict(model[0], images.clean_batches(data, pool.source[labels.index]), precision),
+            labels.label,
+            seeds.generator(*address, "finetune preparation"),
+        )
+    drawn = views.make_views(data.encoder.transform, views.Config(**json.loads(job.params.spec)["views"]))
+    live = images.LiveViews(data, drawn, address="/".join(map(str, [*address, "finetune"])))
+    history = training.fit(
+        model,
+        trainer,
+        config,
+        live,
+        labels,
+        pool_size=len(pool.labels),
+        num_classes=dataset.num_classes,
+        validation=(lambda: images.clean_batches(data, val.source), val.labels),
+        rng=seeds.generator(*address, "finetune training"),
+        log=log,
+        device=device,
+        truth=pool.labels,
+        checkpoint=checkpoint,
+        identity=_identity(job, config, model, labels),
+    )
+    cost = {"wait_seconds": round(live.wait_seconds, 4)}
+    return Trained(data, drawn, labels, model, precision, settings, history, cost)
+
+
+def _address(job):
+    """(study seed, trial, round) of the job's random draws."""
+    return json.loads(job.params.spec)["seed"], int(job.wildcards.trial), int(job.wildcards.round)
+
+
+def _checkpoint(job):
+    return Path(job.output.metrics).with_name("checkpoint.safetensors")
+
+
+def _identity(job, config, model, labels):
+    """Text that names all that training depends on; the weights it starts from are not in the job's params."""
+    bought = hashlib.sha256(labels.index.astype("<i8").tobytes() + labels.label.astype("<i8").tobytes()).hexdigest()
+    start = hash_weights(model.state_dict())
+    return json.dumps([job.params.spec, job.params.code, repr(config), labels.fingerprint, bought, start])
+
+
+def evaluate(trained):
+    """The trained model's features (n, d) and logits (n, K) of the clean images of each split, float32 on the CPU.
+
+    Two dicts, by the split's name.
+    """
+    backbone, head = trained.model
+    features, logits = {}, {}
+    for name, split in trained.data.dataset.splits.items():
+        features[name] = training.predict(backbone, images.clean_batches(trained.data, split.source), trained.precision)
+        batches = (rows.to(trained.data.device) for rows in features[name].split(training.EVALUATION_BATCH))
+        logits[name] = training.predict(head, batches)
+    return features, logits
+
+
+def write(job, trained, logits, stage, model=""):
+    """Write metrics, history and cost of a trained model, its last outputs, and remove its checkpoint.
+
+    stage, model: as in `results.write`.
+    """
+    logits = {split: rows.numpy() for split, rows in logits.items()}
+    jobs.write_json(job.output.cost, trained.cost)
+    scores = metrics.evaluate(trained.data.dataset, logits, trained.labels)
+    seed = json.loads(job.params.spec)["seed"]
+    results.write(job, trained.labels, seed, stage, scores, trained.history, trained.settings, model)
+    _checkpoint(job).unlink(missing_ok=True)

@@ -1,0 +1,67 @@
+"""A proxy: standardisation, the plug-in's hidden layers, a linear classifier; and its file."""
+
+import json
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+
+
+class Proxy(nn.Module):
+    """Maps embeddings (n, d), float16 or float32, to logits (n, K) float32.
+
+    The embedding is standardised first, by the pool's mean and deviation per dimension, so that one learning rate
+    serves every encoder.
+    """
+
+    def __init__(self, settings, mean, std, num_classes):
+        super().__init__()
+        scale = 1 / torch.as_tensor(std)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", -torch.as_tensor(mean) * scale)
+        plugin, config = registry.configured("proxies", settings)
+        self.hidden, width = plugin.hidden(config, len(mean))
+        self.head = nn.Linear(width, num_classes)
+
+    def features(self, x):
+        """What strategies see of an example: (n, w) float32, the classifier's input."""
+        return self.hidden(torch.addcmul(self.shift, x.float(), self.scale))
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def build(settings, mean, std, num_classes, seed):
+    """A proxy with torch's default random initialisation drawn from `seed` (int), whatever was drawn before.
+
+    settings: the plug-in's `name` and settings; mean, std: (d,) float32 of the pool's clean embeddings.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Proxy(settings, mean, std, num_classes)
+
+
+def save(path, proxy, settings, code):
+    """Write weights as safetensors, with the proxy's settings (a dict) and code digest in the header."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in proxy.state_dict().items()}
+    # One entry: safetensors writes several in any order, and the same model should be the same file.
+    made_by = json.dumps({"settings": settings, "code": code}, sort_keys=True)
+    save_file(tensors, path, metadata={"made_by": made_by})
+
+
+def load(path):
+    """The proxy in a file made by `save`, ready for inference."""
+    try:
+        with safe_open(path, "pt") as file:
+            settings = json.loads(file.metadata()["made_by"])["settings"]
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a readable proxy ({error}). Delete it and run Snakemake again.") from None
+    unset = torch.ones_like(tensors["shift"])
+    proxy = Proxy(settings, unset, unset, len(tensors["head.bias"]))
+    proxy.load_state_dict(tensors)
+    return proxy.eval().requires_grad_(False)

@@ -1,0 +1,340 @@
+"""The training loop shared by all trainers, on cached embeddings and on images."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from labelbench.embedding.encoder import resolved_precision
+from labelbench.training import checkpoint as checkpoints
+
+EVALUATION_BATCH = 4096
+
+
+class Problem(NamedTuple):
+    """What a trainer's objective knows of the training before it begins.
+
+    labels: (L,) int64 on the device, of the labelled examples; steps: of the whole training, unless it stops early;
+    rng: numpy Generator for what the objective draws, all of it when it is set up: a resumed run draws the same.
+    """
+
+    labels: torch.Tensor
+    num_unlabelled: int
+    num_classes: int
+    steps: int
+    rng: np.random.Generator
+    device: str
+
+
+class Batch(NamedTuple):
+    """One step's examples.
+
+    labelled (B, …) weak views and labels (B,) int64; unlabelled (U,) int64 positions among the unlabelled examples with
+    their weak and strong views (U, …), or None where the trainer uses none, uses none yet, or none are left.
+    """
+
+    labelled: torch.Tensor
+    labels: torch.Tensor
+    unlabelled: torch.Tensor | None
+    weak: torch.Tensor | None
+    strong: torch.Tensor | None
+
+
+class Step(NamedTuple):
+    """What an objective makes of a batch: the loss to descend, and what is told about it.
+
+    loss, supervised, unsupervised: scalars, the latter before its weight λ_u; weights (U,) float32 in [0, 1]: how much
+    of each unlabelled example's loss counts; pseudo (U,) int64: the class it is taken for. The last three are None
+    where no unlabelled examples were used.
+    """
+
+    loss: torch.Tensor
+    supervised: torch.Tensor
+    unsupervised: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    pseudo: torch.Tensor | None = None
+
+
+def on_device(arrays, device):
+    """Tensors of these numpy arrays, some of which may be None, moved to the device in one piece."""
+    present = [a for a in arrays if a is not None]
+    if not present:
+        return arrays
+    moved = iter(torch.from_numpy(np.concatenate(present)).to(device).split([len(a) for a in present]))
+    return [None if a is None else next(moved) for a in arrays]
+
+
+class CachedViews:
+    """Weak and strong views from embedding files: epoch e uses augmentation seed e mod n (LabelBench paper, §3.2).
+
+    weak, strong: n arrays (N, d) float16 each, which live on the device from here on.
+    """
+
+    def __init__(self, weak, strong, device):
+        self.device = device
+        self._weak = [torch.from_numpy(a).to(device) for a in weak]
+        self._strong = [torch.from_numpy(a).to(device) for a in strong]
+
+    def batches(self, epoch, first_step, plan):
+        """The views of an epoch's steps, in order: (weak labelled, weak unlabelled, strong unlabelled).
+
+        plan: per step the pool positions (B,) int64 of its labelled examples and those (U,) of its unlabelled ones, or
+        None, for which the last two are None. first_step counts the steps of earlier epochs.
+        """
+        weak, strong = self._weak[epoch % len(self._weak)], self._strong[epoch % len(self._strong)]
+        labelled, unlabelled = (on_device(arrays, self.device) for arrays in zip(*plan, strict=True))
+        for mine, others in zip(labelled, unlabelled, strict=True):
+            # index_select copies whole rows, several times faster than indexing with [].
+            pair = (None, None) if others is None else (weak.index_select(0, others), strong.index_select(0, others))
+            yield weak.index_select(0, mine), *pair
+
+
+def cycle(n, size, rng):
+    """Endless batches of `size` distinct positions among n: random permutations, each without its incomplete rest."""
+    while True:
+        order = rng.permutation(n)
+        for begin in range(0, n - size + 1, size):
+            yield order[begin : begin + size]
+
+
+def passes(n, size, steps, rng):
+    """Batches of one epoch: `steps` batches from passes over n positions, the last of each pass possibly smaller."""
+    made = 0
+    while made < steps:
+        order = rng.permutation(n)
+        for begin in range(0, n, size):
+            if made == steps:
+                return
+            yield order[begin : begin + size]
+            made += 1
+
+
+def draws(config, num_labelled, num_unlabelled, size, steps_per_epoch, rng_labelled, rng_unlabelled):
+    """Per epoch the examples of its steps: two lists of positions, among the labelled and among the unlabelled.
+
+    size: unlabelled examples of a step. Where it is 0, or a step has no use for them yet, there is None in their place.
+    """
+    steps = steps_per_epoch * config.epochs
+    stream = cycle(num_unlabelled, size, rng_unlabelled) if size else None
+    for first in range(0, steps, steps_per_epoch):
+        labelled = list(passes(num_labelled, config.batch_size, steps_per_epoch, rng_labelled))
+        unlabelled = [next(stream) if stream else None for _ in labelled]
+        used = [config.unlabelled_weight_at(step / steps) > 0 for step in range(first, first + steps_per_epoch)]
+        yield labelled, [at if use else None for at, use in zip(unlabelled, used, strict=True)]
+
+
+class Optimiser:
+    """One of three optimisers, by torch's own functional forms.
+
+    `adamw` (Loshchilov & Hutter 2019, arXiv 1711.05101), `adam` (Kingma & Ba 2015, arXiv 1412.6980; weight decay as an
+    L2 penalty) or `sgd` with Nesterov momentum 0.9 (as in FixMatch). The constructors of torch.optim import torch's
+    compiler, which takes as long as all the rest of a short job. `state`: its tensors by name, changed in place.
+    """
+
+    def __init__(self, name, parameters, weight_decay):
+        self.name, self.parameters, self.weight_decay = name, parameters, weight_decay
+        self._first = [torch.zeros_like(p) for p in parameters]
+        lists = {"first": self._first}
+        if name != "sgd":
+            self._second = [torch.zeros_like(p) for p in parameters]
+            self._steps = [torch.zeros((), device=p.device) for p in parameters]
+            lists |= {"second": self._second, "steps": self._steps}
+        self.state = {f"{kind}.{i}": t for kind, tensors in lists.items() for i, t in enumerate(tensors)}
+
+    @torch.no_grad()
+    def step(self, learning_rate):
+        """Update the parameters from their gradients and clear these."""
+        gradients = [p.grad for p in self.parameters]
+        shared = {"fused": True, "lr": learning_rate, "weight_decay": self.weight_decay, "maximize": False}
+        if self.name == "sgd":
+            sgd(self.parameters, gradients, self._first, momentum=0.9, dampening=0.0, nesterov=True, **shared)
+        else:
+            adam(
+                self.parameters, gradients, self._first, self._second, [], self._steps, amsgrad=False, beta1=0.9,
+                beta2=0.999, eps=1e-8, decoupled_weight_decay=self.name == "adamw", **shared,
+            )  # fmt: skip
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+def learning_rate_factor(config, step, steps):
+    """What the learning rate is multiplied by in step 0 … steps - 1: linear warm-up, then the schedule.
+
+    `fixmatch`: a cosine over 7/32 of a period, to a fifth (Sohn et al. 2020, FixMatch, §2.4). `cosine`: over half a
+    period, to 0. `warm_restarts`: so within `first_period` steps, then anew, each time `period_factor` times as long
+    (Loshchilov & Hutter 2017, SGDR, arXiv 1608.03983, eq. 5). `constant`: 1.
+    """
+    warmup = config.lr_warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done, period = step - warmup, max(1.0, steps - warmup)
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "fixmatch":
+        return math.cos(7 * math.pi * done / (16 * period))
+    if config.schedule == "warm_restarts":
+        period = config.first_period
+        while done >= period:
+            done -= period
+            period *= config.period_factor
+    return (1 + math.cos(math.pi * done / period)) / 2
+
+
+def _in_precision(model, precision, device):
+    """The model as a function to float32 outputs that computes in `float32` or `bfloat16`."""
+    kind = torch.device(device).type
+
+    def forward(x):
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
+            return model(x).float()
+
+    return forward
+
+
+@torch.no_grad()
+def predict(model, batches, precision="float32"):
+    """Logits (n, K) float32 on the CPU of inputs that come batch by batch; computed in `float32` or `bfloat16`."""
+    was_training = model.training
+    model.eval()
+    logits = torch.cat([_in_precision(model, precision, x.device)(x).cpu() for x in batches])
+    model.train(was_training)
+    return logits
+
+
+def fit(
+    model,
+    trainer,
+    config,
+    views,
+    labels,
+    pool_size,
+    num_classes,
+    validation,
+    rng,
+    log,
+    device="cpu",
+    truth=None,
+    checkpoint=None,
+    identity="",
+):
+    """Train `model` in place and leave it in its best state on the validation split, or its last (`early_stopping`).
+
+    trainer: the plug-in's module; views: `batches(epoch, first_step, plan)` as `CachedViews` has; labels: the LabelSet
+    to learn from; validation: (function that yields input batches, labels (n,)); rng: numpy Generator that draws the
+    mini-batches; truth: (N,) true labels of the pool, from which nothing but `pseudo_label_accuracy` is computed.
+
+    checkpoint: a file that is written after each epoch and left behind; if it is there and was written for the same
+    `identity` (text that names settings, code and labels), training goes on from it, with the result of an undisturbed
+    run to the bit (on one thread of a CPU).
+
+    Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
+    supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
+    unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true. NaN where no
+    unlabelled loss was used. Raises FloatingPointError if no state had a finite validation loss.
+    """
+    unlabelled = np.setdiff1d(np.arange(pool_size), labels.index)
+    steps_per_epoch = max(math.ceil(len(labels.index) / config.batch_size), config.min_steps_per_epoch)
+    steps = steps_per_epoch * config.epochs
+    precision = resolved_precision(config.precision, device)
+    forward = _in_precision(model, precision, device)
+    rng_labelled, rng_unlabelled, rng_objective = rng.spawn(3)
+    targets = torch.as_tensor(labels.label, device=device)
+    problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device)
+    objective, state = trainer.objective(config, problem)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = Optimiser(config.optimiser, parameters, config.weight_decay)
+    validation_batches, validation_labels = validation
+    validation_labels = torch.as_tensor(validation_labels)
+
+    live = {"model": model.state_dict(), "optimiser": optimiser.state, "objective": state}
+    history, best, best_score, stale = [], {}, math.inf, 0
+    saved = checkpoints.load(checkpoint, identity, log) if checkpoint else None
+    if saved:
+        tensors, (history, best_score, stale) = saved
+        best = tensors.pop("best", {})
+        for part, values in tensors.items():
+            for name, value in values.items():
+                live[part][name].copy_(value)
+        log.info("go on after epoch %d, from %s", len(history), checkpoint)
+
+    size = min(trainer.unlabelled_batch(config), len(unlabelled))
+    of_epochs = draws(config, len(targets), len(unlabelled), size, steps_per_epoch, rng_labelled, rng_unlabelled)
+    for epoch, (chosen, drawn) in enumerate(of_epochs):
+        if epoch < len(history):
+            continue  # only its draws are repeated
+        if config.early_stopping != "none" and config.patience and stale >= config.patience:
+            log.info("validation %s has not improved for %d epochs: stop", config.early_stopping, stale)
+            break
+        first = epoch * steps_per_epoch
+        plan = [
+            (labels.index[mine], None if others is None else unlabelled[others])
+            for mine, others in zip(chosen, drawn, strict=True)
+        ]
+        model.train()
+        taken = []
+        of_labelled = on_device([labels.label[at] for at in chosen], device)
+        examples = zip(views.batches(epoch, first, plan), of_labelled, on_device(drawn, device), strict=True)
+        for number, ((labelled, weak, strong), label, at) in enumerate(examples, start=first):
+            step = objective(forward, Batch(labelled, label, at, weak, strong), number)
+            step.loss.backward()
+            if config.max_gradient_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm)
+            learning_rate = config.learning_rate * learning_rate_factor(config, number, steps)
+            optimiser.step(learning_rate)
+            taken.append(Step(*(None if part is None else part.detach() for part in step)))
+        logits = predict(model, validation_batches(), precision)
+        record = {
+            "epoch": epoch + 1,
+            "steps": first + steps_per_epoch,
+            "learning_rate": learning_rate,
+            **_means(taken, [others for _, others in plan], truth),
+            "val_loss": float(F.cross_entropy(logits, validation_labels)),
+            "val_accuracy": float((logits.argmax(1) == validation_labels).float().mean()),
+        }
+        history.append(record)
+        log.info(
+            "epoch %(epoch)d: train loss %(train_loss).4f, validation loss %(val_loss).4f, "
+            "validation accuracy %(val_accuracy).4f, mask rate %(mask_rate).3f",
+            record,
+        )
+        # A state with a NaN has an accuracy as well, but is never the best.
+        score = -record["val_accuracy"] if config.early_stopping == "accuracy" else record["val_loss"]
+        if not math.isfinite(record["val_loss"]):
+            score = math.inf
+        stale += 1
+        if config.early_stopping == "none" or score < best_score:
+            best_score, stale = score, 0
+            best = {name: value.clone() for name, value in live["model"].items()}
+        if checkpoint:
+            checkpoints.save(checkpoint, identity, {**live, "best": best}, [history, best_score, stale])
+    if not math.isfinite(best_score):
+        raise FloatingPointError("validation loss was never finite: lower the learning rate")
+    model.load_state_dict(best)
+    model.eval()
+    return history
+
+
+def _means(taken, unlabelled, truth):
+    """An epoch's means for its record. unlabelled: the pool positions (U,) of each step's unlabelled examples."""
+
+    def mean(values):
+        return float(torch.stack(values).mean()) if values else math.nan
+
+    semi = [step for step in taken if step.weights is not None]
+    right = math.nan
+    if truth is not None and semi:
+        weights = torch.cat([step.weights for step in semi]).cpu()
+        pseudo = torch.cat([step.pseudo for step in semi]).cpu()
+        true = torch.as_tensor(truth[np.concatenate([at for at in unlabelled if at is not None])])
+        right = float((weights * (pseudo == true)).sum() / weights.sum())
+    return {
+        "train_loss": mean([step.loss for step in taken]),
+        "supervised_loss": mean([step.supervised for step in taken]),
+        "unsupervised_loss": mean([step.unsupervised for step in semi]),
+        "mask_rate": mean([step.weights for step in semi]),
+        "pseudo_label_accuracy": right,
+    }
