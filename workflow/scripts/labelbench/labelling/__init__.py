@@ -1,0 +1,1 @@
+"""Labelling with people: batches that go out, answers that come back, where a campaign stands, what is delivered."""
