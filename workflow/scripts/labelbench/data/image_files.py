@@ -40,7 +40,7 @@ def check(paths, dataset, level):
     level: `exists` looks whether each is there and not empty, `decode` reads and decodes each in full. dataset: its
     name, for the lines of progress in the log.
     """
-    look = {"exists": _missing, "decode": _undecodable}[level]
+    look = {"exists": _missing, "decode": undecodable}[level]
     found = []
     with ThreadPoolExecutor(THREADS) as threads, track(len(paths), f"checking {dataset}", unit="images") as progress:
         # Handed over piece by piece: a task object for each of a million files would take more memory than the job.
@@ -62,7 +62,8 @@ def _missing(path):
     return "" if found.st_size else "empty file"
 
 
-def _undecodable(path):
+def undecodable(path):
+    """Why a file is no image that can be read and decoded in full; empty where it is one."""
     from PIL import UnidentifiedImageError
 
     if reason := _missing(path):
