@@ -18,7 +18,10 @@ from labelbench.common.errors import UserError
 from labelbench.common.jobs import written_whole
 from labelbench.common.progress import track
 
-SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .avif .jp2 .ico".split())
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"]
+    + [".avif", ".jp2", ".ico"]
+)
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 COLUMNS = ("sha256", "path", "copies", "present", "problem")
 PATH_COLUMNS = ("path", "image", "file_name", "filename", "file")

@@ -224,8 +224,9 @@ def fit(
     """Train `model` in place and leave it in its best state on the validation split, or its last (`early_stopping`).
 
     trainer: the plug-in's module; views: `batches(epoch, first_step, plan)` as `CachedViews` has; labels: the LabelSet
-    to learn from; validation: (function that yields input batches, labels (n,)); rng: numpy Generator that draws the
-    mini-batches; truth: (N,) true labels of the pool, from which nothing but `pseudo_label_accuracy` is computed.
+    to learn from; validation: (function that yields input batches, labels (n,)), or None where training stops after its
+    epochs (early_stopping none); rng: numpy Generator that draws the mini-batches; truth: (N,) true labels of the pool,
+    from which nothing but `pseudo_label_accuracy` is computed.
 
     checkpoint: a file that is written after each epoch and left behind; if it is there and was written for the same
     `identity` (text that names settings, code and labels), training goes on from it, with the result of an undisturbed
@@ -234,7 +235,7 @@ def fit(
     Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
     supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
     unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true. NaN where no
-    unlabelled loss was used. Raises FloatingPointError if no state had a finite validation loss.
+    unlabelled loss was used. Raises FloatingPointError if no state had a finite loss.
     """
     unlabelled = np.setdiff1d(np.arange(pool_size), labels.index)
     steps_per_epoch = max(math.ceil(len(labels.index) / config.batch_size), config.min_steps_per_epoch)
@@ -247,8 +248,8 @@ def fit(
     objective, state = trainer.objective(config, problem)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = Optimiser(config.optimiser, parameters, config.weight_decay)
-    validation_batches, validation_labels = validation
-    validation_labels = torch.as_tensor(validation_labels)
+    if validation is None and config.early_stopping != "none":
+        raise ValueError("without a validation split nothing can stop a training early: early_stopping must be none")
 
     live = {"model": model.state_dict(), "optimiser": optimiser.state, "objective": state}
     history, best, best_score, stale = [], {}, math.inf, 0
@@ -286,14 +287,12 @@ def fit(
             learning_rate = config.learning_rate * learning_rate_factor(config, number, steps)
             optimiser.step(learning_rate)
             taken.append(Step(*(None if part is None else part.detach() for part in step)))
-        logits = predict(model, validation_batches(), precision)
         record = {
             "epoch": epoch + 1,
             "steps": first + steps_per_epoch,
             "learning_rate": learning_rate,
             **_means(taken, [others for _, others in plan], truth),
-            "val_loss": float(F.cross_entropy(logits, validation_labels)),
-            "val_accuracy": float((logits.argmax(1) == validation_labels).float().mean()),
+            **_validated(model, validation, precision),
         }
         history.append(record)
         log.info(
@@ -302,8 +301,9 @@ def fit(
             record,
         )
         # A state with a NaN has an accuracy as well, but is never the best.
-        score = -record["val_accuracy"] if config.early_stopping == "accuracy" else record["val_loss"]
-        if not math.isfinite(record["val_loss"]):
+        loss = record["train_loss" if validation is None else "val_loss"]
+        score = -record["val_accuracy"] if config.early_stopping == "accuracy" else loss
+        if not math.isfinite(loss):
             score = math.inf
         stale += 1
         if config.early_stopping == "none" or score < best_score:
@@ -312,10 +312,22 @@ def fit(
         if checkpoint:
             checkpoints.save(checkpoint, identity, {**live, "best": best}, [history, best_score, stale])
     if not math.isfinite(best_score):
-        raise FloatingPointError("validation loss was never finite: lower the learning rate")
+        raise FloatingPointError("the loss was never finite: lower the learning rate")
     model.load_state_dict(best)
     model.eval()
     return history
+
+
+def _validated(model, validation, precision):
+    """Loss and accuracy on the validation split for an epoch's record; NaN where there is none."""
+    if validation is None:
+        return {"val_loss": math.nan, "val_accuracy": math.nan}
+    batches, labels = validation
+    logits, labels = predict(model, batches(), precision), torch.as_tensor(labels)
+    return {
+        "val_loss": float(F.cross_entropy(logits, labels)),
+        "val_accuracy": float((logits.argmax(1) == labels).float().mean()),
+    }
 
 
 def _means(taken, unlabelled, truth):

@@ -1,0 +1,221 @@
+"""The state of a campaign: which batches went out, what was answered, and what each round knows of it.
+
+Importing this module imports neither torch nor numpy: the Snakefile asks it what there is to do.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from labelbench.common.errors import UserError
+from labelbench.labelling import identity
+
+ANSWERS = ("sha256", "path", "status", "label", "annotators", "seconds", "sources")
+
+
+class Asked(NamedTuple):
+    """An image of a batch. audit: drawn at random, to judge models by; guess, confidence: of the model that chose."""
+
+    sha256: str
+    path: str
+    audit: bool = False
+    guess: str | None = None
+    confidence: float | None = None
+
+
+class Batch(NamedTuple):
+    """What people were asked at once, as `batch.json` says it; it is written once and never changes.
+
+    number: 1, 2, …; id: 8 hex digits; kind: `batch`, or `promise` for the last audit before labels are delivered;
+    known: hashes of images that had been answered by then without having been asked; threshold: images whose
+    `audit_rank` is below it are audit images (64 hex digits, None where there is no audit); folder: where it stands.
+    """
+
+    campaign: str
+    number: int
+    id: str
+    strategy: str
+    images: tuple
+    known: tuple = ()
+    threshold: str | None = None
+    kind: str = "batch"
+    folder: Path = Path()
+
+
+class Answered(NamedTuple):
+    """The one answer that counts for an image: status label, skip, none, unsure, new or conflict, and its class."""
+
+    sha256: str
+    status: str
+    label: str = ""
+    annotators: str = ""
+    seconds: float | None = None
+    path: str = ""
+    sources: str = ""
+
+
+def folder_name(number):
+    """The name of a batch's folder."""
+    return f"batch{number:02d}"
+
+
+def batches(folder):
+    """The campaign's batches, a list of `Batch` by number, from the folder `labelling/<campaign>`.
+
+    Raises `UserError` for one that cannot be read, and where one is missing in between.
+    """
+    found = []
+    for path in sorted(Path(folder).glob("batch*/batch.json"), key=lambda p: int(re.sub(r"\D", "", p.parent.name))):
+        try:
+            content = json.loads(path.read_text())
+            images = tuple(Asked(**image) for image in content.pop("images"))
+            number = content.pop("batch")
+            found.append(Batch(number=number, images=images, folder=path.parent, **content))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{path} cannot be read ({error}). It says what was asked and must stay as it was written: bring it "
+                "back from a copy. The answers are not affected."
+            ) from None
+    numbers = [batch.number for batch in found]
+    if numbers != list(range(1, len(found) + 1)):
+        raise UserError(
+            f"{folder} holds the batches {numbers}, but they are numbered from 1 without gaps. Bring the missing "
+            "folders back from a copy: they say which images were drawn at random."
+        )
+    return found
+
+
+def write_batch(path, batch):
+    """Write `batch.json`."""
+    content = batch._asdict()
+    del content["folder"]
+    content = {"campaign": content.pop("campaign"), "batch": content.pop("number"), **content}
+    content["images"] = [image._asdict() for image in batch.images]
+    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n")
+
+
+def batch_id(campaign, number, hashes):
+    """8 hex digits that identify a batch: what answers in a browser are kept under."""
+    text = "\n".join([campaign, str(number), *hashes])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def write_answers(path, settled, images):
+    """Write the answers that count, a list of `Answered`, in the order of the images."""
+    position = {image.sha256: (n, image.path) for n, image in enumerate(images)}
+    rows = [
+        (a.sha256, position[a.sha256][1], a.status, a.label, a.annotators, a.seconds, a.sources)
+        for a in sorted(settled, key=lambda a: position[a.sha256])
+    ]
+    identity.write_table(path, ANSWERS, (["" if v is None else v for v in row] for row in rows))
+
+
+def read_answers(path):
+    """`Answered` by hash, from a file made by `write_answers`."""
+    return {
+        row["sha256"]: Answered(**row | {"seconds": float(row["seconds"]) if row["seconds"] else None})
+        for row in identity.read_table(path)
+    }
+
+
+def audit_rank(seed, sha256):
+    """64 hex digits that depend on the content alone: the smallest ones of a pool are a random draw."""
+    return hashlib.sha256(f"audit {seed} {sha256}".encode()).hexdigest()
+
+
+def audit_threshold(seed, hashes, size):
+    """The threshold below which `size` of these images rank, or None for no audit.
+
+    It is fixed with the first batch. Images that are added later are drawn at the same rate, and move no other.
+    """
+    ranks = sorted(audit_rank(seed, name) for name in hashes)
+    if not size:
+        return None
+    return ranks[size] if size < len(ranks) else "g"  # above every hexadecimal digit: all of them
+
+
+class Round(NamedTuple):
+    """What is known after a batch: `labels`, class by hash, without audit images; `asked`: all hashes asked so far."""
+
+    number: int
+    labels: dict
+    digest: str
+
+
+class State(NamedTuple):
+    """Where a campaign stands.
+
+    rounds: `Round` of each closed batch, and of round 0 where labels existed before; audit: hashes of the audit
+    images that were asked; closed: numbers of the batches that are answered as far as the config wants; open: the
+    `Batch` that waits for answers, or None; next: the number of the batch to propose, or None; missing: how many
+    images of the open batch have no answer.
+    """
+
+    batches: list
+    answers: dict
+    rounds: list
+    audit: frozenset
+    open: Batch | None
+    next: int | None
+    missing: int
+
+
+def is_audit(batches, seed, sha256):
+    """Whether an image belongs to the audit, asked or not: never chosen by a strategy, never trained on."""
+    threshold = batches[0].threshold if batches else None
+    return threshold is not None and audit_rank(seed, sha256) < threshold
+
+
+def state(batches, answers, seed, complete=1.0):
+    """The `State` from the batches and `Answered` by hash.
+
+    complete: share of a batch's images that must be answered before the next one is proposed. An answer counts from
+    the round of the batch that asked; one that nobody asked for, from the first batch that was proposed knowing it
+    (round 0 where that is the first), or from the last round.
+    """
+    ordinary = [batch for batch in batches if batch.kind == "batch"]
+    waiting, closed = None, []
+    for batch in batches:
+        missing = sum(image.sha256 not in answers for image in batch.images)
+        last = batch is batches[-1]
+        if missing > (1 - complete) * len(batch.images) and last:
+            waiting = batch
+        elif batch.kind == "batch":
+            closed.append(batch.number)
+    since = {}
+    for batch in ordinary:
+        for name in batch.known:
+            since.setdefault(name, batch.number - 1)
+    for batch in ordinary:
+        for image in batch.images:
+            since.setdefault(image.sha256, batch.number)
+    promised = {image.sha256 for batch in batches if batch.kind == "promise" for image in batch.images}
+    latest = max(closed, default=0)
+    trained = {}
+    for name, answer in answers.items():
+        if answer.status == "label" and name not in promised and not is_audit(batches, seed, name):
+            trained.setdefault(min(since.get(name, latest), len(batches)), {})[name] = answer.label
+    rounds, labels = [], {}
+    for number in [0, *closed]:
+        # A batch that is not closed yet holds answers, too: they count from the next round that is.
+        labels = labels | trained.get(number, {})
+        if number or labels:
+            rounds.append(Round(number, dict(labels), _digest(labels)))
+    asked_audit = frozenset(image.sha256 for batch in ordinary for image in batch.images if image.audit) | frozenset(
+        n for n in answers if is_audit(batches, seed, n) and n not in promised
+    )
+    missing = sum(image.sha256 not in answers for image in waiting.images) if waiting else 0
+    following = None if waiting else len(batches) + 1
+    return State(batches, answers, rounds, asked_audit, waiting, following, missing)
+
+
+def _digest(labels):
+    text = json.dumps(sorted(labels.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def trainable(round_, minimum=2):
+    """Whether a model can be trained on a round: it knows at least two classes."""
+    return len(set(round_.labels.values())) >= minimum

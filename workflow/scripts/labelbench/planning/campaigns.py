@@ -1,0 +1,206 @@
+"""The config's section `label`: a campaign that labels one pool of images with people."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labelbench.common.errors import UserError, did_you_mean
+from labelbench.planning import plan
+
+DESIRED = ("accuracy",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the section `label` may say.
+
+    campaign: its name, that of the folder `labelling/<campaign>`; images: a folder, or a table of paths; classes: a
+    list, or a text file with one per line, in the order of the keys; encoder, selector, trainer, strategy: names of
+    definitions; first: the strategy of the first batch, which has no model to ask; batch: images asked at once; audit:
+    images drawn at random to judge the models by; complete: share of a batch that must be answered before the next one
+    is proposed; near_copies: cosine above which two images of a batch are near-copies; existing: files or folders of
+    labels that exist already, in any format of answers; target: accuracy in percent at which the campaign may end, 0
+    for none; budget: labels at most, 0 for no limit; price: of a label; currency: its word; wrong: percent of wrong
+    labels that are promised at most on delivery, 0 for no promise; confidence: of intervals and promises, in percent;
+    looks: assessments that the verdict allows for; final: a trainer that fine-tunes the encoder for delivery, or empty.
+    """
+
+    campaign: str
+    images: str
+    classes: list[str] | str
+    encoder: str = "glyphclip"
+    selector: str = "linear"
+    trainer: str = "answers"
+    strategy: str = "margin"
+    first: str = "kmeans"
+    batch: int = 100
+    audit: int = 100
+    complete: float = 1.0
+    near_copies: float = 0.98
+    existing: list[str] = field(default_factory=list)
+    target: float = 0.0
+    budget: int = 0
+    price: float = 0.0
+    currency: str = "USD"
+    wrong: float = 0.0
+    confidence: float = 95.0
+    looks: int = 10
+    final: str = ""
+
+    def __post_init__(self):
+        if self.batch < 2:
+            raise ValueError("batch is a number of images that people label at once: at least 2")
+        if self.audit < 0 or self.budget < 0 or self.price < 0 or self.looks < 1:
+            raise ValueError("audit, budget and price cannot be negative, and looks is at least 1")
+        for name in ("complete", "near_copies"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share: above 0, at most 1")
+        for name in ("target", "wrong"):
+            if not 0 <= getattr(self, name) < 100:
+                raise ValueError(f"{name} is a percentage: from 0 (none) to below 100")
+        if not 50 <= self.confidence < 100:
+            raise ValueError("confidence is a percentage from 50 to below 100, such as 95")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign, checked: `settings` with names, `classes` as a tuple, and the entries its names stand for."""
+
+    settings: Settings
+    seed: int
+    classes: tuple
+    encoder: plan.Entry
+    selector: plan.Entry
+    trainer: plan.Entry
+    strategy: plan.Entry
+    first: plan.Entry
+
+    @property
+    def name(self):
+        return self.settings.campaign
+
+    @property
+    def needs_views(self):
+        """Whether the trainer learns from unlabelled images, and so needs their weak and strong views."""
+        return bool(self.trainer.module.unlabelled_batch(self.trainer.config))
+
+
+def campaign(section, seed, defined):
+    """The `Campaign` of the section `label`. Raises `UserError` for what cannot be meant so.
+
+    defined: the `plan.Study`, whose definitions the section's names stand for.
+    """
+    where = "config, label"
+    settings = plan.complete(where, Settings, {k: v for k, v in section.items() if v is not None})
+    if not settings.campaign.replace("_", "").replace("-", "").isalnum() or not settings.campaign.isascii():
+        raise UserError(f"{where}: campaign: {settings.campaign!r} names a folder: use letters, digits, - and _.")
+    entries = {}
+    for key in ("encoder", "selector", "trainer"):
+        section_of = getattr(defined, f"{key}s")
+        (name,) = plan.chosen(f"{where}: {key}", [getattr(settings, key)], section_of)
+        entries[key] = section_of[name]
+    if plan.end_to_end(entries["selector"]) or settings.selector in defined.refreshes:
+        raise UserError(
+            f"{where}: selector: {settings.selector} trains the encoder itself in every round. Between two batches "
+            "people wait: choose linear or shallow, and fine-tune once, on delivery (`final`)."
+        )
+    if getattr(entries["trainer"].module, "IMAGES_ONLY", False):
+        raise UserError(f"{where}: trainer: {settings.trainer} trains an encoder; the rounds train on embeddings.")
+    for key in ("strategy", "first"):
+        name = getattr(settings, key)
+        plan.chosen(f"{where}: {key}", [name], defined.strategies)
+        entries[key] = defined.strategies[name]
+        _check_strategy(f"{where}: {key}", name, entries[key])
+    if set(entries["first"].module.USES) - {"features"}:
+        raise UserError(
+            f"{where}: first: {settings.first} asks a model, and before the first answers there is none. Choose one "
+            "that asks the embeddings alone, such as kmeans, typiclust, maxherding, probcover, or random."
+        )
+    return Campaign(settings, seed, _classes(f"{where}: classes", settings.classes), **entries)
+
+
+def _check_strategy(where, name, entry):
+    kind = plan.kind(entry)
+    if kind == "sequential":
+        raise UserError(
+            f"{where}: {name} sees each label before it chooses the next image, so it cannot fill a batch for people. "
+            "Choose another, such as margin, badge or typiclust."
+        )
+    if kind == "upper bound":
+        raise UserError(
+            f"{where}: {name} looks at the true labels of all images, which nobody knows yet. It is a bound for "
+            "studies; choose another, such as margin, badge or typiclust."
+        )
+
+
+def _classes(where, classes):
+    """The class names as a tuple, from a list or a text file."""
+    if isinstance(classes, str):
+        try:
+            lines = Path(classes).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{where}: {classes} cannot be read as UTF-8 text: {error}") from None
+        classes = [line.strip() for line in lines if line.strip()]
+    names = [str(name).strip() for name in classes]
+    if len(names) < 2:
+        raise UserError(f"{where}: name at least two classes.")
+    folded = {}
+    for name in names:
+        if not name:
+            raise UserError(f"{where}: a class has no name.")
+        if (other := folded.setdefault(name.casefold(), name)) != name or names.count(name) > 1:
+            raise UserError(f"{where}: {name!r} and {other!r} are one class to a reader. Keep one of them.")
+    return tuple(names)
+
+
+def renames(folder, classes):
+    """Classes that were renamed or merged, old name → one of `classes`, from `classes.csv` of a campaign's folder.
+
+    Raises `UserError` for a line that leads to no class, or in a circle.
+    """
+    import csv
+
+    path = Path(folder) / "classes.csv"
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        text = file.read()
+    dialect = ";" if text.partition("\n")[0].count(";") else ","
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=dialect) if any(row)]
+    if not rows or [cell.strip().lower() for cell in rows[0][:2]] != ["old", "new"]:
+        raise UserError(f"{path}: its first line must be old{dialect}new, and every other line two names of classes.")
+    new = {row[0].strip(): row[1].strip() for row in rows[1:] if len(row) > 1}
+    found = {}
+    for old in new:
+        name, seen = old, set()
+        while name in new and name not in seen:
+            seen.add(name)
+            name = new[name]
+        if name not in classes:
+            hint = did_you_mean(name, classes)
+            raise UserError(f"{path}: {old!r} becomes {name!r}, which is no class of the config.{hint}")
+        if name != old:
+            found[old] = name
+    return found
+
+
+def spec(campaign_):
+    """The settings that models of the campaign depend on, as JSON values."""
+    return {
+        "seed": campaign_.seed,
+        "classes": list(campaign_.classes),
+        "encoder": campaign_.encoder.settings,
+        "selector": campaign_.selector.settings,
+        "trainer": campaign_.trainer.settings,
+    }
+
+
+def as_json(campaign_):
+    """All settings of a campaign, for the jobs that propose and assess."""
+    return {
+        **spec(campaign_),
+        **dataclasses.asdict(campaign_.settings),
+        "classes": list(campaign_.classes),
+        "strategy": campaign_.strategy.settings,
+        "first": campaign_.first.settings,
+    }
