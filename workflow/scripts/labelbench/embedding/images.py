@@ -22,7 +22,8 @@ CLEAN_BATCH = 256
 class Data(NamedTuple):
     """What a job with images works on.
 
-    images: position in the dataset's source → PIL image; workers: processes that decode beside this one.
+    images: position in the dataset's source → PIL image; workers: processes that decode beside this one. A campaign of
+    people who label has no dataset.
     """
 
     dataset: dataset_file.Dataset
@@ -38,16 +39,16 @@ def load(job, spec):
     One thread computes and the job's others decode: on a CPU, more cores are for more jobs. So no result depends on
     their number.
     """
+    images_plugin, images_config = registry.configured("datasets", spec["dataset"])
+    return of_files(job, spec, images_plugin.images(images_config), dataset_file.read(job.input.dataset))
+
+
+def of_files(job, spec, images, dataset=None):
+    """The `Data` of a job whose images are not those of a dataset: `images` reads them by position."""
     torch.set_num_threads(1)
     device = jobs.device(job)
-    images_plugin, images_config = registry.configured("datasets", spec["dataset"])
-    return Data(
-        dataset_file.read(job.input.dataset),
-        load_encoder(spec, device),
-        images_plugin.images(images_config),
-        device,
-        workers=min(job.threads, os.cpu_count()) - 1,
-    )
+    workers = min(job.threads, os.cpu_count()) - 1
+    return Data(dataset, load_encoder(spec, device), images, device, workers)
 
 
 def load_encoder(spec, device):

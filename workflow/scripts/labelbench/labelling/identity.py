@@ -199,7 +199,9 @@ def write_index(path, images):
 
 
 def read_index(path):
-    """The list of `Image` in a file made by `write_index`."""
+    """The list of `Image` in a file made by `write_index`; none where there is no such file."""
+    if not Path(path).exists():
+        return []
     return [
         Image(row["sha256"], row["path"], tuple(json.loads(row["copies"])), row["present"] == "1", row["problem"])
         for row in read_table(path)

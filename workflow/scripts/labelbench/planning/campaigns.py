@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelbench.common.errors import UserError, did_you_mean
+from labelbench.common.provenance import canonical
+from labelbench.labelling import campaign as campaigns_state
+from labelbench.labelling import identity
 from labelbench.planning import plan
-
-DESIRED = ("accuracy",)
 
 
 @dataclass(frozen=True)
@@ -204,3 +205,126 @@ def as_json(campaign_):
         "strategy": campaign_.strategy.settings,
         "first": campaign_.first.settings,
     }
+
+
+def missing(wildcards):
+    """The input of `snakemake label` where the config describes no campaign."""
+    raise UserError(
+        "The config has no section `label`, which says what images to label, with which classes. Copy "
+        "config/label.yaml, name your folder there, and run `snakemake label -c2 --configfile config/<yours>.yaml`. "
+        "docs/labelling.md explains it."
+    )
+
+
+WRITTEN = frozenset({"label.html", "batch.json", "frozen.csv", "label_studio.json", "label_studio.xml"})
+
+
+class Labelling:
+    """What the Snakefile asks about a campaign while it builds the DAG.
+
+    Everything here is read from files: the folder of images, the batches and the answers.
+    """
+
+    def __init__(self, campaign_):
+        self.campaign, self.settings = campaign_, campaign_.settings
+        self.folder = Path("labelling") / campaign_.name
+        self._state = {}
+
+    def index_spec(self):
+        """Settings of the index. It is made anew where a file is added, removed, renamed or changed."""
+        files = identity.listing(self.settings.images)
+        return canonical(
+            {"campaign": self.campaign.name, "images": self.settings.images, "listing": identity.digest(files)}
+        )
+
+    def answer_files(self):
+        """Files and folders that may hold answers, and how they look now.
+
+        A `batch.csv` counts once somebody has edited it, so that a new batch is no new answer.
+        """
+        found = [Path(path) for path in self.settings.existing]
+        if missing := [str(path) for path in found if not path.exists()]:
+            raise UserError(f"config, label: existing: there is no {', '.join(missing)}.")
+        if Path(self.settings.images).is_file():
+            found.append(Path(self.settings.images))  # a table of paths may hold labels, too
+        if (self.folder / "answers").is_dir():
+            found.append(self.folder / "answers")
+        for manifest in sorted(self.folder.glob("batch*/batch.json")):
+            written = manifest.stat().st_mtime_ns
+            for path in sorted(manifest.parent.iterdir()):
+                edited = path.name != "batch.csv" or path.stat().st_mtime_ns > written
+                if path.name not in WRITTEN and not path.name.startswith(".") and edited:
+                    found.append(path)
+        return found
+
+    def answers_spec(self):
+        """Settings of the answers, with the date and size of every file that may hold some."""
+        files = self.answer_files()
+        inside = [p for f in files for p in (sorted(f.rglob("*")) if f.is_dir() else [f]) if p.is_file()]
+        seen = [identity.File(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in inside]
+        return canonical(
+            {
+                "campaign": self.campaign.name,
+                "files": [str(path) for path in files],
+                "listing": identity.digest(seen),
+                "classes": list(self.campaign.classes),
+                "renames": renames(self.folder, self.campaign.classes),
+            }
+        )
+
+    def state(self, answers):
+        """`labelling.campaign.State`, from the file of the answers that count."""
+        path = Path(answers)
+        key = str(path), path.stat().st_mtime_ns
+        if key not in self._state:
+            batches = campaigns_state.batches(self.folder)
+            found = campaigns_state.read_answers(path)
+            self._state[key] = campaigns_state.state(batches, found, self.campaign.seed, self.settings.complete)
+        return self._state[key]
+
+    def views(self, place, augmentations):
+        """Embedding files of the augmented views, where the trainer learns from unlabelled images."""
+        count = augmentations if self.campaign.needs_views else 0
+        return [f"{place}/aug{number}.h5" for number in range(count)]
+
+    @staticmethod
+    def trained(state):
+        """Numbers of the rounds that have a model: those that know at least two classes."""
+        return [round_.number for round_ in state.rounds if campaigns_state.trainable(round_)]
+
+    @staticmethod
+    def labels_of_round(state, number):
+        """Digest of the labels that a round's model learns from."""
+        (found,) = [round_.digest for round_ in state.rounds if round_.number == number]
+        return found
+
+    def left(self, state, images):
+        """How many images could still be asked about."""
+        return sum(identity.usable(i) and i.sha256 not in state.answers for i in identity.read_index(images))
+
+    def next_batch(self, state, images):
+        """The `batch.json` to make, or none: a batch waits for answers, the budget is spent, or nothing is left."""
+        bought = sum(answer.status == "label" for answer in state.answers.values())
+        spent = self.settings.budget and bought >= self.settings.budget
+        if not state.next or spent or not self.left(state, images):
+            return []
+        return str(self.folder / campaigns_state.folder_name(state.next) / "batch.json")
+
+    def next_promise(self, state, images):
+        """The `frozen.csv` of the last audit to make, or none: there is no promise, or it was asked for already."""
+        asked = any(batch.kind == "promise" for batch in state.batches)
+        if not self.settings.wrong or asked or not state.next or not self.left(state, images):
+            return []
+        return str(self.folder / campaigns_state.folder_name(state.next) / "frozen.csv")
+
+    def deliverable(self, state, images):
+        """Whether labels can be delivered now: a model is there, and a promise's audit has its answers."""
+        if self.settings.wrong and self.left(state, images):
+            asked = [batch for batch in state.batches if batch.kind == "promise"]
+            return bool(asked) and all(image.sha256 in state.answers for image in asked[-1].images)
+        return True
+
+    def waiting(self, state):
+        """The `label.html` that waits for answers, or that will: what a person is to open next."""
+        number = state.open.number if state.open else state.next
+        return str(self.folder / campaigns_state.folder_name(number) / "label.html")

@@ -1,0 +1,280 @@
+# Labelling with people: a folder of images and what people have answered so far → the next batch, and where one stands.
+# A campaign is a config with a section `label` (docs/labelling.md). Batches and answers stand in `labelling/`, belong to
+# people and are never changed; all that is derived from them stands under results.
+import json
+
+from labelbench.planning import campaigns
+
+try:
+    CAMPAIGN = (
+        campaigns.campaign(config["label"], STUDY.seed, STUDY)
+        if config.get("label")
+        else None
+    )
+    LABELLING = campaigns.Labelling(CAMPAIGN) if CAMPAIGN else None
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+localrules:
+    label,
+    deliver,
+
+
+def campaign_missing(wildcards):
+    try:
+        campaigns.missing(wildcards)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+if CAMPAIGN:
+    _DERIVED = f"<results>/labelling/{CAMPAIGN.name}"
+    _CAMPAIGN_LOG = f"<logs>/labelling/{CAMPAIGN.name}"
+
+    def campaign_state():
+        """What the answers say; the run goes on from here once they are read."""
+        return LABELLING.state(checkpoints.ingest_answers.get().output.answers)
+
+    def campaign_images():
+        return Path(checkpoints.ingest_answers.get().output.answers).with_name(
+            "images.csv"
+        )
+
+    def campaign_models(wildcards):
+        return [
+            f"{_DERIVED}/round{number:02d}/model.safetensors"
+            for number in LABELLING.trained(campaign_state())
+        ]
+
+    def model_of_round_before(wildcards):
+        before = [
+            n for n in LABELLING.trained(campaign_state()) if n < int(wildcards.batch)
+        ]
+        return f"{_DERIVED}/round{before[-1]:02d}/model.safetensors" if before else []
+
+    def next_batch(wildcards):
+        return LABELLING.next_batch(campaign_state(), campaign_images())
+
+    def next_promise(wildcards):
+        return LABELLING.next_promise(campaign_state(), campaign_images())
+
+    def delivery(wildcards):
+        if not LABELLING.deliverable(campaign_state(), campaign_images()):
+            return []
+        return f"labelling/{CAMPAIGN.name}/delivered.txt"
+
+    rule index_images:
+        output:
+            images=update(f"{_DERIVED}/images.csv"),
+            known=update(f"{_DERIVED}/files.csv"),
+        log:
+            f"{_CAMPAIGN_LOG}/index_images.log",
+        conda:
+            "../envs/train.yaml"
+        threads: 2
+        resources:
+            mem_mb=4000,
+            runtime=240,
+        params:
+            spec=lambda wildcards: LABELLING.index_spec(),
+            folder=f"labelling/{CAMPAIGN.name}",
+            code=provenance.digest("index_images.py"),
+        script:
+            "../workflow/scripts/index_images.py"
+
+    rule embed_images:
+        input:
+            images=f"{_DERIVED}/images.csv",
+            weights=CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config),
+        output:
+            update(f"{_DERIVED}/embeddings/{{view}}.h5"),
+        log:
+            f"{_CAMPAIGN_LOG}/embed_images/{{view}}.log",
+        conda:
+            "../envs/train.yaml"
+        threads: 2
+        resources:
+            mem_mb=8000,
+            runtime=1440,
+        params:
+            spec=provenance.canonical({"encoder": CAMPAIGN.encoder.settings}),
+            code=provenance.digest("embed_images.py", CAMPAIGN.encoder.source),
+            images=CAMPAIGN.settings.images,
+        script:
+            "../workflow/scripts/embed_images.py"
+
+    checkpoint ingest_answers:
+        input:
+            images=f"{_DERIVED}/images.csv",
+        output:
+            answers=f"{_DERIVED}/answers.csv",
+            problems=f"labelling/{CAMPAIGN.name}/problems.csv",
+            conflicts=f"labelling/{CAMPAIGN.name}/conflicts.csv",
+        log:
+            f"{_CAMPAIGN_LOG}/ingest_answers.log",
+        conda:
+            "../envs/train.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            spec=lambda wildcards: LABELLING.answers_spec(),
+            folder=f"labelling/{CAMPAIGN.name}",
+            code=provenance.digest("ingest_answers.py"),
+        script:
+            "../workflow/scripts/ingest_answers.py"
+
+    # Which answers a round knows is in `labels`: a corrected answer trains anew from its round on, an added image nothing.
+    rule train_answers:
+        input:
+            images=ancient(f"{_DERIVED}/images.csv"),
+            answers=ancient(f"{_DERIVED}/answers.csv"),
+            clean=ancient(f"{_DERIVED}/embeddings/clean.h5"),
+            augmented=[
+                ancient(path)
+                for path in LABELLING.views(
+                    f"{_DERIVED}/embeddings", config["augmentations"]
+                )
+            ],
+        output:
+            f"{_DERIVED}/round{{round}}/model.safetensors",
+        log:
+            f"{_CAMPAIGN_LOG}/round{{round}}/train_answers.log",
+        conda:
+            "../envs/train.yaml"
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            spec=provenance.canonical(campaigns.spec(CAMPAIGN)),
+            folder=f"labelling/{CAMPAIGN.name}",
+            complete=CAMPAIGN.settings.complete,
+            labels=lambda wildcards: LABELLING.labels_of_round(
+                campaign_state(), int(wildcards.round)
+            ),
+            code=provenance.digest(
+                "train_answers.py", CAMPAIGN.selector.source, CAMPAIGN.trainer.source
+            ),
+        script:
+            "../workflow/scripts/train_answers.py"
+
+    rule assess:
+        input:
+            images=f"{_DERIVED}/images.csv",
+            answers=f"{_DERIVED}/answers.csv",
+            clean=f"{_DERIVED}/embeddings/clean.h5",
+            models=campaign_models,
+        output:
+            text=f"labelling/{CAMPAIGN.name}/status.txt",
+            html=f"labelling/{CAMPAIGN.name}/status.html",
+            assessment=f"{_DERIVED}/assessment.json",
+        log:
+            f"{_CAMPAIGN_LOG}/assess.log",
+        conda:
+            "../envs/train.yaml"
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            spec=lambda wildcards: LABELLING.assess_spec(),
+            folder=f"labelling/{CAMPAIGN.name}",
+            problems=f"labelling/{CAMPAIGN.name}/problems.csv",
+            code=provenance.digest("assess.py"),
+        script:
+            "../workflow/scripts/assess.py"
+
+    # Asked for only where the batch does not exist yet: one that went out to people is never made anew.
+    rule propose_batch:
+        input:
+            images=f"{_DERIVED}/images.csv",
+            answers=f"{_DERIVED}/answers.csv",
+            clean=f"{_DERIVED}/embeddings/clean.h5",
+            model=model_of_round_before,
+        output:
+            f"labelling/{CAMPAIGN.name}/batch{{batch}}/batch.json",
+        log:
+            f"{_CAMPAIGN_LOG}/batch{{batch}}.log",
+        wildcard_constraints:
+            batch="[0-9][0-9]+",
+        conda:
+            "../envs/train.yaml"
+        resources:
+            mem_mb=16000,
+            runtime=240,
+        params:
+            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            folder=f"labelling/{CAMPAIGN.name}",
+            kind="batch",
+            code=provenance.digest(
+                "propose_batch.py",
+                CAMPAIGN.selector.source,
+                CAMPAIGN.strategy.source,
+                CAMPAIGN.first.source,
+            ),
+        script:
+            "../workflow/scripts/propose_batch.py"
+
+    # The last audit of a campaign with a promise: a fresh random draw of what has no label, blind, the model frozen.
+    use rule propose_batch as propose_promise with:
+        output:
+            f"labelling/{CAMPAIGN.name}/batch{{batch}}/frozen.csv",
+        log:
+            f"{_CAMPAIGN_LOG}/promise{{batch}}.log",
+        params:
+            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            folder=f"labelling/{CAMPAIGN.name}",
+            kind="promise",
+            code=provenance.digest("propose_batch.py", CAMPAIGN.selector.source),
+
+    rule deliver_labels:
+        input:
+            images=f"{_DERIVED}/images.csv",
+            answers=f"{_DERIVED}/answers.csv",
+            clean=f"{_DERIVED}/embeddings/clean.h5",
+            models=campaign_models,
+        output:
+            labels=f"labelling/{CAMPAIGN.name}/labels.csv",
+            metadata=f"labelling/{CAMPAIGN.name}/metadata.csv",
+            text=f"labelling/{CAMPAIGN.name}/delivered.txt",
+            model=directory(f"labelling/{CAMPAIGN.name}/model"),
+        log:
+            f"{_CAMPAIGN_LOG}/deliver_labels.log",
+        conda:
+            "../envs/train.yaml"
+        resources:
+            mem_mb=8000,
+            runtime=60,
+        params:
+            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            folder=f"labelling/{CAMPAIGN.name}",
+            code=provenance.digest("deliver_labels.py", CAMPAIGN.selector.source),
+        script:
+            "../workflow/scripts/deliver_labels.py"
+
+
+# What to label next, and where the campaign stands; prints it at every run.
+rule label:
+    input:
+        text=f"labelling/{CAMPAIGN.name}/status.txt" if CAMPAIGN else campaign_missing,
+        batch=next_batch if CAMPAIGN else [],
+    shell:
+        "cat {input.text}"
+
+
+# Labels of all images. Under a promise the first call asks for a last audit, the second one delivers.
+rule deliver:
+    input:
+        text=f"labelling/{CAMPAIGN.name}/status.txt" if CAMPAIGN else campaign_missing,
+        audit=next_promise if CAMPAIGN else [],
+        delivered=delivery if CAMPAIGN else [],
+    params:
+        audit=lambda wildcards, input: (
+            f"Before anything is delivered: a last audit, drawn at random. Open {Path(input.audit).with_name('label.html')}"
+            ", label it, put the file that it saves into "
+            f"labelling/{CAMPAIGN.name}/answers/, and run the same command again."
+            if input.audit
+            else ""
+        ),
+    shell:
+        "cat {input.delivered:q} {input.text:q}; echo {params.audit:q}"

@@ -1,0 +1,28 @@
+"""A folder or table of images → the index: one row per content; files that did not change are not read again."""
+
+import json
+
+from labelbench.common import jobs
+from labelbench.common.errors import UserError
+from labelbench.labelling import campaign, identity
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+settings = json.loads(job.params.spec)
+root, table = identity.source(settings["images"])
+files = identity.listing(settings["images"])
+before = identity.read_index(job.output.images)
+known = identity.look(root, files, identity.read_known(job.output.known))
+images = identity.index(known, before)
+asked = {image.sha256 for batch in campaign.batches(job.params.folder) for image in batch.images}
+here = {image.sha256 for image in images if image.present}
+if asked and not here & asked:
+    raise UserError(
+        f"{settings['images']} holds none of the {len(asked)} images that the campaign {settings['campaign']} has "
+        "asked about: it is another folder. Correct `images` in the config, or give this folder a campaign of its own."
+    )
+identity.write_known(job.output.known, known)
+identity.write_index(job.output.images, images)
+copies = sum(len(image.copies) for image in images)
+broken = sum(bool(image.problem) for image in images if image.present)
+log.info("%d images, %d exact copies, %d unreadable", len(here), copies, broken)
