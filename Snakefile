@@ -32,6 +32,7 @@ include: "rules/tune.smk"
 include: "rules/noise.smk"
 include: "rules/results.smk"
 include: "rules/stage.smk"
+include: "rules/label.smk"
 include: "rules/pretrain.smk"
 
 

@@ -3,6 +3,7 @@
 # people and are never changed; all that is derived from them stands under results.
 import json
 
+from labelbench.common import registry
 from labelbench.planning import campaigns
 
 try:
@@ -278,3 +279,20 @@ rule deliver:
         ),
     shell:
         "cat {input.delivered:q} {input.text:q}; echo {params.audit:q}"
+
+
+# Images to try labelling with: the handwritten digits of the embedded default, as files. `make label-demo` begins here.
+rule example_images:
+    output:
+        images=directory("<results>/example_images"),
+        truth="<results>/example_truth.csv",
+    log:
+        "<logs>/example_images.log",
+    conda:
+        "../envs/train.yaml"
+    params:
+        code=provenance.digest(
+            "example_images.py", registry.source("datasets", "digits")
+        ),
+    script:
+        "../workflow/scripts/example_images.py"

@@ -23,7 +23,7 @@ class Settings:
     labels that exist already, in any format of answers; target: accuracy in percent at which the campaign may end, 0
     for none; budget: labels at most, 0 for no limit; price: of a label; currency: its word; wrong: percent of wrong
     labels that are promised at most on delivery, 0 for no promise; confidence: of intervals and promises, in percent;
-    looks: assessments that the verdict allows for; final: a trainer that fine-tunes the encoder for delivery, or empty.
+    looks: assessments that the verdict allows for.
     """
 
     campaign: str
@@ -46,7 +46,6 @@ class Settings:
     wrong: float = 0.0
     confidence: float = 95.0
     looks: int = 10
-    final: str = ""
 
     def __post_init__(self):
         if self.batch < 2:
@@ -103,7 +102,7 @@ def campaign(section, seed, defined):
     if plan.end_to_end(entries["selector"]) or settings.selector in defined.refreshes:
         raise UserError(
             f"{where}: selector: {settings.selector} trains the encoder itself in every round. Between two batches "
-            "people wait: choose linear or shallow, and fine-tune once, on delivery (`final`)."
+            "people wait: choose linear or shallow."
         )
     if getattr(entries["trainer"].module, "IMAGES_ONLY", False):
         raise UserError(f"{where}: trainer: {settings.trainer} trains an encoder; the rounds train on embeddings.")

@@ -1,0 +1,81 @@
+"""The files of a batch: the same images, three ways to answer; a folder that appears whole or not at all."""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+from labelbench.common.errors import UserError
+from labelbench.data import image_files
+from labelbench.labelling import batch_page, campaign, identity, label_studio
+
+COLUMNS = ("batch", "image", "sha256", "label", "status", "annotator", "seconds", "note")
+FROZEN = ("sha256", "label", "confidence")
+
+
+def write(manifest, batch, images, root, classes, frozen=None):
+    """Write the folder that holds `manifest`, the batch's `batch.json`.
+
+    images: the index; root: folder of the images; frozen: for a batch that a promise rests on, the predictions that it
+    judges, (sha256, class, confidence) of each image without an answer. Raises `UserError` where the folder holds
+    anything: a batch that exists is never changed.
+    """
+    target = Path(manifest).parent
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    by_name = {image.sha256: image for image in images}
+    items = [_item(asked, by_name[asked.sha256], root, target) for asked in batch.images]
+    name = f"{batch.campaign}/{batch.number:02d}/{batch.id}"
+    title = f"{batch.campaign}: batch {batch.number}"
+    batch_page.write_page(
+        part / "label.html",
+        campaign=batch.campaign,
+        batch=batch.number,
+        batch_id=batch.id,
+        classes=list(classes),
+        items=items,
+        title=title,
+    )
+    rows = [(name, asked.path, asked.sha256, "", "", "", "", "") for asked in batch.images]
+    identity.write_table(part / "batch.csv", COLUMNS, rows, encoding="utf-8-sig")
+    label_studio.write(part, batch, items, classes)
+    if frozen is not None:
+        identity.write_table(part / "frozen.csv", FROZEN, frozen)
+    campaign.write_batch(part / "batch.json", batch)
+    for path in part.iterdir():  # what is renamed must be on the disk, whatever happens to the machine next
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    try:
+        part.rename(target)
+    except OSError:
+        raise UserError(
+            f"{target} holds files already, and a batch that exists is never changed. Move what you put there to "
+            f"{target.parent / 'answers'} and run the same command again."
+        ) from None
+
+
+def _item(asked, image, root, target):
+    """What pages need of an image. It was readable when the index was made; one that has gone is shown as such."""
+    from PIL import Image
+
+    path = Path(root, image.path)
+    try:
+        picture = image_files.opened(path)
+    except (OSError, ValueError):
+        picture = Image.new("L", (64, 64), 128)
+    return {
+        "image": asked.path,
+        "sha256": asked.sha256,
+        "thumbnail": batch_page.thumbnail(picture),
+        "original": quote(os.path.relpath(path, target).replace(os.sep, "/"), errors="surrogateescape"),
+        "audit": asked.audit,
+        "guess": asked.guess,
+        "confidence": asked.confidence,
+    }
+
+
+def read_frozen(batch):
+    """(class by hash, confidence by hash) that a promise's batch judges."""
+    rows = identity.read_table(batch.folder / "frozen.csv")
+    return {r["sha256"]: r["label"] for r in rows}, {r["sha256"]: float(r["confidence"]) for r in rows}

@@ -1,0 +1,69 @@
+"""Labels of all images, each with who says so; and the model, with what it takes to use it elsewhere."""
+
+import json
+from pathlib import Path
+
+from labelbench.common.jobs import write_json
+from labelbench.labelling import identity
+
+COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "needs_eyes")
+
+
+def rows(images, answers, predicted, confidence, automatic):
+    """The rows of `labels.csv`: one per file, so that copies have their label, too.
+
+    images: the index; answers: `Answered` by hash; predicted, confidence: by hash, of images without an answer;
+    automatic: hashes whose predicted label is delivered, or None where no promise was asked for and all are. `source`
+    is person or model, or empty where there is no label; needs_eyes: why somebody should look, or empty.
+    """
+    found = []
+    for image in images:
+        if not image.present:
+            continue
+        name, answer = image.sha256, answers.get(image.sha256)
+        label = source = score = people = look = ""
+        if image.problem:
+            look = f"cannot be read: {image.problem}"
+        elif answer is not None and answer.status == "label":
+            label, source, people = answer.label, "person", answer.annotators
+        elif answer is not None:
+            people = answer.annotators
+            look = {
+                "skip": "skipped",
+                "none": "none of the classes",
+                "unsure": "the person was unsure",
+                "new": f"a new class: {answer.label}",
+                "conflict": "people disagree, see conflicts.csv",
+            }[answer.status]
+        elif name in predicted:
+            score = f"{confidence[name]:.4f}"
+            if automatic is None or name in automatic:
+                label, source = predicted[name], "model"
+            else:
+                look = f"the model is not sure enough for the promise; its guess: {predicted[name]}"
+        else:
+            look = "no answer and no prediction"
+        found += [(path, name, label, source, score, people, look) for path in (image.path, *image.copies)]
+    return sorted(found)
+
+
+def write(labels, metadata, found):
+    """Write `labels.csv` and, for the labelled files, `metadata.csv` as Hugging Face's imagefolder reads it."""
+    identity.write_table(labels, COLUMNS, found, encoding="utf-8-sig")
+    identity.write_table(metadata, ("file_name", "label"), ((row[0], row[2]) for row in found if row[2]))
+
+
+def write_model(folder, model, settings):
+    """Write a model's folder: the proxy, and the settings that say how to use it. model: its file of weights."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(Path(model).read_bytes())
+    write_json(folder / "model.json", {key: settings[key] for key in ("campaign", "classes", "encoder")})
+
+
+def read_model(folder):
+    """(proxy, settings) of a folder made by `write_model`."""
+    from labelbench.training import proxy
+
+    settings = json.loads((Path(folder) / "model.json").read_text())
+    return proxy.load(Path(folder) / "model.safetensors"), settings
