@@ -1,13 +1,13 @@
 """glyphclip's training: the images it is shown, the loss, and that the same seed gives the same weights."""
 
 import hashlib
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from conftest import REPO
 from labelbench.common import torchvision_cpu  # noqa: F401  before open_clip
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.glyphclip import glyphs, pretrain, strokes  # noqa: F401  before open_clip
@@ -15,7 +15,7 @@ from labelbench.glyphclip import glyphs, pretrain, strokes  # noqa: F401  before
 import open_clip  # isort: skip
 
 torch.set_num_threads(1)
-FOLDER = Path(__file__).resolve().parent.parent / "resources" / "glyphclip"
+FOLDER = REPO / "resources" / "glyphclip"
 MODEL = FOLDER / "glyphclip.json"
 
 

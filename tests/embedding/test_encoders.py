@@ -4,7 +4,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from conftest import REPO
 from labelbench.common import registry, torchvision_cpu  # noqa: F401  before open_clip and timm
 from labelbench.common.errors import UserError
 from labelbench.data.datasets import digits
@@ -24,7 +24,6 @@ import open_clip  # isort: skip
 import timm  # isort: skip
 
 torch.set_num_threads(1)
-REPO = Path(__file__).resolve().parent.parent
 GLYPHCLIP = REPO / "resources" / "glyphclip"
 STOCK = "ViT-S-32-alt"  # a CLIP that open_clip brings; ViT-B-32 is the same class, three times as large
 

@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from conftest import REPO
 from labelbench.common import torchvision_cpu  # noqa: F401  before torchvision
 from labelbench.data import views  # noqa: F401  before torchvision
 
@@ -42,7 +42,7 @@ def picture(seed=0, size=(8, 8), mode="L"):
 
 def test_importing_is_light():
     code = "import sys; from labelbench.data import views; assert not {'torch', 'PIL', 'numpy'} & sys.modules.keys()"
-    folder = Path(__file__).resolve().parent.parent / "workflow" / "scripts"
+    folder = REPO / "workflow" / "scripts"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from conftest import configure, snakemake
+from conftest import REPO, configure, snakemake
 from labelbench.common import torchvision_cpu  # noqa: F401  before open_clip and timm
 from labelbench.common.errors import UserError
 from labelbench.data.dataset_file import Dataset, Split
@@ -29,7 +28,7 @@ from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.embedding.images import Data
 
 torch.set_num_threads(1)
-GLYPHCLIP = Path(__file__).resolve().parent.parent / "resources" / "glyphclip" / "glyphclip"
+GLYPHCLIP = REPO / "resources" / "glyphclip" / "glyphclip"
 MADE_BY = {"encoder": "some", "spec": "{}", "code": "0"}
 
 
