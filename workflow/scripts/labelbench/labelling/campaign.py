@@ -71,6 +71,7 @@ def batches(folder):
         try:
             content = json.loads(path.read_text())
             images = tuple(Asked(**image) for image in content.pop("images"))
+            content["known"] = tuple(content["known"])
             number = content.pop("batch")
             found.append(Batch(number=number, images=images, folder=path.parent, **content))
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -14,7 +14,7 @@ from labelbench.labelling import delivery, identity, models
 
 
 def predictions(model_folder, images, device="cpu"):
-    """Yields (path, class, confidence) for each image of a folder or a table; a class is empty for an unreadable one."""
+    """Yields (path, class, confidence) for each image of a folder or a table; an unreadable one has an empty class."""
     import torch
 
     from labelbench.embedding import embedder

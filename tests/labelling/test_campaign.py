@@ -1,0 +1,130 @@
+"""The state of a campaign: what counts from which round, what waits, what is an audit."""
+
+import json
+
+import numpy as np
+import pytest
+
+from labelbench.common.errors import UserError
+from labelbench.labelling import campaign
+from labelbench.labelling.campaign import Answered, Asked, Batch
+
+SEED = 7
+
+
+def name(number):
+    return f"{number:064x}"
+
+
+def batch(number, images, **more):
+    return Batch("birds", number, "0" * 8, "margin", tuple(Asked(name(n), f"{n}.png") for n in images), **more)
+
+
+def labels(**by_number):
+    return {name(int(n[1:])): Answered(name(int(n[1:])), "label", label) for n, label in by_number.items()}
+
+
+def test_nothing_yet():
+    state = campaign.state([], {}, SEED)
+    assert (state.rounds, state.open, state.next) == ([], None, 1)
+
+
+def test_an_answer_counts_from_the_round_that_asked():
+    batches = [batch(1, [1, 2]), batch(2, [3, 4])]
+    answers = labels(n1="a", n2="b", n3="a", n4="b")
+    state = campaign.state(batches, answers, SEED)
+    assert [sorted(round_.labels) for round_ in state.rounds] == [
+        [name(1), name(2)],
+        [name(1), name(2), name(3), name(4)],
+    ]
+    assert (state.open, state.next) == (None, 3)
+
+
+def test_a_corrected_answer_changes_its_round_and_those_after_it():
+    batches = [batch(1, [1, 2]), batch(2, [3, 4])]
+    answers = labels(n1="a", n2="b", n3="a", n4="b")
+    before = [round_.digest for round_ in campaign.state(batches, answers, SEED).rounds]
+    late = [round_.digest for round_ in campaign.state(batches, answers | labels(n4="a"), SEED).rounds]
+    early = [round_.digest for round_ in campaign.state(batches, answers | labels(n1="b"), SEED).rounds]
+    assert late[0] == before[0]
+    assert late[1] != before[1]
+    assert early[0] != before[0]
+    assert early[1] != before[1]
+
+
+def test_a_batch_without_all_answers_waits():
+    batches = [batch(1, [1, 2, 3, 4])]
+    state = campaign.state(batches, labels(n1="a", n2="b", n3="a"), SEED)
+    assert (state.open, state.next, state.missing, state.rounds) == (batches[0], None, 1, [])
+    state = campaign.state(batches, labels(n1="a", n2="b", n3="a"), SEED, complete=0.75)
+    assert (state.open, state.next) == (None, 2)
+
+
+def test_an_answer_nobody_asked_for_counts_from_the_batch_that_knew_it():
+    early = batch(1, [1, 2], known=(name(8),))
+    later = batch(2, [3, 4], known=(name(9),))
+    answers = labels(n1="a", n2="b", n3="a", n4="b", n8="a", n9="b")
+    rounds = campaign.state([early, later], answers, SEED).rounds
+    assert [round_.number for round_ in rounds] == [0, 1, 2]
+    assert [name(8) in round_.labels for round_ in rounds] == [True, True, True]
+    assert [name(9) in round_.labels for round_ in rounds] == [False, True, True]
+    # One that came in after the last batch was proposed counts from the last round.
+    new = campaign.state([early, later], answers | labels(n7="a"), SEED).rounds
+    assert [round_.digest for round_ in new[:2]] == [round_.digest for round_ in rounds[:2]]
+    assert name(7) in new[2].labels
+
+
+def test_states_that_are_no_label_are_answers_but_teach_nothing():
+    answers = labels(n1="a")
+    answers |= {name(n): Answered(name(n), status) for n, status in ((2, "skip"), (3, "none"), (4, "conflict"))}
+    state = campaign.state([batch(1, [1, 2, 3, 4])], answers, SEED)
+    assert state.open is None
+    assert list(state.rounds[-1].labels) == [name(1)]
+    assert not campaign.trainable(state.rounds[-1])
+
+
+def test_audit_images_are_a_random_draw_that_additions_do_not_move():
+    rng = np.random.default_rng(0)
+    pool = [rng.bytes(32).hex() for _ in range(2000)]
+    threshold = campaign.audit_threshold(SEED, pool, 100)
+    first = batch(1, [], threshold=threshold)
+    drawn = {n for n in pool if campaign.is_audit([first], SEED, n)}
+    assert len(drawn) == 100
+    more = pool + [rng.bytes(32).hex() for _ in range(2000)]
+    later = {n for n in more if campaign.is_audit([first], SEED, n)}
+    assert drawn <= later
+    assert 150 < len(later) < 260  # the same rate
+    assert len({n for n in pool if campaign.is_audit([batch(1, [], threshold=None)], SEED, n)}) == 0
+    assert campaign.audit_threshold(SEED, pool[:50], 100) == "g"
+
+
+def test_audit_images_are_never_trained_on():
+    threshold = "g"  # all of them
+    state = campaign.state([batch(1, [1, 2], threshold=threshold)], labels(n1="a", n2="b"), SEED)
+    assert state.rounds[-1].labels == {}
+    assert state.audit == {name(1), name(2)}
+
+
+def test_images_of_a_promise_are_never_trained_on():
+    batches = [batch(1, [1, 2]), batch(2, [3, 4], kind="promise")]
+    state = campaign.state(batches, labels(n1="a", n2="b", n3="a", n4="b"), SEED)
+    assert [sorted(round_.labels) for round_ in state.rounds] == [[name(1), name(2)]]
+
+
+def test_batches_come_back_as_they_were_written(tmp_path):
+    asked = (Asked(name(1), "a\nb.png", True), Asked(name(2), "ü.png", False, "heron", 0.5))
+    made = Batch("birds", 1, "0" * 8, "kmeans", asked, (name(5),), "f" * 64)
+    (tmp_path / "batch01").mkdir()
+    campaign.write_batch(tmp_path / "batch01/batch.json", made)
+    assert campaign.batches(tmp_path) == [made._replace(folder=tmp_path / "batch01")]
+
+
+def test_damaged_and_missing_batches_are_said(tmp_path):
+    for number in (1, 3):
+        (tmp_path / f"batch{number:02d}").mkdir()
+        campaign.write_batch(tmp_path / f"batch{number:02d}/batch.json", batch(number, [number]))
+    with pytest.raises(UserError, match=r"\[1, 3\]"):
+        campaign.batches(tmp_path)
+    (tmp_path / "batch03/batch.json").write_text(json.dumps({"batch": 3}))
+    with pytest.raises(UserError, match="cannot be read"):
+        campaign.batches(tmp_path)

@@ -1,0 +1,115 @@
+"""An image is its content: copies, moves, additions, replacements, and files that are no images."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelbench.common.errors import UserError
+from labelbench.labelling import identity
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "images"
+    for number in range(5):
+        write(root / f"a/{number}.png", number)
+    return root
+
+
+def indexed(root, before=(), known=()):
+    seen = identity.look(root, identity.listing(root), known)
+    return identity.index(seen, before), seen
+
+
+def test_a_folder_of_any_depth_without_what_is_hidden_or_no_image(folder):
+    write(folder / "deep/er/x.JPG", 9)
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden").mkdir()
+    write(folder / ".hidden/y.png", 3)
+    assert [file.path for file in identity.listing(folder)] == [f"a/{n}.png" for n in range(5)] + ["deep/er/x.JPG"]
+
+
+def test_copies_are_one_image(folder):
+    (folder / "b").mkdir()
+    (folder / "b/copy.png").write_bytes((folder / "a/3.png").read_bytes())
+    images, _ = indexed(folder)
+    assert [image.path for image in images] == [f"a/{n}.png" for n in range(5)]
+    assert images[3].copies == ("b/copy.png",)
+
+
+def test_positions_stay_where_files_move_go_come_and_change(folder):
+    before, known = indexed(folder)
+    (folder / "a/0.png").rename(folder / "zz.png")
+    (folder / "a/1.png").unlink()
+    write(folder / "a/2.png", 77)
+    write(folder / "0.png", 50)
+    after, _ = indexed(folder, before, known)
+    assert [image.sha256 for image in after[:5]] == [image.sha256 for image in before]
+    assert after[0].path == "zz.png"
+    assert [image.present for image in after] == [True, False, False, True, True, True, True]
+    assert {image.path for image in after[5:]} == {"0.png", "a/2.png"}
+    write(folder / "back.png", 1)
+    again, _ = indexed(folder, after, known)
+    assert again[1].present
+    assert again[1].path == "back.png"
+
+
+def test_files_that_did_not_change_are_not_read_again(folder, monkeypatch):
+    _, known = indexed(folder)
+    read = []
+    monkeypatch.setattr(identity, "content", lambda path: read.append(path) or "0" * 64)
+    write(folder / "new.png", 200)
+    indexed(folder, known=known)
+    assert [os.path.basename(path) for path in read] == ["new.png"]  # noqa: PTH119
+
+
+def test_unreadable_images_are_listed(folder):
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    (folder / "empty.jpg").write_bytes(b"")
+    images, _ = indexed(folder)
+    problems = {image.path: image.problem for image in images if image.problem}
+    assert set(problems) == {"broken.png", "empty.jpg"}
+    assert problems["empty.jpg"] == "empty file"
+
+
+@pytest.mark.parametrize("name", ["new\nline.png", 'quo"te,.png', "ünï©ode.png", "<b>html</b>.png"])
+def test_names_survive_the_index(folder, tmp_path, name):
+    write(folder / name, 99)
+    images, known = indexed(folder)
+    identity.write_index(tmp_path / "index.csv", images)
+    identity.write_known(tmp_path / "known.csv", known)
+    assert identity.read_index(tmp_path / "index.csv") == images
+    assert identity.read_known(tmp_path / "known.csv") == known
+    assert name in {image.path for image in images}
+
+
+def test_names_that_are_no_text_survive_too(folder, tmp_path):
+    source = folder / "a/0.png"
+    os.rename(source, os.fsencode(str(folder)) + b"/caf\xe9.png")  # noqa: PTH104
+    images, _ = indexed(folder)
+    identity.write_index(tmp_path / "index.csv", images)
+    assert identity.read_index(tmp_path / "index.csv") == images
+    assert identity.usable(images[-1])
+
+
+def test_a_table_names_images(folder):
+    table = folder / "list.csv"
+    table.write_text("\ufeffpath;label\na/4.png;x\na\\1.png;\nmissing.png;y\n", encoding="utf-8")
+    assert [file.path for file in identity.listing(table)] == ["a/4.png", "a/1.png"]
+    table.write_text("one,two\n1,2\n")
+    with pytest.raises(UserError, match="no column of paths"):
+        identity.listing(table)
+
+
+def test_what_is_no_folder_and_no_table(tmp_path):
+    with pytest.raises(UserError, match="moved"):
+        identity.listing(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no image file"):
+        identity.listing(tmp_path)
