@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint install
 
 demo: install
-	$(BIN)/snakemake -c$(CORES) --quiet rules host
+	PYTHONPATH=workflow/plugins $(BIN)/snakemake -c$(CORES) --logger oneline
 	$(BIN)/snakemake --report report.html --quiet all
 	@echo
 	@cat results/tables/summary.txt
@@ -37,4 +37,6 @@ $(VENV)/installed: envs/requirements.txt envs/constraints.txt
 	@echo "Installing into $(VENV): some minutes and up to several GB, for torch brings its own CUDA on most systems."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet -r envs/requirements.txt -c envs/constraints.txt
+	@# For plain runs, too: profiles/default uses the progress line where it is found.
+	@echo $(CURDIR)/workflow/plugins > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/labelbench_plugins.pth"
 	@touch $@
