@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint install
 
 demo: install
-	PYTHONPATH=workflow/plugins $(BIN)/snakemake -c$(CORES) --logger oneline
+	PYTHONPATH=workflow/plugins $(BIN)/snakemake -c$(CORES) --logger=oneline
 	$(BIN)/snakemake --report report.html --quiet all
 	@echo
 	@cat results/tables/summary.txt

@@ -90,6 +90,15 @@ def test_a_failed_job_without_a_word_is_named_with_its_log(tmp_path):
     assert oneline.message(record, {}) == f"Failed: some rule (rule some_rule)\nIts log, {tmp_path}/none.log, is empty."
 
 
+def test_an_interrupted_job_is_named_without_a_traceback(monkeypatch, tmp_path):
+    made, stream = handler(monkeypatch)
+    (tmp_path / "log").write_text("Traceback ...\nKeyboardInterrupt\n")
+    for job in (1, 2):
+        say(made, LogEvent.JOB_ERROR, level=logging.ERROR, jobid=job, rule_name="embed", log=[f"{tmp_path}/log"])
+    made.close()
+    assert stream.getvalue() == "Interrupted: embedding images (rule embed)\n" * 2
+
+
 def test_warnings_and_the_end_are_said_and_the_wall_is_not(monkeypatch):
     made, stream = handler(monkeypatch)
     for text in ("Select jobs to execute...", "Execute 1 jobs...", "Nothing to be done (all is there)."):

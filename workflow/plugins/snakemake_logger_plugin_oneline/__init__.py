@@ -1,6 +1,6 @@
 """Progress of a Snakemake run as one line that moves: what runs, jobs done of all, time left.
 
-`snakemake --logger oneline`, with this package's folder on the Python path. On a terminal the line is redrawn each
+`snakemake --logger=oneline`, with this package's folder on the Python path. On a terminal the line is redrawn each
 second; elsewhere a line is printed for every tenth of the jobs. Messages of failed jobs are printed whole, and once
 more together at the end where several failed. Snakemake's full text is in its own log file as always.
 """
@@ -104,13 +104,16 @@ class Tally:
 
 
 def message(record, wildcards):
-    """What a failed job left in its logs, whole."""
+    """What a failed job left in its logs, whole; of one that Ctrl-C ended, only its name."""
     names = ", ".join(f"{name}={value}" for name, value in wildcards.items())
-    lines = [f"Failed: {words(record.rule_name)} (rule {record.rule_name}{': ' if names else ''}{names})"]
+    job = f"{words(record.rule_name)} (rule {record.rule_name}{': ' if names else ''}{names})"
+    lines = [f"Failed: {job}"]
     for name in record.log:
         # Snakemake may have added a remark to the name.
         path = Path(name.split(" (", 1)[0])
         said = path.read_text(errors="replace").strip() if path.is_file() else ""
+        if said.endswith("KeyboardInterrupt"):
+            return f"Interrupted: {job}"
         lines += [f"Its log, {path}, {'says:' if said else 'is empty.'}", *([said] if said else [])]
     return "\n".join(lines)
 
@@ -172,8 +175,10 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             if self.tally:
                 self.tally.fail(record.jobid)
-            self.failed.append(message(record, self.wildcards.get(record.jobid, {})))
-            self._print(self.failed[-1])
+            text = message(record, self.wildcards.get(record.jobid, {}))
+            self._print(text)
+            if text.startswith("Failed"):
+                self.failed.append(text)
         elif record.levelno >= logging.WARNING or (event is None and self._kept(record)):
             self._print(self.format(record))
 
