@@ -20,11 +20,11 @@ def rules():
     """(rule, file of its environment, script) of every rule that has a script of its own."""
     found = []
     for path in sorted((REPO / "rules").glob("*.smk")):
-        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL):
-            env, script = (
-                re.search(rf'"\.\./{pattern}"', body)[1] for pattern in (r"(envs/.*)", r"(workflow/scripts/.*)")
-            )
-            found.append((name, REPO / env, REPO / script))
+        pattern = r"^( *)(?:rule|checkpoint) (\w+):\n(.*?)(?=^\1\S|\Z)"
+        for _, name, body in re.findall(pattern, path.read_text(), re.MULTILINE | re.DOTALL):
+            env, script = (re.search(rf'"\.\./{what}"', body) for what in (r"(envs/.*)", r"(workflow/scripts/.*)"))
+            if script:  # the others are names for files
+                found.append((name, REPO / env[1], REPO / script[1]))
     return found
 
 
