@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -192,7 +193,6 @@ def pool(space, model, labelled, classes, unlabelled, num_classes):
     """The `Pool` that a strategy sees: a model's features and probabilities, or the embeddings where there is none."""
     import torch
 
-    torch.set_grad_enabled(False)
     clean = space.clean
     seen = {"embed": lambda indices: torch.from_numpy(np.asarray(clean[indices]))}
     if model is not None:
@@ -210,8 +210,13 @@ def choose(pool, strategy, config, budget, rng, near=1.0):
     near: images of the batch whose features have a cosine above it are near-copies; only the first of them is kept,
     and the strategy picks again among what is left. Returns (positions, how many near-copies were passed over).
     """
-    from dataclasses import replace
+    import torch
 
+    with torch.no_grad():
+        return _choose(pool, strategy, config, budget, rng, near)
+
+
+def _choose(pool, strategy, config, budget, rng, near):
     taken, passed = np.empty(0, np.int64), 0
     budget = min(budget, len(pool.unlabelled))
     for _ in range(5):
