@@ -16,6 +16,7 @@ from labelbench.embedding import embeddings
 from labelbench.labelling import identity
 from labelbench.selection.pool import Head, Pool
 
+PASSES = 20  # of a strategy over a batch, at most: in a pool of bursts most picks are copies of the first
 NEVER_STOPS = {"early_stopping": "none", "patience": 0}  # nobody has labelled a validation split
 
 
@@ -219,7 +220,7 @@ def choose(pool, strategy, config, budget, rng, near=1.0):
 def _choose(pool, strategy, config, budget, rng, near):
     taken, passed = np.empty(0, np.int64), 0
     budget = min(budget, len(pool.unlabelled))
-    for _ in range(5):
+    for _ in range(PASSES):
         missing = budget - len(taken)
         if missing <= 0 or not len(pool.unlabelled):
             break
