@@ -5,6 +5,7 @@ have the one colour that `colour` gives for their name, small images are random.
 """
 
 import csv
+import gzip
 import pickle
 import struct
 import zlib
@@ -189,6 +190,18 @@ def caltech256(folder):
     photo(base / "056.dog/greg/vision309/056_0001.jpg")
     (base / "198.spider/RENAME2").write_text("#!/bin/sh\n")
     return {"folder": str(folder), "verify": False}
+
+
+def write_fashion_mnist(folder, train=60, test=20, seed=0):
+    """The four files of Fashion-MNIST in their true format, with random content."""
+    rng = np.random.default_rng(seed)
+    for part, n in (("train", train), ("t10k", test)):
+        pixels = rng.integers(0, 256, size=(n, 28, 28), dtype=np.uint8)
+        labels = rng.permutation(np.arange(n) % 10).astype(np.uint8)
+        with gzip.open(folder / f"{part}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(struct.pack(">IIII", 0x803, n, 28, 28) + pixels.tobytes())
+        with gzip.open(folder / f"{part}-labels-idx1-ubyte.gz", "wb") as file:
+            file.write(struct.pack(">II", 0x801, n) + labels.tobytes())
 
 
 ALL = {

@@ -1,23 +1,14 @@
 """Label noise: rates, one annotator per trial, and that nothing but what is bought is wrong."""
 
-import dataclasses
-import json
-
-import h5py
 import numpy as np
 import pytest
-import yaml
 from scipy import stats
 
-from conftest import REPO, configure, merged, snakemake
 from labelbench.common.errors import UserError
-from labelbench.data import annotator, dataset_file, label_set
+from labelbench.data import annotator, label_set
 from labelbench.data.dataset_file import Dataset, Split
 from labelbench.data.oracle import Oracle
-from labelbench.planning import plan
 from labelbench.training import metrics
-from test_invalidation import planned
-from test_own_data import study, write_folders
 
 SYMMETRIC = {"kind": "symmetric", "rate": 0.3}
 
@@ -136,109 +127,3 @@ def test_pool_metrics_are_judged_by_the_truth():
     assert 5 < mistakes < 40
     assert found["pool_model_accuracy"] == 1
     assert found["pool_accuracy"] == pytest.approx(1 - mistakes / 90)
-
-
-@pytest.fixture
-def config():
-    return yaml.safe_load((REPO / "config/config.yaml").read_text())
-
-
-def with_noise(config, noise):
-    return merged(config, {"datasets": {"digits": {"noise": noise}}})
-
-
-def test_noise_is_part_of_the_plan_of_its_dataset_only(config):
-    assert set(map(str, plan.study(config).noise.values())) == {"{}"}
-    noise = plan.study(with_noise(config, SYMMETRIC)).noise
-    assert noise["digits"] == {"noise": {**SYMMETRIC, "matrix": ""}}
-    assert noise["digits_longtail"] == {}
-    assert "noise" not in plan.study(with_noise(config, SYMMETRIC)).datasets["digits"].settings
-
-
-def test_another_content_of_a_matrix_file_is_another_setting(config, tmp_path):
-    path = tmp_path / "noise.csv"
-    asked = with_noise(config, {"kind": "matrix", "matrix": str(path)})
-    specs = []
-    for content in ("1,0\n0,1", "0,1\n1,0"):
-        path.write_text(content)
-        specs.append(plan.study(asked).noise["digits"])
-    assert specs[0]["noise"] == specs[1]["noise"]
-    assert specs[0] != specs[1]
-    path.unlink()
-    assert "noise_matrix" not in plan.study(asked).noise["digits"]  # the job that needs the file says so
-
-
-@pytest.mark.parametrize(
-    ("noise", "message"),
-    [
-        ({"kind": "symmetric"}, "needs a rate"),
-        ({"kind": "symmetric", "rate": 1.5}, "needs a rate"),
-        ({"kind": "matrix"}, "needs a matrix"),
-        ({"kind": "column", "rate": 0.1}, "rate belongs to noise of kind symmetric"),
-        ({"kind": "symetric", "rate": 0.1}, "'symetric' is not one of"),
-        ({"kind": "symmetric", "rat": 0.1}, "Did you mean 'rate'?"),
-        ({"kind": "matrix", "matrix": [[1, "x"], [0, 1]]}, "matrix"),
-    ],
-)
-def test_noise_that_cannot_be(config, noise, message):
-    with pytest.raises(UserError) as caught:
-        plan.study(with_noise(config, noise))
-    assert "config, datasets: digits: noise" in str(caught.value)
-    assert message in str(caught.value)
-
-
-def test_a_matrix_in_the_config_reaches_the_annotator(config):
-    matrix = [[0.5, 0.5], [0, 1]]
-    parts = plan.study(with_noise(config, {"kind": "matrix", "matrix": matrix})).noise["digits"]
-    settings = json.loads(json.dumps(parts))["noise"]
-    assert annotator.Config(**settings).matrix == matrix
-    dataset = dataclasses.replace(small_dataset([0, 1] * 50), class_names=("a", "b"), fingerprint="")
-    given = annotator.of_trial(dataset, settings, 0, 0)
-    assert (given[1::2] == 1).all()
-    assert 10 < (given[::2] == 1).sum() < 40
-
-
-def labels_of(name, strategy, round_, trial=0):
-    if round_ == 1:
-        return f"results/initial/{name}/glyphclip/trial{trial}/labels.h5"
-    return f"results/runs/{name}/glyphclip/linear-flexmatch/{strategy}/trial{trial}/round{round_:02d}/labels.h5"
-
-
-def test_a_study_with_noise(tmp_path):
-    """Every round and strategy of a trial buys from one annotator; data, tests and noiseless specs stay as they are."""
-    folder = str(write_folders(tmp_path / "images", {"x": 40, "y": 40, "z": 40}))
-    mine = {"name": "image_folder", "folder": folder}
-    noisy = {**mine, "noise": {"kind": "symmetric", "rate": 0.5}}
-    repo = study(tmp_path, {"mine": mine, "noisy": noisy}, strategies=["random", "galaxy"], trials=2)
-    configure(repo, {"strategies": {"galaxy": None}, "augmentations": 1})
-    configure(repo, {"trainers": {"flexmatch": {"epochs": 1, "min_steps_per_epoch": 1}}})
-    configure(repo, {"budgets": {"default": {"initial": 20, "batches": [10], "rounds": 3}}})
-    targets = [labels_of("noisy", *at) for at in (("random", 3), ("random", 3, 1), ("galaxy", 2))]
-    targets += [labels_of("mine", "random", 2)]
-    snakemake(repo, "-c1", *targets, env={"OMP_NUM_THREADS": "1"})
-
-    clean, dataset = (dataset_file.read(repo / f"results/datasets/{name}.h5") for name in ("mine", "noisy"))
-    assert dataset.fingerprint == clean.fingerprint
-    for split, values in clean.splits.items():
-        assert np.array_equal(dataset.splits[split].labels, values.labels)
-    true = dataset.splits["pool"].labels
-    for strategy, round_, trial in (
-        ("random", 1, 0),
-        ("random", 2, 0),
-        ("random", 3, 0),
-        ("random", 3, 1),
-        ("galaxy", 2, 0),
-    ):
-        given = annotator.of_trial(dataset, noisy["noise"], seed=0, trial=trial)
-        bought = label_set.read(repo / labels_of("noisy", strategy, round_, trial), dataset)
-        assert np.array_equal(bought.label, given[bought.index])
-        new = bought.round == round_
-        assert (bought.label != true[bought.index])[new].any()
-    bought = label_set.read(repo / labels_of("mine", "random", 2), clean)
-    assert np.array_equal(bought.label, true[bought.index])
-    with h5py.File(repo / labels_of("mine", "random", 2)) as file:
-        assert "noise" not in file.attrs["spec"]
-
-    configure(repo, {"datasets": {"noisy": {"noise": {"rate": 0.4}}}})
-    again = {(w["dataset"], w["trial"]) for rule, w in planned(repo) if rule == "initial_labels"}
-    assert again == {("noisy", "0"), ("noisy", "1"), ("mine", "1")}  # the last was not asked for before

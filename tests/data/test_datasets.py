@@ -1,7 +1,6 @@
 """Datasets: splits, fingerprints, long tails, and files that are missing or damaged."""
 
 import gzip
-import struct
 
 import numpy as np
 import pytest
@@ -10,18 +9,7 @@ from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.data import dataset_file
 from labelbench.data.datasets import digits, fashion_mnist
-
-
-def write_fashion_mnist(folder, train=60, test=20, seed=0):
-    """The four files of Fashion-MNIST in their true format, with random content."""
-    rng = np.random.default_rng(seed)
-    for part, n in (("train", train), ("t10k", test)):
-        pixels = rng.integers(0, 256, size=(n, 28, 28), dtype=np.uint8)
-        labels = rng.permutation(np.arange(n) % 10).astype(np.uint8)
-        with gzip.open(folder / f"{part}-images-idx3-ubyte.gz", "wb") as file:
-            file.write(struct.pack(">IIII", 0x803, n, 28, 28) + pixels.tobytes())
-        with gzip.open(folder / f"{part}-labels-idx1-ubyte.gz", "wb") as file:
-            file.write(struct.pack(">II", 0x801, n) + labels.tobytes())
+from replicas import write_fashion_mnist
 
 
 def test_digits_are_split_once_and_for_all():

@@ -3,43 +3,14 @@
 import logging
 import sys
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import configure, copy_workflow, snakemake
 from labelbench.common.errors import UserError
 from labelbench.data import dataset_file, image_files
 from labelbench.data.datasets import image_folder, table
-from test_bad_input import refused
-
-
-def write_image(path, level=0):
-    """A grey 6×4 image of one level, by which a test knows it again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (6, 4), level).save(path)
-
-
-def write_folders(root, counts, first=0):
-    """`counts` images of each class, `<class>/<class>-<i>.png`; levels count up over all."""
-    level = first
-    for name, count in counts.items():
-        for i in range(count):
-            write_image(root / name / f"{name.rpartition('/')[2]}-{i:02d}.png", level % 256)
-            level += 1
-    return root
-
-
-def write_table(path, *lines):
-    """A CSV file beside 12 images a0 … a11."""
-    for i in range(12):
-        write_image(path.parent / f"a{i}.png", 10 * i)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return str(path)
-
-
-ROWS = [f"a{i}.png,{'cat' if i % 2 else 'dog'},{'val' if i > 9 else 'test' if i > 7 else 'train'}" for i in range(12)]
+from own_images import ROWS, write_folders, write_image, write_table
 
 
 def sizes(dataset):
@@ -441,67 +412,3 @@ def test_parquet_without_a_reader_says_what_to_install(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     assert "pip install pyarrow" in complaints(table, table.Config(table=str(tmp_path / "t.parquet")))
-
-
-# In the workflow
-
-
-def study(tmp_path, datasets, **run):
-    repo = copy_workflow(tmp_path / "repo")
-    configure(repo, {"datasets": datasets, "run": {"datasets": list(datasets), "trials": 1, **run}})
-    configure(repo, {"budgets": {"default": {"initial": 4, "batches": [2], "rounds": 3}}})
-    return repo
-
-
-def test_a_study_with_a_damaged_image_is_refused(tmp_path):
-    write_folders(tmp_path / "images", {"x": 10, "y": 10})
-    (tmp_path / "images/x/x-00.png").write_bytes(b"\x89PNG")
-    repo = study(tmp_path, {"mine": {"name": "image_folder", "folder": str(tmp_path / "images")}})
-    output = refused(repo, "results/datasets/mine.h5")
-    assert f"{tmp_path}/images/x/x-00.png: not an image that Pillow can read" in output
-    assert not (repo / "results/datasets/mine.h5").exists()
-
-
-def test_labels_that_nobody_knows_cannot_be_bought(tmp_path):
-    rows = [row if i in (0, 1) else row.replace("cat", "").replace("dog", "") for i, row in enumerate(ROWS[:8])]
-    path = write_table(tmp_path / "t.csv", "path,label,split", *rows, *ROWS[8:])
-    repo = study(tmp_path, {"mine": {"name": "table", "table": path}})
-    output = refused(repo, "results/initial/mine/glyphclip/trial0/labels.h5")
-    assert "of the 4 labels to buy do not exist: the dataset's images number" in output
-    assert "fill them in, or take those images out of the pool" in output
-    with h5py.File(repo / "results/datasets/mine.h5") as file:
-        assert file["pool/labels"][()].tolist() == [1, 0] + [-1] * 6
-
-
-def test_own_images_from_folders_to_tables(tmp_path):
-    """`config/own_data.yaml` as it is shipped, but for the folder and fewer, smaller jobs."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    for i in range(200):
-        path = tmp_path / f"digits/{digits.target_names[digits.target[i]]}/{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((digits.images[i] * 15).astype(np.uint8)).save(path)
-    repo = copy_workflow(tmp_path / "repo")
-    shipped = repo / "config/own_data.yaml"
-    text = shipped.read_text()
-    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
-    for old, new in [
-        ("/path/to/images", str(tmp_path / "digits")),
-        ("image_size: 224", "image_size: 32"),
-        ("{initial: 50, batches: [50], rounds: 5}", "{initial: 30, batches: [30], rounds: 2}"),
-    ]:
-        assert old in text
-        text = text.replace(old, new)
-    shipped.write_text(text)
-    configure(repo, {"run": {"trials": 2}, "augmentations": 1, "trainers": {"flexmatch": {"epochs": 4}}})
-    snakemake(repo, "-c1", "--configfile", "config/own_data.yaml", env={"OMP_NUM_THREADS": "1"})
-    results = repo / "results/own_data"
-    assert {path.name for path in (results / "tables").iterdir()} >= {"final_mine.csv", "final_mine.tex", "summary.txt"}
-    summary = (results / "tables/summary.txt").read_text()
-    assert "mine: 60 labels, 2 paired trials" in summary
-    assert "random" in summary and "margin" in summary
-    assert (results / "figures/curves_mine.svg").stat().st_size > 1000
-    with h5py.File(results / "datasets/mine.h5") as file:
-        assert file.attrs["class_names"].tolist() == [str(i) for i in range(10)]
-    assert "Nothing to be done" in snakemake(repo, "-c1", "--configfile", "config/own_data.yaml")

@@ -1,6 +1,5 @@
 """The authors' results: read without executing anything, into rows that tables understand."""
 
-import itertools
 import logging
 import os
 import pickle
@@ -8,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 import authors_results
-from conftest import REPO, snakemake
+from conftest import REPO
 from labelbench.common.errors import UserError
 from labelbench.evidence import study, tables
 from labelbench.evidence.importers import labelbench_results
@@ -21,31 +19,9 @@ LOG = logging.getLogger("labelbench")
 DATASETS = {"mini": "cifar10/bs_1000"}
 
 
-def curves(gain, trial, rounds=3, extra=0):
-    """Metrics of one run in their names; `extra` labels are bought beyond each batch."""
-    accuracy = [0.8 + 0.02 * k + gain * k + 0.001 * trial for k in range(rounds)]
-    return {
-        "Num Labeled": [1000 * (k + 1) + extra * k for k in range(rounds)],
-        "Test Accuracy": accuracy,
-        "Pool Accuracy": [a - 0.01 for a in accuracy],
-        "Test Macro F1": [None] * rounds,
-        "Test Loss": ["NaN"] * rounds,
-        "Min Class Test Accuracy": [0.0] * rounds,
-        "_runtime": [60.0 * (k + 1) for k in range(rounds)],
-    }
-
-
 @pytest.fixture
 def folder(tmp_path):
-    """A clone's `results`: two selectors and end to end, evaluations of one selector, three strategies, two trials."""
-    kinds = [("clip_ViTB32", "linear", ""), ("clip_ViTB32", "shallow", ""), ("none", "clip_ViTB32", "")]
-    kinds.append(("shallow", "clip_ViTB32", "flexmatch"))
-    gains = {"random": 0.0, "margin": 0.01, "badge": 0.005}
-    for (embed, model, evaluated), strategy, trial in itertools.product(kinds, gains, (0, 3)):
-        path = authors_results.place("cifar10", 1000, embed, model, "flexmatch", evaluated, strategy, SEEDS[trial])
-        labels = None if evaluated else list(range(trial, 3000 + trial))
-        authors_results.write_run(tmp_path / path, curves(gains[strategy], trial, extra=strategy == "badge"), labels)
-    return tmp_path
+    return authors_results.a_clone(tmp_path)
 
 
 def config(folder):
@@ -73,7 +49,7 @@ def test_rows_are_those_of_a_study(folder, tmp_path):
     setting = ("clip_vitb32", "linear", "flexmatch")
     found = study.curves(metrics, "mini", setting, "badge", "test", "accuracy")
     assert (found.trials.tolist(), found.labels.tolist()) == ([0, 3], [1000, 2001, 3002])
-    assert found.scores[1].tolist() == curves(0.005, 3)["Test Accuracy"]
+    assert found.scores[1].tolist() == authors_results.curves(0.005, 3)["Test Accuracy"]
     assert set(metrics["metric"]) == {
         "accuracy",
         "pool_model_accuracy",
@@ -93,13 +69,13 @@ def test_rows_are_those_of_a_study(folder, tmp_path):
             "finetune",
             "flexmatch",
         )
-        assert found.scores[0].tolist() == curves(0.01, 0)["Test Accuracy"]
+        assert found.scores[0].tolist() == authors_results.curves(0.01, 0)["Test Accuracy"]
 
 
 def test_a_run_that_began_elsewhere_is_left_out_by_name(folder, tmp_path):
     """With the evaluation of its labels."""
     path = next(folder.glob(f"cifar10/bs_1000/**/model_shallow/**/margin_sampling_{SEEDS[3]}.pkl"))
-    authors_results.write_run(path, curves(0.01, 3), list(range(5000, 8000)))
+    authors_results.write_run(path, authors_results.curves(0.01, 3), list(range(5000, 8000)))
     metrics, notes = study.paired(loaded(labelbench_results.read(config(folder), LOG), tmp_path))
     assert notes == {
         "mini": [
@@ -130,29 +106,13 @@ def test_tables_say_that_the_pool_is_the_models(folder, tmp_path):
     assert row["difference"] == pytest.approx(0.02, abs=1e-12)
 
 
-def test_a_clone_of_theirs_becomes_tables_and_figures(fresh, folder):
-    """By the config that does so, with its other datasets left out."""
-    overlay = yaml.safe_load((fresh / "config/published_results.yaml").read_text())
-    chosen = overlay["imports"]["authors"] | {"folder": str(folder), "datasets": {"cifar10": "cifar10/bs_1000"}}
-    (fresh / "theirs.yaml").write_text(yaml.safe_dump(overlay | {"imports": {"authors": chosen}}))
-    snakemake(fresh, "-c1", "--configfile", "theirs.yaml", "--", "all")
-    place = fresh / "results/published_results"
-    printed = pd.read_csv(place / "tables/published_cifar10.csv")
-    assert set(printed["strategy"]) <= {"random", "margin", "badge"}
-    compared = pd.read_csv(place / "tables/comparisons_cifar10.csv")
-    assert set(compared["split"]) == {"test", "pool (model)"}
-    assert "pool (model): predictions only" in (place / "tables/comparisons_cifar10.html").read_text()
-    for name in ("curves", "finetuned", "selectors", "savings", "differences"):
-        assert "pool (model): predictions of all images" in (place / f"figures/{name}_cifar10.svg").read_text()
-
-
 def test_nothing_in_a_pickle_is_executed(folder, tmp_path):
     class Trap:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "executed",))
 
     path = folder / authors_results.place("cifar10", 1000, "none", "clip_ViTB32", "flexmatch", "", "margin", SEEDS[0])
-    path.write_bytes(pickle.dumps([curves(0, 0) | {"Test Loss": Trap()}, []]))
+    path.write_bytes(pickle.dumps([authors_results.curves(0, 0) | {"Test Loss": Trap()}, []]))
     with pytest.raises(UserError, match=r"margin_sampling_1234.*refused.*touch.*nothing in the file was executed"):
         labelbench_results.read(config(folder), LOG)
     assert not (tmp_path / "executed").exists()
@@ -166,9 +126,9 @@ def test_nothing_in_a_pickle_is_executed(folder, tmp_path):
         b"\x80",
         b"",
         pickle.dumps("text"),
-        pickle.dumps([curves(0, 0) | {"Num Labeled": [1000, 2000.5, 3000]}, []]),
-        pickle.dumps([curves(0, 0) | {"Test Accuracy": [0.5, "0.6", 0.7]}, []]),
-        pickle.dumps([curves(0, 0) | {"Test Accuracy": [0.5]}, []]),
+        pickle.dumps([authors_results.curves(0, 0) | {"Num Labeled": [1000, 2000.5, 3000]}, []]),
+        pickle.dumps([authors_results.curves(0, 0) | {"Test Accuracy": [0.5, "0.6", 0.7]}, []]),
+        pickle.dumps([authors_results.curves(0, 0) | {"Test Accuracy": [0.5]}, []]),
     ],
 )
 def test_a_file_that_is_no_result_is_named(folder, content):
@@ -180,9 +140,11 @@ def test_a_file_that_is_no_result_is_named(folder, content):
 
 def test_what_cannot_be_compared_is_left_out_and_named(folder, caplog):
     short = next(folder.glob("**/model_linear/**/margin_sampling_1234.pkl"))
-    authors_results.write_run(short, curves(0.01, 0, rounds=2), list(range(3000)))
+    authors_results.write_run(short, authors_results.curves(0.01, 0, rounds=2), list(range(3000)))
     again = next(folder.glob("**/model_shallow/**/badge_sampling_1234.pkl"))
-    authors_results.write_run(again, curves(0.01, 0) | {"Num Labeled": [1000, 2000, 2000]}, list(range(3000)))
+    authors_results.write_run(
+        again, authors_results.curves(0.01, 0) | {"Num Labeled": [1000, 2000, 2000]}, list(range(3000))
+    )
     rows = labelbench_results.read(config(folder), LOG)
     linear = {row["strategy"] for row in rows if row["selector"] == "linear"}
     assert linear == {"random", "badge"}

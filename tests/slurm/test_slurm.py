@@ -17,7 +17,7 @@ import yaml
 import one_machine_cluster
 from conftest import REPO, configure, copy_workflow, snakemake
 from one_machine_cluster import call, wait_until
-from test_interruption import deterministic_files
+from studies import deterministic_files
 
 PROFILE = ("--profile", "slurm", "-j", "64")
 LAST_ROUND = "results/runs/digits/glyphclip/linear-flexmatch/margin/trial0/round03"

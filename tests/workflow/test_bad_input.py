@@ -4,17 +4,11 @@ import gzip
 
 import h5py
 
-from conftest import configure, snakemake
-from test_datasets import write_fashion_mnist
-
-
-def refused(repo, *args):
-    """The output of a run that must fail; without a traceback in it."""
-    done = snakemake(repo, "-c1", *args, check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stdout
-    assert not list((repo / "results").rglob("*.part"))
-    return " ".join(done.stdout.split())
+from conftest import configure
+from replicas import write_fashion_mnist
+from studies import (
+    refused,
+)
 
 
 def test_unknown_strategy(fresh):

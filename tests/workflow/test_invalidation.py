@@ -2,50 +2,20 @@
 
 import json
 import re
-from collections import Counter
 
 import h5py
 import pytest
 import yaml
 
 from conftest import configure, snakemake
-
-AGGREGATES = {"collect", "tables", "figures", "summary"}
-
-
-def planned(repo):
-    """(rule, wildcards) of each job that the next run would start."""
-    text = snakemake(repo, "-n", "--quiet", "progress")
-    jobs = []
-    for block in re.split(r"\n(?=(?:local)?rule )", text):
-        rule = re.match(r"(?:local)?rule (\w+):", block)
-        if rule and rule[1] not in ("all", "report"):
-            wildcards = re.search(r"wildcards: (.*)", block)
-            jobs.append((rule[1], dict(w.split("=") for w in wildcards[1].split(", ")) if wildcards else {}))
-    return jobs
-
-
-def models(jobs):
-    """The planned jobs without those that make tables and figures of all results."""
-    return [(rule, wildcards) for rule, wildcards in jobs if rule not in AGGREGATES]
-
-
-def count(jobs):
-    return Counter(rule for rule, _ in models(jobs))
-
-
-def values(jobs, wildcard):
-    return {wildcards[wildcard] for _, wildcards in models(jobs) if wildcard in wildcards}
-
-
-def edit(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def library(repo, name):
-    return repo / "workflow/scripts/labelbench" / name
+from studies import (
+    count,
+    edit,
+    library,
+    models,
+    planned,
+    values,
+)
 
 
 def test_finished_is_finished(repo):

@@ -9,8 +9,7 @@ import yaml
 
 from conftest import configure, snakemake
 from labelbench.data import dataset_file
-from labelbench.evidence import costs
-from test_selectors import a_study
+from studies import a_study
 
 IMAGENET = 1_331_167
 RUN = "results/runs/digits/glyphclip"
@@ -124,16 +123,46 @@ def test_qos_by_environment(fresh):
     assert "qos=mine" in output
 
 
-@pytest.mark.parametrize("trained", ["", "refresh/"])
-def test_a_model_that_is_copied_costs_nothing(tmp_path, trained):
-    def leave(name, seconds):
-        path = tmp_path / "runs/d/e/s-t/margin/trial0/round02" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"train_seconds": seconds, "threads": 1, "gpus": 1}))
+def test_jobs_ask_for_what_their_dataset_needs(fresh):
+    dataset = fresh / "results/datasets/digits.h5"
+    dataset.parent.mkdir(parents=True)
+    view, model = "results/embeddings/digits/glyphclip/clean.h5", "results/runs/digits/glyphclip/linear-flexmatch"
+    # A file of the size that a dataset of 1,797 images has, and one of the size of ImageNet's; the job that makes it is
+    # not asked for.
+    for images, expected in (
+        (1797, {"mem_mb": "4000", "threads": "1", "gpu": "0", "runtime": "30"}),
+        (1_331_167, {"mem_mb": "64000", "threads": "16", "gpu": "1", "runtime": "473"}),
+    ):
+        with dataset.open("wb") as file:
+            file.truncate(16 * images)
+        found = asked(fresh, view, "--allowed-rules", "embed")["embed"]
+        assert {key: found[key] for key in expected} == expected
+    again = asked(fresh, view, "--attempt", "2", "--allowed-rules", "embed")["embed"]
+    assert (again["mem_mb"], again["runtime"], again["threads"]) == ("128000", "946", "16")
+    rules = ["--allowed-rules", "select_batch", "train_proxy", "embed", "initial_labels"]
+    target = f"{model}/margin/trial0/round02/proxy.safetensors"
+    large = asked(fresh, target, *rules)["select_batch"]
+    with dataset.open("wb") as file:
+        file.truncate(16 * 1797)
+    small = asked(fresh, target, *rules)["select_batch"]
+    assert (small["mem_mb"], small["gpu"]) == ("1511", "0")
+    assert int(large["mem_mb"]) > 16_000 and large["gpu"] == "1"
 
-    leave(f"{trained}cost.json", 3600)
-    leave("finetune-t/cost.json", 3600)
-    leave("finetune-other/cost.json", 1800)
-    rows = {row[0]: row[1:] for row in (line.split() for line in costs.summary(tmp_path).splitlines()[1:])}
-    stage = "refreshing" if trained else "training"
-    assert rows[stage] == ["1", "1.000", "1.000"] and rows["fine-tuning"] == ["1", "0.500", "0.500"]
+
+@pytest.mark.parametrize("name", ["LABELBENCH_ACCOUNT", "LABELBENCH_PARTITION"])
+def test_account_and_partition_by_environment(fresh, name):
+    output = snakemake(fresh, "--profile", "slurm", "-n", "results/datasets/digits.h5", env={name: "mine"})
+    assert f"slurm_{name.removeprefix('LABELBENCH_').lower()}=mine" in output
+
+
+def test_staged_are_the_datasets_and_weights_of_a_study(fresh):
+    snakemake(fresh, "stage", "-c1")
+    (staged,) = json.loads((fresh / "results/staged.json").read_text())
+    assert staged["encoder"]["model"] == "glyphclip" and len(staged["weights"]) == 64
+    assert {path.name for path in (fresh / "results").rglob("*.h5")} == {"digits.h5", "digits_longtail.h5"}
+
+
+def test_costs_of_a_study(repo):
+    output = snakemake(repo, "costs", "-c1", "--quiet", "all")
+    jobs = {row[0]: int(row[1]) for row in (line.split() for line in output.splitlines()) if len(row) == 4}
+    assert jobs == {"training": 28, "selection": 24, "fine-tuning": 12, "embedding": 6, "total": 70}

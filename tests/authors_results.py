@@ -1,7 +1,10 @@
 """Results as the authors keep them: pickles of plain dicts and lists in their folders."""
 
+import itertools
 import pickle
 from pathlib import Path
+
+from labelbench.selection.initial import SEEDS
 
 
 def write_run(folder, curves, labels=None):
@@ -32,3 +35,29 @@ def from_curves(table, folder):
         curves["Num Labeled"] = values.index.tolist()
         path = Path(folder, place(dataset, batch, embed, model, trainer, evaluated, strategy, seed))
         write_run(path, curves, None if evaluated else [])
+
+
+def curves(gain, trial, rounds=3, extra=0):
+    """Metrics of one run in their names; `extra` labels are bought beyond each batch."""
+    accuracy = [0.8 + 0.02 * k + gain * k + 0.001 * trial for k in range(rounds)]
+    return {
+        "Num Labeled": [1000 * (k + 1) + extra * k for k in range(rounds)],
+        "Test Accuracy": accuracy,
+        "Pool Accuracy": [a - 0.01 for a in accuracy],
+        "Test Macro F1": [None] * rounds,
+        "Test Loss": ["NaN"] * rounds,
+        "Min Class Test Accuracy": [0.0] * rounds,
+        "_runtime": [60.0 * (k + 1) for k in range(rounds)],
+    }
+
+
+def a_clone(folder):
+    """A clone's `results`: two selectors and end to end, evaluations of one selector, three strategies, two trials."""
+    kinds = [("clip_ViTB32", "linear", ""), ("clip_ViTB32", "shallow", ""), ("none", "clip_ViTB32", "")]
+    kinds.append(("shallow", "clip_ViTB32", "flexmatch"))
+    gains = {"random": 0.0, "margin": 0.01, "badge": 0.005}
+    for (embed, model, evaluated), strategy, trial in itertools.product(kinds, gains, (0, 3)):
+        path = place("cifar10", 1000, embed, model, "flexmatch", evaluated, strategy, SEEDS[trial])
+        labels = None if evaluated else list(range(trial, 3000 + trial))
+        write_run(folder / path, curves(gains[strategy], trial, extra=strategy == "badge"), labels)
+    return folder

@@ -1,0 +1,85 @@
+"""On which device a job computes, and how jobs share the GPUs of a machine."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from conftest import REPO
+from labelbench.common import jobs, torchvision_cpu  # noqa: F401
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file  # noqa: F401
+from labelbench.embedding import embeddings, images  # noqa: F401
+from labelbench.training import proxy  # noqa: F401
+
+
+def test_jobs_spread_over_the_gpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    places = [jobs._free_places(3) for _ in range(7)]  # each as another process would see it
+    assert [next(place) for place in places] == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_a_place_on_a_gpu_is_free_again_when_its_job_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.tempfile, "gettempdir", lambda: str(tmp_path))
+    code = "import sys; from labelbench.common.jobs import _free_places\n"
+    code += "print(next(_free_places(2)), flush=True); sys.stdin.read()"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPO / "workflow/scripts"),
+        "TMPDIR": str(tmp_path),
+        "CUDA_VISIBLE_DEVICES": "4,7",
+    }
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    job = subprocess.Popen([sys.executable, "-c", code], **pipes)
+    assert job.stdout.readline() == "0\n"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,4")  # numbered otherwise
+    assert next(jobs._free_places(2)) == 0
+    assert next(jobs._free_places(2)) == 0  # a second place there: card 4 is taken by the job, card 7 by the line above
+    job.kill()
+    job.wait()
+    assert next(jobs._free_places(2)) == 1
+
+
+def a_job(**resources):
+    return SimpleNamespace(resources=resources)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, "cpu"), (1, "cuda")])
+def test_one_gpu_needs_no_agreement(monkeypatch, count, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert jobs.device(a_job(gpu=0)) == expected
+
+
+def test_several_gpus_are_shared(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [jobs.device(a_job(gpu=0)), jobs.device(a_job(gpu=0))] == ["cuda:0", "cuda:1"]
+    assert chosen == [0, 1]
+
+
+def test_under_slurm_a_job_uses_a_gpu_if_it_asked_for_one(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert [jobs.device(a_job(**asked)) for asked in ({}, {"gpu": 0}, {"gres": "lscratch:20"})] == ["cpu"] * 3
+    assert [jobs.device(a_job(**asked)) for asked in ({"gpu": 1}, {"gpu": 0, "gres": "gpu:a100:1"})] == ["cuda"] * 2
+
+
+def test_under_slurm_a_gpu_that_cannot_be_used_is_no_cpu(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert jobs.device(a_job(gpu=1)) == "cpu" and not caplog.text  # on one machine, as ever
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(jobs, "NVIDIA", tmp_path / "nvidia0")
+    assert jobs.device(a_job(gpu=1)) == "cpu" and "IT COMPUTES ON THE CPU" in caplog.text
+    jobs.NVIDIA.write_text("")
+    with pytest.raises(UserError, match="(?s)asked Slurm for a GPU.*nvidia-smi.*LABELBENCH_GPU=0"):
+        jobs.device(a_job(gpu=1))
+    assert jobs.device(a_job(gpu=0)) == "cpu"

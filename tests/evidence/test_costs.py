@@ -1,0 +1,44 @@
+"""What a study has cost, by stage."""
+
+import json
+
+import pytest
+
+from labelbench.evidence import costs
+
+
+def test_costs_are_summed_by_stage(tmp_path):
+    def leave(name, **cost):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(cost))
+
+    leave("embeddings/d/e/clean.cost.json", embed_seconds=3598, startup_seconds=2, threads=4, gpus=1)
+    leave("embeddings/d/e/aug0.cost.json", embed_seconds=1800, startup_seconds=0, threads=4, gpus=1)
+    leave("runs/d/e/linear-t/margin/trial0/round02/cost.json", train_seconds=360, startup_seconds=0, threads=1, gpus=0)
+    leave("runs/d/e/linear-t/margin/trial0/round02/select_cost.json", select_seconds=36, threads=1, gpus=0)
+    leave("runs/d/e/linear-t/margin/trial0/round02/finetune-a/cost.json", train_seconds=36, threads=1, gpus=1)
+    leave("tuned/d/e/linear-t/initial/trial0/round00/candidate0/cost.json", train_seconds=7.2, threads=1, gpus=0)
+    rows = [line.split() for line in costs.summary(tmp_path).splitlines()[1:]]
+    assert rows == [
+        ["embedding", "2", "6.000", "1.500"],
+        ["training", "1", "0.100", "0.000"],
+        ["fine-tuning", "1", "0.010", "0.010"],
+        ["selection", "1", "0.010", "0.000"],
+        ["tuning", "1", "0.002", "0.000"],
+        ["total", "6", "6.122", "1.510"],
+    ]
+
+
+@pytest.mark.parametrize("trained", ["", "refresh/"])
+def test_a_model_that_is_copied_costs_nothing(tmp_path, trained):
+    def leave(name, seconds):
+        path = tmp_path / "runs/d/e/s-t/margin/trial0/round02" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"train_seconds": seconds, "threads": 1, "gpus": 1}))
+
+    leave(f"{trained}cost.json", 3600)
+    leave("finetune-t/cost.json", 3600)
+    leave("finetune-other/cost.json", 1800)
+    rows = {row[0]: row[1:] for row in (line.split() for line in costs.summary(tmp_path).splitlines()[1:])}
+    stage = "refreshing" if trained else "training"
+    assert rows[stage] == ["1", "1.000", "1.000"] and rows["fine-tuning"] == ["1", "0.500", "0.500"]

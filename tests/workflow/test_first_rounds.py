@@ -1,0 +1,37 @@
+"""The first round in the workflow."""
+
+import h5py
+import numpy as np
+
+from conftest import configure, snakemake
+from labelbench.selection import initial
+
+LABELS = "results/initial/digits/glyphclip/trial{}/labels.h5"
+
+
+def first_batch(repo, name, trial=0):
+    configure(repo, {"run": {"initial": name}})
+    snakemake(repo, "-c1", LABELS.format(trial))
+    with h5py.File(repo / LABELS.format(trial)) as file:
+        return file["index"][()], file["label"][()]
+
+
+def test_a_study_begins_where_the_published_runs_began(fresh):
+    index, _ = first_batch(fresh, "labelbench", trial=1)
+    assert index.tolist() == initial.labelbench(1, 1000, 20).tolist()
+
+
+def test_random_is_the_default_and_another_first_round_another_batch(fresh):
+    default, _ = first_batch(fresh, "random")
+    spread, _ = first_batch(fresh, "kmeans")
+    assert len(set(spread)) == 20
+    assert sorted(spread) != sorted(default)
+
+
+def test_zero_shot_guesses_balance_the_classes(fresh):
+    index, label = first_batch(fresh, "class_balanced")
+    assert len(set(index)) == 20
+    with h5py.File(fresh / "results/embeddings/digits/glyphclip/zero_shot_pool.h5") as file:
+        guesses = file["pool"][()].argmax(1)
+    assert np.bincount(guesses[index], minlength=10).tolist() == [2] * 10
+    assert np.mean(guesses[index] == label) > 0.6

@@ -1,0 +1,117 @@
+"""The user's own images through the workflow: refused, with label noise, and from folders to tables."""
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from conftest import configure, copy_workflow, snakemake
+from labelbench.data import annotator, dataset_file, label_set
+from own_images import ROWS, write_folders, write_table
+from studies import planned, refused
+
+
+def study(tmp_path, datasets, **run):
+    repo = copy_workflow(tmp_path / "repo")
+    configure(repo, {"datasets": datasets, "run": {"datasets": list(datasets), "trials": 1, **run}})
+    configure(repo, {"budgets": {"default": {"initial": 4, "batches": [2], "rounds": 3}}})
+    return repo
+
+
+def test_a_study_with_a_damaged_image_is_refused(tmp_path):
+    write_folders(tmp_path / "images", {"x": 10, "y": 10})
+    (tmp_path / "images/x/x-00.png").write_bytes(b"\x89PNG")
+    repo = study(tmp_path, {"mine": {"name": "image_folder", "folder": str(tmp_path / "images")}})
+    output = refused(repo, "results/datasets/mine.h5")
+    assert f"{tmp_path}/images/x/x-00.png: not an image that Pillow can read" in output
+    assert not (repo / "results/datasets/mine.h5").exists()
+
+
+def test_labels_that_nobody_knows_cannot_be_bought(tmp_path):
+    rows = [row if i in (0, 1) else row.replace("cat", "").replace("dog", "") for i, row in enumerate(ROWS[:8])]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *rows, *ROWS[8:])
+    repo = study(tmp_path, {"mine": {"name": "table", "table": path}})
+    output = refused(repo, "results/initial/mine/glyphclip/trial0/labels.h5")
+    assert "of the 4 labels to buy do not exist: the dataset's images number" in output
+    assert "fill them in, or take those images out of the pool" in output
+    with h5py.File(repo / "results/datasets/mine.h5") as file:
+        assert file["pool/labels"][()].tolist() == [1, 0] + [-1] * 6
+
+
+def test_own_images_from_folders_to_tables(tmp_path):
+    """`config/own_data.yaml` as it is shipped, but for the folder and fewer, smaller jobs."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for i in range(200):
+        path = tmp_path / f"digits/{digits.target_names[digits.target[i]]}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digits.images[i] * 15).astype(np.uint8)).save(path)
+    repo = copy_workflow(tmp_path / "repo")
+    shipped = repo / "config/own_data.yaml"
+    text = shipped.read_text()
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= 15
+    for old, new in [
+        ("/path/to/images", str(tmp_path / "digits")),
+        ("image_size: 224", "image_size: 32"),
+        ("{initial: 50, batches: [50], rounds: 5}", "{initial: 30, batches: [30], rounds: 2}"),
+    ]:
+        assert old in text
+        text = text.replace(old, new)
+    shipped.write_text(text)
+    configure(repo, {"run": {"trials": 2}, "augmentations": 1, "trainers": {"flexmatch": {"epochs": 4}}})
+    snakemake(repo, "-c1", "--configfile", "config/own_data.yaml", env={"OMP_NUM_THREADS": "1"})
+    results = repo / "results/own_data"
+    assert {path.name for path in (results / "tables").iterdir()} >= {"final_mine.csv", "final_mine.tex", "summary.txt"}
+    summary = (results / "tables/summary.txt").read_text()
+    assert "mine: 60 labels, 2 paired trials" in summary
+    assert "random" in summary and "margin" in summary
+    assert (results / "figures/curves_mine.svg").stat().st_size > 1000
+    with h5py.File(results / "datasets/mine.h5") as file:
+        assert file.attrs["class_names"].tolist() == [str(i) for i in range(10)]
+    assert "Nothing to be done" in snakemake(repo, "-c1", "--configfile", "config/own_data.yaml")
+
+
+def labels_of(name, strategy, round_, trial=0):
+    if round_ == 1:
+        return f"results/initial/{name}/glyphclip/trial{trial}/labels.h5"
+    return f"results/runs/{name}/glyphclip/linear-flexmatch/{strategy}/trial{trial}/round{round_:02d}/labels.h5"
+
+
+def test_a_study_with_noise(tmp_path):
+    """Every round and strategy of a trial buys from one annotator; data, tests and noiseless specs stay as they are."""
+    folder = str(write_folders(tmp_path / "images", {"x": 40, "y": 40, "z": 40}))
+    mine = {"name": "image_folder", "folder": folder}
+    noisy = {**mine, "noise": {"kind": "symmetric", "rate": 0.5}}
+    repo = study(tmp_path, {"mine": mine, "noisy": noisy}, strategies=["random", "galaxy"], trials=2)
+    configure(repo, {"strategies": {"galaxy": None}, "augmentations": 1})
+    configure(repo, {"trainers": {"flexmatch": {"epochs": 1, "min_steps_per_epoch": 1}}})
+    configure(repo, {"budgets": {"default": {"initial": 20, "batches": [10], "rounds": 3}}})
+    targets = [labels_of("noisy", *at) for at in (("random", 3), ("random", 3, 1), ("galaxy", 2))]
+    targets += [labels_of("mine", "random", 2)]
+    snakemake(repo, "-c1", *targets, env={"OMP_NUM_THREADS": "1"})
+
+    clean, dataset = (dataset_file.read(repo / f"results/datasets/{name}.h5") for name in ("mine", "noisy"))
+    assert dataset.fingerprint == clean.fingerprint
+    for split, values in clean.splits.items():
+        assert np.array_equal(dataset.splits[split].labels, values.labels)
+    true = dataset.splits["pool"].labels
+    for strategy, round_, trial in (
+        ("random", 1, 0),
+        ("random", 2, 0),
+        ("random", 3, 0),
+        ("random", 3, 1),
+        ("galaxy", 2, 0),
+    ):
+        given = annotator.of_trial(dataset, noisy["noise"], seed=0, trial=trial)
+        bought = label_set.read(repo / labels_of("noisy", strategy, round_, trial), dataset)
+        assert np.array_equal(bought.label, given[bought.index])
+        new = bought.round == round_
+        assert (bought.label != true[bought.index])[new].any()
+    bought = label_set.read(repo / labels_of("mine", "random", 2), clean)
+    assert np.array_equal(bought.label, true[bought.index])
+    with h5py.File(repo / labels_of("mine", "random", 2)) as file:
+        assert "noise" not in file.attrs["spec"]
+
+    configure(repo, {"datasets": {"noisy": {"noise": {"rate": 0.4}}}})
+    again = {(w["dataset"], w["trial"]) for rule, w in planned(repo) if rule == "initial_labels"}
+    assert again == {("noisy", "0"), ("noisy", "1"), ("mine", "1")}  # the last was not asked for before
