@@ -99,6 +99,16 @@ def test_an_interrupted_job_is_named_without_a_traceback(monkeypatch, tmp_path):
     assert stream.getvalue() == "Interrupted: embedding images (rule embed)\n" * 2
 
 
+def test_after_ctrl_c_jobs_are_named_and_their_errors_are_not_shown(monkeypatch, tmp_path):
+    made, stream = handler(monkeypatch)
+    (tmp_path / "log").write_text("half way\n")
+    say(made, None, text="Terminating processes on user request", msg="Terminating processes on user request")
+    say(made, LogEvent.ERROR, level=logging.ERROR, text="died", msg="died", exception="RuleException")
+    say(made, LogEvent.JOB_ERROR, level=logging.ERROR, jobid=1, rule_name="embed", log=[f"{tmp_path}/log"])
+    made.close()
+    assert stream.getvalue().splitlines()[1:] == ["Interrupted: embedding images (rule embed)"]
+
+
 def test_warnings_and_the_end_are_said_and_the_wall_is_not(monkeypatch):
     made, stream = handler(monkeypatch)
     for text in ("Select jobs to execute...", "Execute 1 jobs...", "Nothing to be done (all is there)."):

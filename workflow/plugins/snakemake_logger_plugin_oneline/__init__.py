@@ -25,13 +25,16 @@ WORDS = {
     "select_batch": "choosing images to label",
     "train_proxy": "training classifiers",
     "finetune": "fine-tuning encoders",
+    "train_proxy_again": "training classifiers",
+    "finetune_again": "fine-tuning encoders",
     "finetune_round": "fine-tuning encoders",
     "collect": "collecting results",
     "tables": "making tables",
     "figures": "drawing figures",
 }
-# What Snakemake says besides of warnings and errors that a reader of the line needs; the beginnings of its texts.
-KEPT = ("Nothing to be done", "Terminating processes", "Will exit after", "Trying to restart", "Complete log")
+# What Snakemake says besides warnings and errors that a reader of the line needs; the beginnings of its texts.
+INTERRUPTED = "Terminating processes"
+KEPT = ("Nothing to be done", INTERRUPTED, "Will exit after", "Trying to restart", "Complete log")
 
 
 def words(rule):
@@ -103,10 +106,12 @@ class Tally:
         return " · ".join(part for part in [*parts, self.stage()] if part)
 
 
-def message(record, wildcards):
+def message(record, wildcards, interrupted=False):
     """What a failed job left in its logs, whole; of one that Ctrl-C ended, only its name."""
     names = ", ".join(f"{name}={value}" for name, value in wildcards.items())
     job = f"{words(record.rule_name)} (rule {record.rule_name}{': ' if names else ''}{names})"
+    if interrupted:
+        return f"Interrupted: {job}"
     lines = [f"Failed: {job}"]
     for name in record.log:
         # Snakemake may have added a remark to the name.
@@ -132,7 +137,7 @@ class LogHandler(LogHandlerBase):
         self.quiet = {getattr(q, "name", str(q)).lower() for q in self.common_settings.quiet or ()}
         self.shows_line = not self.quiet & {"progress", "all"}
         self.tally = self.bar = None
-        self.tenths = 0
+        self.tenths, self.interrupted = 0, False
         self.wildcards, self.failed = {}, []
         self.ended = threading.Event()
         self.plain = self._snakemake_handler() if self.common_settings.dryrun else None
@@ -175,11 +180,14 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             if self.tally:
                 self.tally.fail(record.jobid)
-            text = message(record, self.wildcards.get(record.jobid, {}))
+            text = message(record, self.wildcards.get(record.jobid, {}), self.interrupted)
             self._print(text)
             if text.startswith("Failed"):
                 self.failed.append(text)
+        elif self.interrupted and getattr(record, "exception", None) == "RuleException":
+            pass  # the job that Ctrl-C ended, whose JOB_ERROR follows
         elif record.levelno >= logging.WARNING or (event is None and self._kept(record)):
+            self.interrupted = self.interrupted or record.getMessage().startswith(INTERRUPTED)
             self._print(self.format(record))
 
     def _kept(self, record):
