@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from labelbench.planning.plan import merged
 
@@ -60,13 +61,29 @@ def tiny_workflow(tmp_path_factory):
     return repo
 
 
+def once(tmp_path_factory, name, make):
+    """The folder `name` that `make(folder)` fills, made once in a test run: the workers of pytest-xdist share it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what another worker failed to make
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def finished(tiny_workflow, tmp_path_factory):
-    """The tiny study, run to the end. Do not change it: take `repo`."""
-    repo = tmp_path_factory.mktemp("finished") / "repo"
-    shutil.copytree(tiny_workflow, repo)
-    snakemake(repo, "-c2")
-    return repo
+    """The tiny study, run to the end, as all workers see it. Do not change it: take `repo`."""
+
+    def make(folder):
+        shutil.copytree(tiny_workflow, folder)
+        snakemake(folder, "-c2")
+
+    return once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ SYMMETRIC = {"kind": "symmetric", "rate": 0.3}
 
 @pytest.fixture
 def config():
-    return yaml.safe_load((REPO / "config/config.yaml").read_text())
+    """The default study, on both sets of digits."""
+    default = yaml.safe_load((REPO / "config/config.yaml").read_text())
+    return merged(default, {"run": {"datasets": ["digits", "digits_longtail"]}})
 
 
 def with_noise(config, noise):

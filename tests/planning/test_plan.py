@@ -12,7 +12,9 @@ from labelbench.planning import plan
 
 @pytest.fixture
 def config():
-    return yaml.safe_load((REPO / "config/config.yaml").read_text())
+    """The default study, on both sets of digits."""
+    default = yaml.safe_load((REPO / "config/config.yaml").read_text())
+    return merged(default, {"run": {"datasets": ["digits", "digits_longtail"]}})
 
 
 def refused(config, overlay):

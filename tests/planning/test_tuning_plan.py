@@ -13,7 +13,9 @@ from labelbench.training import tuning
 
 @pytest.fixture
 def config():
-    return yaml.safe_load((REPO / "config/config.yaml").read_text())
+    """The default study, on both sets of digits."""
+    default = yaml.safe_load((REPO / "config/config.yaml").read_text())
+    return merged(default, {"run": {"datasets": ["digits", "digits_longtail"]}})
 
 
 def with_tune(config, **tune):

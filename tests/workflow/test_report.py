@@ -13,9 +13,10 @@ from conftest import snakemake
 @pytest.fixture(scope="module")
 def html(finished, tmp_path_factory):
     """The HTML report of the tiny study."""
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    snakemake(finished, "--report", str(path))
-    return path
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copytree(finished, folder / "repo", symlinks=True)
+    snakemake(folder / "repo", "--report", str(folder / "report.html"))
+    return folder / "report.html"
 
 
 def test_every_dataset_has_its_tables_and_figures(finished):

@@ -23,8 +23,9 @@ import numpy as np
 from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.evidence import paper
-from labelbench.evidence.contents import FIELDS, Contents, kind
+from labelbench.evidence.contents import FIELDS, Contents
 from labelbench.selection.initial import SEEDS
+from labelbench.selection.strategies import kind
 
 # Their names of metrics: ours, as (split, metric). Their pool metrics are the model's predictions of the whole pool.
 # Left out are those of single classes, which take a class that a split lacks for one without hits.
