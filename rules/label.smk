@@ -17,11 +17,6 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-localrules:
-    label,
-    deliver,
-
-
 def campaign_missing(wildcards):
     try:
         campaigns.missing(wildcards)
@@ -178,7 +173,7 @@ if CAMPAIGN:
             mem_mb=8000,
             runtime=60,
         params:
-            spec=lambda wildcards: LABELLING.assess_spec(),
+            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
             folder=f"labelling/{CAMPAIGN.name}",
             problems=f"labelling/{CAMPAIGN.name}/problems.csv",
             code=provenance.digest("assess.py"),
@@ -259,8 +254,13 @@ rule label:
     input:
         text=f"labelling/{CAMPAIGN.name}/status.txt" if CAMPAIGN else campaign_missing,
         batch=next_batch if CAMPAIGN else [],
+    log:
+        "<logs>/label.log",
+    localrule: True
+    conda:
+        "../envs/train.yaml"
     shell:
-        "cat {input.text}"
+        "cat {input.text:q} | tee {log:q}"
 
 
 # Labels of all images. Under a promise the first call asks for a last audit, the second one delivers.
@@ -269,6 +269,11 @@ rule deliver:
         text=f"labelling/{CAMPAIGN.name}/status.txt" if CAMPAIGN else campaign_missing,
         audit=next_promise if CAMPAIGN else [],
         delivered=delivery if CAMPAIGN else [],
+    log:
+        "<logs>/deliver.log",
+    localrule: True
+    conda:
+        "../envs/train.yaml"
     params:
         audit=lambda wildcards, input: (
             f"Before anything is delivered: a last audit, drawn at random. Open {Path(input.audit).with_name('label.html')}"
@@ -278,7 +283,7 @@ rule deliver:
             else ""
         ),
     shell:
-        "cat {input.delivered:q} {input.text:q}; echo {params.audit:q}"
+        "(cat {input.delivered:q} {input.text:q}; echo {params.audit:q}) | tee {log:q}"
 
 
 # Images to try labelling with: the handwritten digits of the embedded default, as files. `make label-demo` begins here.

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from labelbench.labelling import batch_files
+
 GRID = np.arange(2, 101, 2) / 100  # shares of the unlabelled images that thresholds let through
 
 
@@ -70,3 +72,47 @@ def audit_size(remaining, delivered, epsilon, alpha, allowance=0.5):
         if most_wrong(remaining, n, seen, alpha) <= epsilon * delivered:
             return n
     return remaining
+
+
+def of_audit(batch, answers, epsilon, alpha):
+    """(`Promise`, class by hash, confidence by hash) of an audit whose images are answered.
+
+    batch: the `campaign.Batch` of kind promise; answers: `Answered` by hash. An audit image that has no label (skipped,
+    none of these, unsure, a conflict) counts as a mistake of the model. All of the audit is delivered with its answers.
+    """
+    predicted, confidence = batch_files.read_frozen(batch)
+    drawn = [image.sha256 for image in batch.images]
+    wrong = [answers[name].status != "label" or answers[name].label != predicted[name] for name in drawn]
+    # Answers that came after the audit was drawn change neither the model nor what it was frozen on.
+    others = sum(a.status == "label" and name not in predicted for name, a in answers.items())
+    found = promise(
+        np.array(list(confidence.values())),
+        np.array([confidence[name] for name in drawn]),
+        np.array(wrong),
+        others + len(predicted),
+        epsilon,
+        alpha,
+    )
+    return found, predicted, confidence
+
+
+def passed(promise, confidence):
+    """Hashes of the images whose label by the model is delivered."""
+    if promise.threshold is None:
+        return frozenset()
+    return frozenset(name for name, score in confidence.items() if score >= promise.threshold)
+
+
+def sentence(promise, percent, confidence, n):
+    """The promise in words, with its numbers."""
+    if promise.threshold is None:
+        return (
+            f"No label of the model is delivered: the audit of {n} images cannot show that at most {percent:g} % would "
+            "be wrong. Label more batches, or promise less."
+        )
+    return (
+        f"Of all labels, at most {percent:g} % are wrong, with {confidence:g} % confidence: {promise.automatic} labels "
+        f"of the model with a confidence of {promise.threshold:.3f} or more, of which at most "
+        f"{promise.wrong_at_most} are wrong, as an audit of {n} images drawn at random shows. It holds for these "
+        "images, not for new ones."
+    )

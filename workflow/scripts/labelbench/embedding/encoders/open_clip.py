@@ -8,10 +8,11 @@ as a configuration file beside its checkpoint, such as this project's `glyphclip
 import difflib
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from labelbench.common import shipped
 from labelbench.common.errors import UserError
 
 
@@ -37,8 +38,18 @@ class Config:
 
 def files(config):
     """Paths of the local files that `load` reads; none for a tag."""
+    config = _located(config)
     checkpoint = [config.pretrained] if _is_path(config.pretrained) else []
     return [config.model_config] * bool(config.model_config) + checkpoint
+
+
+def _located(config):
+    """The same config, with the places of files that the workflow ships."""
+    return replace(
+        config,
+        model_config=shipped.find(config.model_config) if config.model_config else "",
+        pretrained=shipped.find(config.pretrained) if _is_path(config.pretrained) else config.pretrained,
+    )
 
 
 def has_text_tower(config):
@@ -63,6 +74,7 @@ def load(config, device="cpu"):
     from labelbench.embedding.encoder import Encoder, embedding, hash_weights, resolved_precision
     from labelbench.embedding.encoders._clip_tower import ImageTower, without_projection
 
+    config = _located(config)
     _check_model(config)
     _check_pretrained(config)
     openai_file = _is_path(config.pretrained) and _is_torchscript(config.pretrained)

@@ -1,0 +1,55 @@
+"""Answers and the last model → labels of all images, the model, and one sentence about what they are worth."""
+
+import json
+import types
+from pathlib import Path
+
+from labelbench.common import jobs
+from labelbench.common.errors import UserError
+from labelbench.labelling import campaign, delivery, identity
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+
+with jobs.slow_imports():
+    from labelbench.labelling import models, promise_batch, promises
+    from labelbench.training import proxy
+
+spec = json.loads(job.params.spec)
+settings = types.SimpleNamespace(**spec)
+images = identity.read_index(job.input.images)
+answers = campaign.read_answers(job.input.answers)
+state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
+if not job.input.models:
+    raise UserError("Nothing was learnt yet: answer a batch that holds at least two classes, then deliver.")
+space = models.space(job.input.clean, [], identity.fingerprint(images))
+model = proxy.load(job.input.models[-1])
+rest = promise_batch.remaining(images, state)
+rest = rest[space.embedded[rest]]
+asked = [batch for batch in state.batches if batch.kind == "promise"]
+labelled = sum(answer.status == "label" for answer in answers.values())
+automatic, told = None, []
+if settings.wrong and asked:
+    promise, predicted, confidence = promises.of_audit(
+        asked[-1], answers, settings.wrong / 100, 1 - settings.confidence / 100
+    )
+    automatic = promises.passed(promise, confidence)
+    told.append(promises.sentence(promise, settings.wrong, settings.confidence, len(asked[-1].images)))
+else:
+    classes, scores = models.predict(model, space.clean, rest)
+    predicted = {images[n].sha256: settings.classes[c] for n, c in zip(rest, classes, strict=True)}
+    confidence = {images[n].sha256: float(s) for n, s in zip(rest, scores, strict=True)}
+    told.append("Labels by the model carry its confidence and no promise: set `wrong` in the config for one.")
+found = delivery.rows(images, answers, predicted, confidence, automatic)
+by = {source: sum(row[3] == source for row in found) for source in ("person", "model", "")}
+told.insert(
+    0,
+    f"{len(found)} files: {by['person']} labelled by people, {by['model']} by the model, {by['']} need eyes "
+    f"(column needs_eyes). They stand in {job.output.labels}.",
+)
+delivery.write(job.output.labels, job.output.metadata, found)
+delivery.write_model(job.output.model, job.input.models[-1], spec)
+told.append(f"Labels for new images: python -m labelbench.labelling.predict {job.output.model} FOLDER")
+with jobs.written_whole(Path(job.output.text)) as part:
+    part.write_text("\n".join(told) + "\n", encoding="utf-8")
+log.info("\n%s", "\n".join(told))

@@ -1,0 +1,52 @@
+"""The last audit of a campaign: a fresh random draw of what nobody has labelled, for labels under a promise."""
+
+import hashlib
+
+import numpy as np
+
+from labelbench.common.errors import UserError
+from labelbench.labelling import campaign, identity, models, promises
+
+
+def remaining(images, state):
+    """Positions of the images that can be read and have no answer."""
+    return np.array(
+        [n for n, image in enumerate(images) if identity.usable(image) and image.sha256 not in state.answers], np.int64
+    )
+
+
+def propose(images, state, space, model, settings, number):
+    """(`campaign.Batch` of kind `promise`, the frozen predictions as rows (hash, class, confidence)).
+
+    The model is frozen by writing down what it says of every image without an answer. Raises `UserError` where there is
+    no model, or where no audit of what is left could keep the promise.
+    """
+    if model is None:
+        raise UserError("Nothing was learnt yet: label a batch before labels are delivered under a promise.")
+    rest = remaining(images, state)
+    rest = rest[space.embedded[rest]]
+    classes, confidence = models.predict(model, space.clean, rest)
+    labelled = sum(answer.status == "label" for answer in state.answers.values())
+    epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
+    delivered = labelled + len(rest)
+    n = promises.audit_size(len(rest), delivered, epsilon, alpha)
+    drawn = sorted(rest, key=lambda at: _rank(settings.seed, number, images[at].sha256))[:n]
+    asked = tuple(campaign.Asked(images[at].sha256, images[at].path, True) for at in drawn)
+    batch = campaign.Batch(
+        settings.name,
+        number,
+        campaign.batch_id(settings.name, number, [image.sha256 for image in asked]),
+        "random",
+        asked,
+        (),
+        state.batches[0].threshold if state.batches else None,
+        "promise",
+    )
+    frozen = [
+        (images[at].sha256, settings.classes[c], f"{s:.6f}") for at, c, s in zip(rest, classes, confidence, strict=True)
+    ]
+    return batch, frozen
+
+
+def _rank(seed, number, sha256):
+    return hashlib.sha256(f"promise {seed} {number} {sha256}".encode()).hexdigest()

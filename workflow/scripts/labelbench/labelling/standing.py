@@ -1,0 +1,178 @@
+"""From a campaign's models and answers to its `status_page.Status`."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from labelbench.data import image_files
+from labelbench.labelling import assessment, batch_page, campaign, identity, models, status_page
+
+SAMPLE = 2000  # images on which consecutive models are compared
+DISPUTED = 12  # pictures of answers that the model contradicts
+
+
+def audited(images, state, space, classes):
+    """(positions (n,), classes (n,), skipped) of the audit images that have a label; −1 for "none of these".
+
+    skipped: how many audit images have an answer that is no class (skip, unsure, new class, conflict).
+    """
+    position = {image.sha256: n for n, image in enumerate(images)}
+    index, truth, skipped = [], [], 0
+    for name in sorted(state.audit):
+        answer = state.answers.get(name)
+        if answer is None or name not in position or not space.embedded[position[name]]:
+            continue
+        if answer.status in ("label", "none"):
+            index.append(position[name])
+            truth.append(classes.index(answer.label) if answer.status == "label" else -1)
+        else:
+            skipped += 1
+    return np.array(index, np.int64), np.array(truth, np.int64), skipped
+
+
+def status(images, root, state, space, trained, settings, problems, folder):
+    """(`status_page.Status`, its numbers as JSON values).
+
+    trained: proxies by round; settings: as `proposal.propose` takes them, with `target`, `budget`, `price`, `looks`,
+    `confidence`; problems: how many are listed; folder: `labelling/<campaign>`.
+    """
+    classes, level = list(settings.classes), settings.confidence / 100
+    index, truth, skipped = audited(images, state, space, classes)
+    pool = sum(identity.usable(image) for image in images)
+    sample = np.flatnonzero(space.embedded)
+    sample = np.random.default_rng(settings.seed).permutation(sample)[:SAMPLE]
+    labels = {round_.number: len(round_.labels) for round_ in state.rounds}
+    hits, said, rounds, kappas = {}, {}, [], []
+    for number, model in sorted(trained.items()):
+        predicted, _ = models.predict(model, space.clean, index)
+        hits[number] = predicted == truth
+        looked, _ = models.predict(model, space.clean, sample)
+        if said:
+            kappas.append(assessment.kappa(said[max(said)], looked, len(classes)))
+        said[number] = looked
+        enough = len(index) >= assessment.ENOUGH
+        accuracy = assessment.accuracy(int(hits[number].sum()), len(index), pool, level) if enough else None
+        rounds.append(status_page.RoundStatus(number, labels[number], accuracy))
+    order = sorted(hits)
+    enough = len(index) >= assessment.ENOUGH
+    gain = assessment.paired_gain(hits[order[-2]], hits[order[-1]], level) if len(order) > 1 and enough else None
+    right = int(hits[order[-1]].sum()) if order else 0
+    counts = Counter(answer.status for answer in state.answers.values())
+    verdict = assessment.verdict(
+        right, len(index) if order else 0, settings.target / 100, 1 - level, settings.looks, counts["label"],
+        settings.budget, kappas,
+    )  # fmt: skip
+    unsure = ""
+    if skipped:
+        low = assessment.accuracy(right, len(index) + skipped, pool, level).low
+        unsure = (
+            f"{skipped} audit images were skipped or unclear; were all of them wrong, it could be {100 * low:.1f} %."
+        )
+    found = status_page.Status(
+        campaign=settings.name,
+        images=pool,
+        unreadable=sum(bool(image.problem) for image in images if image.present),
+        copies=sum(len(image.copies) for image in images),
+        counts=dict(counts),
+        conflicts=counts["conflict"],
+        problems=problems,
+        audit=len(index),
+        rounds=rounds,
+        gain=gain,
+        kappa=kappas[-1] if kappas else None,
+        verdict=verdict.sentence if order else "",
+        cost=_cost(state, settings, counts),
+        forecast="",
+        next=_next(state, folder, pool),
+        unsure=unsure,
+        classes=_classes(classes, truth, trained, space, index, level),
+        confused=_confused(images, root, classes, trained, space, index, truth),
+        disputed=_disputed(images, root, state, space, trained, classes),
+    )
+    numbers = {
+        "verdict": verdict.key,
+        "audit": len(index),
+        "rounds": [
+            {"round": r.number, "labels": r.labels, "right": int(hits[r.number].sum()), "accuracy": r.accuracy}
+            for r in rounds
+        ],
+    }
+    return found, numbers
+
+
+def _next(state, folder, pool):
+    """What a person is to do next."""
+    number = state.open.number if state.open else state.next
+    page = Path(folder, campaign.folder_name(number), "label.html")
+    if state.open is None and len(state.answers) >= pool:
+        return "Every image has an answer. Deliver the labels: snakemake deliver …"
+    missing = f"{state.missing} of {len(state.open.images)} images wait for an answer. " if state.open else ""
+    return (
+        f"Batch {number}: {missing}Open {page}, label, put the file that it saves into {Path(folder, 'answers')}/, and "
+        "run the same command again."
+    )
+
+
+def _cost(state, settings, counts):
+    times = [answer.seconds for answer in state.answers.values() if answer.seconds]
+    told = []
+    if times:
+        told.append(f"{sum(times) / 3600:.1f} hours of labelling so far, {median(times):.1f} s an image in the middle")
+    if settings.price:
+        told.append(f"{settings.price * counts['label']:,.2f} {settings.currency} for {counts['label']} labels")
+    return f"Cost: {'; '.join(told)}." if told else ""
+
+
+def _last(trained, space, index):
+    return models.predict(trained[max(trained)], space.clean, index)
+
+
+def _classes(classes, truth, trained, space, index, level):
+    if not trained or len(index) < assessment.ENOUGH:
+        return []
+    said, _ = _last(trained, space, index)
+    found = assessment.per_class(truth, said, len(classes), level)
+    return [(name, n, interval) for name, (n, interval) in zip(classes, found, strict=True)]
+
+
+def _confused(images, root, classes, trained, space, index, truth):
+    """One picture for each of the most frequent confusions."""
+    if not trained or len(index) < assessment.ENOUGH:
+        return []
+    said, _ = _last(trained, space, index)
+    found = []
+    for true, other, count in assessment.confusions(truth, said):
+        if true >= 0:
+            at = index[np.flatnonzero((truth == true) & (said == other))[0]]
+            found.append(_picture(images[at], root, f"{classes[true]} taken for {classes[other]}, {count}×"))
+    return found
+
+
+def _disputed(images, root, state, space, trained, classes):
+    """Pictures of the labels that the last model contradicts with most confidence: the label may be wrong."""
+    if not trained:
+        return []
+    position = {image.sha256: n for n, image in enumerate(images)}
+    mine = [(position[a.sha256], classes.index(a.label)) for a in state.answers.values() if a.status == "label"]
+    mine = [(n, c) for n, c in mine if space.embedded[n]]
+    if not mine:
+        return []
+    index, labels = np.array(mine).T
+    said, confidence = _last(trained, space, index)
+    order = sorted(np.flatnonzero(said != labels), key=lambda n: -confidence[n])[:DISPUTED]
+    return [
+        _picture(images[index[n]], root, f"labelled {classes[labels[n]]}, model says {classes[said[n]]} "
+                 f"({math.floor(100 * confidence[n])} %)")
+        for n in order
+    ]  # fmt: skip
+
+
+def _picture(image, root, text):
+    try:
+        jpeg = batch_page.thumbnail(image_files.opened(Path(root, image.path)))
+    except (OSError, ValueError):  # it went meanwhile
+        jpeg = b""
+    return status_page.Picture(jpeg, image.path, text)
