@@ -32,6 +32,7 @@ include: "rules/tune.smk"
 include: "rules/noise.smk"
 include: "rules/results.smk"
 include: "rules/stage.smk"
+include: "rules/campaign.smk"
 include: "rules/label.smk"
 include: "rules/pretrain.smk"
 
@@ -40,19 +41,16 @@ onstart:
     cluster.prepare(workflow, Path.cwd())
 
 
-localrules:
-    all,
-    report,
-
-
 # The study: every model of the grid, and the tables and figures that are made of them.
 rule all:
     default_target: True
     input:
         study_results,
+    localrule: True
 
 
 # The same as `all`, by the name under which readers look for it.
 rule report:
     input:
         study_results,
+    localrule: True

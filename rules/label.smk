@@ -1,64 +1,7 @@
 # Labelling with people: a folder of images and what people have answered so far → the next batch, and where one stands.
 # A campaign is a config with a section `label` (docs/labelling.md). Batches and answers stand in `labelling/`, belong to
 # people and are never changed; all that is derived from them stands under results.
-import json
-
-from labelbench.common import registry
-from labelbench.planning import campaigns
-
-try:
-    CAMPAIGN = (
-        campaigns.campaign(config["label"], STUDY.seed, STUDY)
-        if config.get("label")
-        else None
-    )
-    LABELLING = campaigns.Labelling(CAMPAIGN) if CAMPAIGN else None
-except UserError as error:
-    raise WorkflowError(str(error)) from None
-
-
-def campaign_missing(wildcards):
-    try:
-        campaigns.missing(wildcards)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
-
-
 if CAMPAIGN:
-    _DERIVED = f"<results>/labelling/{CAMPAIGN.name}"
-    _CAMPAIGN_LOG = f"<logs>/labelling/{CAMPAIGN.name}"
-
-    def campaign_state():
-        """What the answers say; the run goes on from here once they are read."""
-        return LABELLING.state(checkpoints.ingest_answers.get().output.answers)
-
-    def campaign_images():
-        return Path(checkpoints.ingest_answers.get().output.answers).with_name(
-            "images.csv"
-        )
-
-    def campaign_models(wildcards):
-        return [
-            f"{_DERIVED}/round{number:02d}/model.safetensors"
-            for number in LABELLING.trained(campaign_state())
-        ]
-
-    def model_of_round_before(wildcards):
-        before = [
-            n for n in LABELLING.trained(campaign_state()) if n < int(wildcards.batch)
-        ]
-        return f"{_DERIVED}/round{before[-1]:02d}/model.safetensors" if before else []
-
-    def next_batch(wildcards):
-        return LABELLING.next_batch(campaign_state(), campaign_images())
-
-    def next_promise(wildcards):
-        return LABELLING.next_promise(campaign_state(), campaign_images())
-
-    def delivery(wildcards):
-        if not LABELLING.deliverable(campaign_state(), campaign_images()):
-            return []
-        return f"labelling/{CAMPAIGN.name}/delivered.txt"
 
     rule index_images:
         output:
