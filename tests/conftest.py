@@ -14,6 +14,8 @@ from labelbench.planning.plan import merged
 
 # One thread per job is how the workflow runs, and what makes results bit-identical.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test does take two, they sleep while they wait for each other: spinning, they hold up all other tests.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 REPO = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources", "slurm"]
