@@ -28,11 +28,24 @@ def test_a_row_says_what_the_strategy_uses_and_is(row):
     assert [flag for flag in ("SEQUENTIAL", "UPPER_BOUND") if getattr(module, flag, False)] == ([kind] if kind else [])
 
 
-def test_links_of_the_documentation_lead_somewhere():
-    pages = ("README.md", "config/README.md", "docs/strategies.md", "docs/statistics.md", "docs/cluster.md")
-    for page in (*pages, "docs/results.md", "resources/published/README.md"):
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", (REPO / page).read_text()):
-            assert (REPO / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+PAGES = [
+    *sorted(REPO.glob("*.md")),
+    *sorted((REPO / "docs").glob("*.md")),
+    REPO / "config/README.md",
+    REPO / "resources/published/README.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPO)) for page in PAGES])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_readme_is_one_screen_and_a_half():
+    lines = (REPO / "README.md").read_text().splitlines()
+    assert len(lines) <= 130
+    assert [line for line in lines if len(line) > 100] == []
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (REPO / "config").glob("*.yaml")))
