@@ -30,11 +30,11 @@ asked = [batch for batch in state.batches if batch.kind == "promise"]
 labelled = sum(answer.status == "label" for answer in answers.values())
 automatic, told = None, []
 if settings.wrong and asked:
-    promise, predicted, confidence = promises.of_audit(
+    promise, predicted, confidence, sentence = promises.of_audit(
         asked[-1], answers, settings.wrong / 100, 1 - settings.confidence / 100
     )
     automatic = promises.passed(promise, confidence)
-    told.append(promises.sentence(promise, settings.wrong, settings.confidence, len(asked[-1].images)))
+    told.append(sentence)
 else:
     classes, scores = models.predict(model, space.clean, rest)
     predicted = {images[n].sha256: settings.classes[c] for n, c in zip(rest, classes, strict=True)}

@@ -46,12 +46,13 @@ def lower_bound(right, n, alpha):
 def paired_gain(before, after, confidence=0.95):
     """The `Interval` of accuracy(after) − accuracy(before), from both models' hits (n,) on the same images.
 
-    Agresti & Min's interval for paired differences: half an image is added to each of the four cells ("Simple improved
-    confidence intervals for comparing matched proportions", Statistics in Medicine 24, 2005, §5).
+    Bonett & Price's interval: one image is added to each of the two cells in which the models differ ("Adjusted Wald
+    confidence interval for a difference of binomial proportions based on paired data", Journal of Educational and
+    Behavioral Statistics 37, 2012). It covers 93.9 % or more where n = 30 to 200 and few images change sides.
     """
     before, after = np.asarray(before, bool), np.asarray(after, bool)
     won, lost, n = int((~before & after).sum()), int((before & ~after).sum()), len(before)
-    up, down, total = won + 0.5, lost + 0.5, n + 2
+    up, down, total = won + 1, lost + 1, n + 2
     difference = (up - down) / total
     spread = math.sqrt((up + down) - (up - down) ** 2 / total) / total
     half = stats.norm.ppf((1 + confidence) / 2) * spread
@@ -97,20 +98,36 @@ def needed(half_width, share, pool, confidence=0.95):
 
 
 class Verdict(NamedTuple):
-    """key: `target`, `budget`, `worthless`, `stable`, `go on` or `cannot tell`; sentence: the same with its numbers."""
+    """key: target, budget, worthless, stable, cannot tell or go on; sentence: the same with its numbers."""
 
     key: str
     sentence: str
 
 
-def verdict(right, n, target, alpha, looks, bought, budget, kappas):
-    """What the numbers amount to, the first that holds: target reached, budget spent, stable, cannot tell, go on.
+class Worth(NamedTuple):
+    """What decides whether another batch pays.
 
-    right, n: of the last model on the audit; target: share, 0 for none; alpha: of the whole campaign, shared by its
-    `looks`, for every round is a look; bought, budget: labels, 0 for no limit; kappas: of consecutive models.
+    gain: highest share of images that the next batch may mend; left: images without a person's label; mistake: what a
+    wrong label costs; batch: the price of the next batch, in the same currency.
     """
-    bound = lower_bound(right, n, alpha / looks) if n else 0.0
-    if target and n >= ENOUGH and bound >= target:
+
+    gain: float
+    left: int
+    mistake: float
+    batch: float
+
+
+def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappas, worth=None):
+    """What the numbers amount to, the first that holds: target, budget, not worth it, stable, cannot tell, go on.
+
+    right, n: of the last model on the audit images that have a label; skipped: audit images without one, which the
+    bound counts as wrong; target: share, 0 for none; alpha: of the whole campaign, shared by its `looks`, for every
+    round is a look, this one being number `look`; bought, budget: labels, 0 for no limit; kappas: of consecutive
+    models; worth: where prices are known.
+    """
+    level = alpha / looks
+    bound = lower_bound(right, n + skipped, level) if n else 0.0
+    if target and n >= ENOUGH and bound >= target and look <= looks:
         return Verdict(
             "target",
             f"Target reached: at least {100 * bound:.1f} % are right (exact bound, {100 * (1 - alpha):g} % over "
@@ -118,6 +135,13 @@ def verdict(right, n, target, alpha, looks, bought, budget, kappas):
         )
     if budget and bought >= budget:
         return Verdict("budget", f"Budget spent: {bought} of {budget} labels.")
+    if worth and worth.mistake and worth.gain * worth.left * worth.mistake < worth.batch:
+        mended = worth.gain * worth.left
+        return Verdict(
+            "worthless",
+            f"Not worth it: the next batch costs {worth.batch:g}, and the {mended:.0f} mistakes that it may mend at "
+            f"most cost {mended * worth.mistake:g}.",
+        )
     if len(kappas) >= 3 and np.mean(kappas[-3:]) >= STABLE:
         return Verdict(
             "stable",
@@ -125,18 +149,20 @@ def verdict(right, n, target, alpha, looks, bought, budget, kappas):
             "change little. This is advice, not a bound.",
         )
     if n < ENOUGH:
+        return Verdict("cannot tell", f"Cannot tell yet: {n} audit answers; {ENOUGH} are the least that show anything.")
+    if not target:
+        return Verdict("go on", "No target is set: label as long as the gain is worth it.")
+    if look > looks:
         return Verdict(
-            "cannot tell", f"Cannot tell yet: {n} audit answers, and {ENOUGH} are the least that show anything."
+            "cannot tell",
+            f"Cannot tell: the audit was looked at {look} times, and `looks` planned for {looks}. Deliver under a "
+            "promise: its audit is fresh.",
         )
-    if target:
-        best = lower_bound(n, n, alpha / looks)
-        if best < target:
-            return Verdict(
-                "cannot tell",
-                f"Cannot tell: with {n} audit images not even a model without a mistake could show {100 * target:g} %. "
-                f"{math.ceil(math.log(alpha / looks) / math.log(target))} are the least: raise `audit`.",
-            )
+    if lower_bound(n + skipped, n + skipped, level) < target:
+        least = math.ceil(math.log(level) / math.log(target))
         return Verdict(
-            "go on", f"Not there yet: at least {100 * bound:.1f} % are right, the target is {100 * target:g} %."
+            "cannot tell",
+            f"Cannot tell: with {n + skipped} audit images not even a model without a mistake could show "
+            f"{100 * target:g} %. At least {least} are needed, set as `audit` before the first batch.",
         )
-    return Verdict("go on", "No target is set: label as long as the gain is worth it.")
+    return Verdict("go on", f"Not there yet: at least {100 * bound:.1f} % are right, the target is {100 * target:g} %.")

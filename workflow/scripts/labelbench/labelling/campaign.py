@@ -183,7 +183,7 @@ def state(batches, answers, seed, complete=1.0):
         last = batch is batches[-1]
         if missing > (1 - complete) * len(batch.images) and last:
             waiting = batch
-        elif batch.kind == "batch":
+        elif batch.kind == "batch" and missing < len(batch.images):  # one that nobody has touched teaches nothing
             closed.append(batch.number)
     since = {}
     for batch in ordinary:

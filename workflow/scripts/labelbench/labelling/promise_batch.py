@@ -28,8 +28,7 @@ def propose(images, state, space, model, settings, number):
     classes, confidence = models.predict(model, space.clean, rest)
     labelled = sum(answer.status == "label" for answer in state.answers.values())
     epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
-    delivered = labelled + len(rest)
-    n = promises.audit_size(len(rest), delivered, epsilon, alpha)
+    n = promises.audit_size(len(rest), labelled, epsilon, alpha)
     drawn = sorted(rest, key=lambda at: _rank(settings.seed, number, images[at].sha256))[:n]
     asked = tuple(campaign.Asked(images[at].sha256, images[at].path, True) for at in drawn)
     batch = campaign.Batch(

@@ -41,59 +41,75 @@ def most_wrong(pool, n, seen, alpha):
     return low
 
 
-def promise(confidence, audit_confidence, audit_wrong, delivered, epsilon, alpha):
+def promise(confidence, audit_confidence, audit_wrong, others, epsilon, alpha):
     """The `Promise` that an audit allows.
 
     confidence: (R,) of the frozen model on all images without an answer; audit_confidence, audit_wrong: (n,) of those
-    that were drawn from them at random, and whether the model's label is wrong; delivered: N, all labels delivered;
-    epsilon, alpha: shares. Thresholds go from strict to lenient, and the first that fails ends it: wrong labels above
-    a threshold only grow as it falls, so no correction for many thresholds is needed (§2 of the paper).
+    that were drawn from them at random, and whether the model's label is wrong; others: labels by people besides;
+    epsilon, alpha: shares. The promise is about all R + others labels, those below the threshold being left to people.
+    Thresholds go from strict to lenient, and the first that fails ends it. Wrong labels above a threshold only grow as
+    it falls; the first threshold that would break the promise is a fixed one, before any audit, and to go beyond it its
+    own bound must have failed. So many thresholds need no correction (§2 of the paper).
     """
     ranked = np.sort(np.asarray(confidence))[::-1]
     audit_confidence, audit_wrong = np.asarray(audit_confidence), np.asarray(audit_wrong, bool)
     best = Promise(None, 0, 0)
     for share in GRID:
         threshold = ranked[max(math.ceil(share * len(ranked)), 1) - 1]
+        above = int((ranked >= threshold).sum())
         seen = int((audit_wrong & (audit_confidence >= threshold)).sum())
         wrong = most_wrong(len(ranked), len(audit_wrong), seen, alpha)
-        if wrong > epsilon * delivered:
+        if wrong > epsilon * (others + len(ranked)):
             break
-        best = Promise(float(threshold), int((ranked >= threshold).sum()), wrong)
+        best = Promise(float(threshold), above, wrong)
     return best
 
 
-def audit_size(remaining, delivered, epsilon, alpha, allowance=0.5):
-    """Audit images that a promise needs: so many that the bound holds where `allowance`·ε of the labels turn out wrong.
+def audit_size(remaining, others, epsilon, alpha, share=None):
+    """Audit images that a promise on all labels needs, where the share `share` of the model's labels is wrong.
 
-    remaining: R; delivered: N. At least what a faultless audit needs; never more than there are.
+    remaining: R; others: labels by people. Unless given, the share is half of what the promise allows. None where no
+    audit could show it, because more is wrong than is promised.
     """
-    for n in range(1, remaining + 1):
-        seen = math.floor(allowance * epsilon * delivered / remaining * n)
-        if most_wrong(remaining, n, seen, alpha) <= epsilon * delivered:
+    allowed = epsilon * (others + remaining)
+    share = 0.5 * allowed / remaining if share is None else share
+    if share * remaining > allowed:
+        return None
+    for n in range(1, remaining):
+        if most_wrong(remaining, n, math.floor(share * n), alpha) <= allowed:
             return n
     return remaining
 
 
 def of_audit(batch, answers, epsilon, alpha):
-    """(`Promise`, class by hash, confidence by hash) of an audit whose images are answered.
+    """(`Promise`, class by hash, confidence by hash, a sentence about what was promised) of an answered audit.
 
     batch: the `campaign.Batch` of kind promise; answers: `Answered` by hash. An audit image that has no label (skipped,
-    none of these, unsure, a conflict) counts as a mistake of the model. All of the audit is delivered with its answers.
+    none of these, unsure, a conflict) counts as a mistake of the model. Answers that came after the audit was drawn
+    change neither the frozen predictions nor the images that they stand for.
     """
     predicted, confidence = batch_files.read_frozen(batch)
     drawn = [image.sha256 for image in batch.images]
     wrong = [answers[name].status != "label" or answers[name].label != predicted[name] for name in drawn]
-    # Answers that came after the audit was drawn change neither the model nor what it was frozen on.
-    others = sum(a.status == "label" and name not in predicted for name, a in answers.items())
-    found = promise(
-        np.array(list(confidence.values())),
-        np.array([confidence[name] for name in drawn]),
-        np.array(wrong),
-        others + len(predicted),
-        epsilon,
-        alpha,
+    others = sum(answer.status == "label" and name not in predicted for name, answer in answers.items())
+    scores = np.array(list(confidence.values()))
+    found = promise(scores, np.array([confidence[name] for name in drawn]), np.array(wrong), others, epsilon, alpha)
+    n, seen = len(drawn), sum(wrong)
+    percent, level = 100 * epsilon, 100 * (1 - alpha)
+    if found.threshold is None:
+        more = audit_size(len(scores), others, epsilon, alpha, seen / n)
+        cure = f"about {more} would" if more else "so many are wrong that no audit would: label more batches"
+        told = f"No label of the model is delivered: in an audit of {n} images {seen} of its labels were wrong, which "
+        return found, predicted, confidence, f"{told}cannot show that at most {percent:g} % are; {cure}."
+    model = sum(score >= found.threshold and name not in answers for name, score in confidence.items())
+    left = sum(score < found.threshold and name not in answers for name, score in confidence.items())
+    later = f", once people have labelled the other {left}," if left else ""
+    told = (
+        f"With {level:g} % confidence at most {percent:g} % of all labels are wrong{later} as an audit of {n} images "
+        f"drawn at random shows ({seen} wrong). {model} labels are the model's, with its confidence at "
+        f"{found.threshold:.3f} or above. This holds for these images, not for new ones."
     )
-    return found, predicted, confidence
+    return found, predicted, confidence, told
 
 
 def passed(promise, confidence):
@@ -101,18 +117,3 @@ def passed(promise, confidence):
     if promise.threshold is None:
         return frozenset()
     return frozenset(name for name, score in confidence.items() if score >= promise.threshold)
-
-
-def sentence(promise, percent, confidence, n):
-    """The promise in words, with its numbers."""
-    if promise.threshold is None:
-        return (
-            f"No label of the model is delivered: the audit of {n} images cannot show that at most {percent:g} % would "
-            "be wrong. Label more batches, or promise less."
-        )
-    return (
-        f"Of all labels, at most {percent:g} % are wrong, with {confidence:g} % confidence: {promise.automatic} labels "
-        f"of the model with a confidence of {promise.threshold:.3f} or more, of which at most "
-        f"{promise.wrong_at_most} are wrong, as an audit of {n} images drawn at random shows. It holds for these "
-        "images, not for new ones."
-    )

@@ -61,9 +61,14 @@ def status(images, root, state, space, trained, settings, problems, folder):
     gain = assessment.paired_gain(hits[order[-2]], hits[order[-1]], level) if len(order) > 1 and enough else None
     right = int(hits[order[-1]].sum()) if order else 0
     counts = Counter(answer.status for answer in state.answers.values())
+    worth = (
+        assessment.Worth(gain.high, pool - counts["label"], settings.mistake, settings.price * settings.batch)
+        if gain
+        else None
+    )
     verdict = assessment.verdict(
-        right, len(index) if order else 0, settings.target / 100, 1 - level, settings.looks, counts["label"],
-        settings.budget, kappas,
+        right, len(index) if order else 0, skipped, settings.target / 100, 1 - level, settings.looks, len(order),
+        counts["label"], settings.budget, kappas, worth,
     )  # fmt: skip
     unsure = ""
     if skipped:

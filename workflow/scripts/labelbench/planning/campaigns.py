@@ -21,7 +21,8 @@ class Settings:
     images drawn at random to judge the models by; complete: share of a batch that must be answered before the next one
     is proposed; near_copies: cosine above which two images of a batch are near-copies; existing: files or folders of
     labels that exist already, in any format of answers; target: accuracy in percent at which the campaign may end, 0
-    for none; budget: labels at most, 0 for no limit; price: of a label; currency: its word; wrong: percent of wrong
+    for none; budget: labels at most, 0 for no limit; price: of a label; mistake: what a wrong
+    label costs; currency: their word; wrong: percent of wrong
     labels that are promised at most on delivery, 0 for no promise; confidence: of intervals and promises, in percent;
     looks: assessments that the verdict allows for.
     """
@@ -42,6 +43,7 @@ class Settings:
     target: float = 0.0
     budget: int = 0
     price: float = 0.0
+    mistake: float = 0.0
     currency: str = "USD"
     wrong: float = 0.0
     confidence: float = 95.0
@@ -198,9 +200,8 @@ def spec(campaign_):
 def as_json(campaign_):
     """All settings of a campaign, for the jobs that propose and assess."""
     return {
-        **spec(campaign_),
         **dataclasses.asdict(campaign_.settings),
-        "classes": list(campaign_.classes),
+        **spec(campaign_),
         "strategy": campaign_.strategy.settings,
         "first": campaign_.first.settings,
     }
@@ -312,9 +313,9 @@ class Labelling:
     def next_promise(self, state, images):
         """The `frozen.csv` of the last audit to make, or none: there is no promise, or it was asked for already."""
         asked = any(batch.kind == "promise" for batch in state.batches)
-        if not self.settings.wrong or asked or not state.next or not self.left(state, images):
+        if not self.settings.wrong or asked or not self.trained(state) or not self.left(state, images):
             return []
-        return str(self.folder / campaigns_state.folder_name(state.next) / "frozen.csv")
+        return str(self.folder / campaigns_state.folder_name(len(state.batches) + 1) / "frozen.csv")
 
     def deliverable(self, state, images):
         """Whether labels can be delivered now: a model is there, and a promise's audit has its answers."""
@@ -322,8 +323,3 @@ class Labelling:
             asked = [batch for batch in state.batches if batch.kind == "promise"]
             return bool(asked) and all(image.sha256 in state.answers for image in asked[-1].images)
         return True
-
-    def waiting(self, state):
-        """The `label.html` that waits for answers, or that will: what a person is to open next."""
-        number = state.open.number if state.open else state.next
-        return str(self.folder / campaigns_state.folder_name(number) / "label.html")
