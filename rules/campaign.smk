@@ -13,11 +13,19 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-def campaign_missing(wildcards):
-    try:
-        campaigns.missing(wildcards)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
+def in_words(function):
+    """An input or params function whose mistakes of users are told without a traceback."""
+
+    def told(wildcards):
+        try:
+            return function()
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    return told
+
+
+campaign_missing = in_words(campaigns.missing)
 
 
 if CAMPAIGN:
@@ -33,7 +41,8 @@ if CAMPAIGN:
             "images.csv"
         )
 
-    def campaign_models(wildcards):
+    @in_words
+    def campaign_models():
         return [
             f"{_DERIVED}/round{number:02d}/model.safetensors"
             for number in LABELLING.trained(campaign_state())
@@ -45,13 +54,16 @@ if CAMPAIGN:
         ]
         return f"{_DERIVED}/round{before[-1]:02d}/model.safetensors" if before else []
 
-    def next_batch(wildcards):
+    @in_words
+    def next_batch():
         return LABELLING.next_batch(campaign_state(), campaign_images())
 
-    def next_promise(wildcards):
+    @in_words
+    def next_promise():
         return LABELLING.next_promise(campaign_state(), campaign_images())
 
-    def delivery(wildcards):
+    @in_words
+    def delivery():
         if not LABELLING.deliverable(campaign_state(), campaign_images()):
             return []
         return f"labelling/{CAMPAIGN.name}/delivered.txt"

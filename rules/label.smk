@@ -16,7 +16,7 @@ if CAMPAIGN:
             mem_mb=4000,
             runtime=240,
         params:
-            spec=lambda wildcards: LABELLING.index_spec(),
+            spec=in_words(LABELLING.index_spec),
             folder=f"labelling/{CAMPAIGN.name}",
             code=provenance.digest("index_images.py"),
         script:
@@ -58,7 +58,7 @@ if CAMPAIGN:
             mem_mb=4000,
             runtime=60,
         params:
-            spec=lambda wildcards: LABELLING.answers_spec(),
+            spec=in_words(LABELLING.answers_spec),
             folder=f"labelling/{CAMPAIGN.name}",
             code=provenance.digest("ingest_answers.py"),
         script:

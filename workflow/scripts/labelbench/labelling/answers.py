@@ -1,34 +1,45 @@
-"""What people handed back: any number of files in several formats → answers, and what could not be understood.
+"""What people handed back: whichever program wrote it, each answer with its image, or a sentence on what is wrong.
 
-Nothing is guessed. An answer that names an unknown image, or a class that is nearly one of the list, is a `Problem`
-that names the nearest candidate; whoever typed it can mend the file and run the same command again.
+Nothing is guessed. An answer belongs to an image by content (the column sha256, or the bytes of an image in a class
+folder), or else by a name that fits one image only. What cannot be understood is listed, and everything else goes on.
 """
 
-import csv
-import io
+import difflib
+import hashlib
 import json
-import os
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from labelbench.common.errors import did_you_mean
-from labelbench.labelling import identity, label_studio
+from labelbench.labelling import identity, label_studio, tabular
+from labelbench.labelling.tabular import WORDS, Claim, Unreadable
 
-IMAGE = ("image", "file_name", "filename", "path", "file")
-LABEL = ("label", "class", "choice", "category")
-NO_LABEL = frozenset({"no_label", "_unlabeled", "unlabeled", "unlabelled"})  # folders of other tools for no answer
-IGNORED = (".part", ".crdownload", ".tmp", ".ds_store", "thumbs.db", "desktop.ini")
-WORDS = {"skip": "skip", "skipped": "skip", "none": "none", "unsure": "unsure", "new": "new", "label": "label"}
+STATES = ("label", "skip", "none", "unsure", "new", "several", "empty")
+OPINIONS = ("label", "none", "new")  # skipped and unsure contradict nobody
+
+WRITTEN = frozenset({"batch.json", "label.html", "label_studio.json", "label_studio.xml", "frozen.csv"})
+UNANSWERED = frozenset({"no_label", "_unlabeled"})  # Datumaro's and FiftyOne's folders of images without a label
+UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".swp", "~")
+SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
+PACKED = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+TEXTS = frozenset({".csv", ".tsv", ".txt"})
+
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_HINTS = 5  # sentences per file that look for near names: that is slow in a large pool
+_NEAR = 5000  # names that are compared for such a hint
 
 
 class Answer(NamedTuple):
-    """What one person said of one image.
+    """What one person said about one image.
 
-    status: label, skip, none ("none of these"), unsure, new (`label` names a class that is not in the list), several
-    (`label` holds them, joined by " | ") or empty (handed in without an answer); annotator: empty where unknown;
-    seconds: None where unknown; when: ISO time, or empty; source, row: the file, and the line in it (0 for folders).
+    sha256: the image; status: one of `STATES`; label: class name, '' unless status is label or new (several: names
+    joined by ' | '); annotator: '' if unknown; seconds: float or None; when: ISO time in UTC, or ''; source: file,
+    relative to the campaign's folder; row: line of a table, number of a task, 0 for folders.
     """
 
     sha256: str
@@ -43,7 +54,7 @@ class Answer(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that could not be taken over: where, and a sentence that says what is wrong and what to do."""
+    """What could not be used as it stands. what: a sentence for people; row: 0 where it is about the file."""
 
     source: str
     row: int
@@ -51,277 +62,428 @@ class Problem(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The answer that counts for an image. seconds: of all who answered, together; None where nobody knows."""
+    """The one answer that counts for an image.
+
+    status: label, skip, none, unsure, new or conflict; label: class name (conflict: all, joined by ' | ');
+    annotators: names of those who gave it; seconds: sum over the people whose answers were compared, or None;
+    sources: `file:row` of those answers.
+    """
 
     sha256: str
     status: str
-    label: str
-    annotators: tuple
-    seconds: float | None
-    sources: tuple
+    label: str = ""
+    annotators: tuple = ()
+    seconds: float | None = None
+    sources: tuple = ()
 
 
 class Conflict(NamedTuple):
-    """People who disagree about an image: their last answers."""
+    """People who disagree about an image; answers: the latest `Answer` of each."""
 
     sha256: str
     answers: tuple
 
 
-class Raw(NamedTuple):
-    """An answer as a file has it: how it names the image and the class is still to be understood."""
+def read(folders_or_files, images, classes, renames, campaign):
+    """(answers, problems), lists of `Answer` and `Problem`, of all files, in a fixed order.
 
-    row: int
-    image: str
-    sha256: str = ""
-    status: str = ""
-    label: str = ""
-    annotator: str = ""
-    seconds: str = ""
-    note: str = ""
-    when: str = ""
-    batch: str = ""
-
-
-class Unreadable(Exception):
-    """A file that is no answer file; its message says why."""
-
-
-def read(places, images, classes, renames, campaign):
-    """(answers, problems) of files and folders `places`, in a fixed order.
-
-    images: the index, `identity.Image`; classes: of the config, in order; renames: old name → class; campaign: its
-    name, for answers that belong to another. Never raises for what a file holds.
+    images: list of `identity.Image`; classes: names; renames: old name → new name, applied first; campaign: its name.
+    Never raises for what a file holds. A file of the same content as an earlier one is passed over.
     """
-    answers, problems = [], []
-    find = _Finder(images)
-    for path in _files(places):
-        source = str(path)
+    places, known = _Images(images), _Classes(classes, renames)
+    found, problems, seen = [], [Problem("classes.csv", 0, what) for what in known.problems], set()
+    for root, path, source in _files(folders_or_files):
         try:
-            found = _read_file(path, places, find)
-        except (Unreadable, OSError) as error:
-            problems.append(Problem(source, 0, str(error)))
+            if path.suffix.lower() in identity.SUFFIXES:
+                claims, complaints = _sorted_image(root, path)
+            else:
+                claims, complaints = _claims(path, seen)
+        except Unreadable as error:
+            problems.append(Problem(source, 0, f"{path.name} {error}"))
             continue
-        for raw in found:
-            answer, problem = _understood(raw, source, find, classes, renames, campaign)
-            answers += [answer] if answer else []
-            problems += [Problem(source, raw.row, problem)] if problem else []
-    return list(dict.fromkeys(answers)), problems
-
-
-def _files(places):
-    for place in map(Path, places):
-        inside = sorted(place.rglob("*")) if place.is_dir() else [place]
-        for path in inside:
-            hidden = any(part.startswith((".", "~$", "__MACOSX")) for part in path.relative_to(place.parent).parts)
-            if path.is_file() and not hidden and not path.name.lower().endswith(IGNORED):
-                yield path
-
-
-def _read_file(path, places, find):
-    """The answers in one file, a list of `Raw`."""
-    suffix = path.suffix.lower()
-    if suffix in identity.SUFFIXES:
-        return _in_a_class_folder(path, places)
-    if suffix in (".csv", ".tsv", ".txt"):
-        return _in_a_table(_text(path))
-    if suffix in (".json", ".jsonl"):
-        try:
-            return [Raw(**raw) for raw in label_studio.read(json.loads(_text(path)))]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Unreadable(
-                f"This is no JSON export of Label Studio ({error}). Export JSON, JSON-MIN or CSV."
-            ) from None
-    if suffix == ".parquet":
-        return _in_parquet(path)
-    if suffix in (".xlsx", ".xls", ".ods", ".numbers"):
-        raise Unreadable("This is a spreadsheet: save it as CSV, and put that here.")
-    if suffix in (".zip", ".gz", ".tar", ".7z"):
-        raise Unreadable("This is an archive: unpack it here.")
-    raise Unreadable(
-        "Files of this kind hold no answers that can be read. CSV, Label Studio's JSON, class folders can."
-    )
-
-
-def _text(path):
-    """A file's text, whatever program wrote it: UTF-8 with or without a mark, UTF-16, or Windows' western encoding."""
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings = ["utf-16"]
-    elif b"\0" in data:
-        encodings = []
-    else:
-        encodings = ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
+        except OSError as error:
+            problems.append(Problem(source, 0, f"{path.name} cannot be read: {error.strerror or error}."))
             continue
-    raise Unreadable("This is no text: neither UTF-8 nor what Excel writes. Save it as “CSV UTF-8”.")
-
-
-def _in_a_table(text):
-    head = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    if rows and len(rows[0]) == 1 and rows[0][0].lower().startswith("sep="):  # Excel's own first line
-        rows = list(csv.reader(io.StringIO(text.partition("\n")[2], newline=""), delimiter=rows[0][0][4:] or ","))
-    if not rows:
-        return []
-    names = [cell.strip().lower() for cell in rows[0]]
-    return _rows(names, ((n, row) for n, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)))
-
-
-def _in_parquet(path):
-    import pyarrow.parquet
-
-    columns = pyarrow.parquet.read_table(path).to_pydict()
-    names = [name.lower() for name in columns]
-    rows = zip(*columns.values(), strict=True)
-    return _rows(names, ((n, ["" if v is None else str(v) for v in row]) for n, row in enumerate(rows, start=1)))
-
-
-def _rows(names, rows):
-    image = next((name for name in IMAGE if name in names), None)
-    label = next((name for name in LABEL if name in names), None)
-    if image is None and "sha256" not in names:
-        raise Unreadable(f"No column names images: call it image. The columns are: {', '.join(names)}.")
-    if label is None and "status" not in names:
-        return []  # a table of paths alone
-    found = []
-    for number, row in rows:
-        cell = dict(zip(names, row, strict=False))
-        said, word = label_studio.cell(cell.get(label, "").strip()) if label else ("", "")
-        found.append(
-            Raw(
-                number,
-                cell.get(image, "") if image else "",
-                cell.get("sha256", "").strip().lower(),
-                cell.get("status", "").strip().lower() or said,
-                word,
-                cell.get("annotator", "").strip(),
-                cell.get("seconds", cell.get("lead_time", "")).strip(),
-                cell.get("note", ""),
-                cell.get("updated_at", cell.get("when", "")).strip(),
-                cell.get("batch", "").strip(),
-            )
-        )
-    return found
-
-
-def _in_a_class_folder(path, places):
-    """An image in a folder that is called after its class. Its content says which image it is."""
-    if any(Path(place) == path.parent for place in places) or path.parent.name.lower() in NO_LABEL:
-        return []
-    return [Raw(0, path.name, identity.content(path), "", path.parent.name)]
-
-
-class _Finder:
-    """Which image a file means, by content, path or unique name."""
-
-    def __init__(self, images):
-        self.hashes = {image.sha256 for image in images}
-        self.paths, names = {}, {}
-        for image in images:
-            for path in (image.path, *image.copies):
-                self.paths[_plain(path)] = image.sha256
-                names.setdefault(_plain(path).rpartition("/")[2], set()).add(image.sha256)
-        self.names = {name: next(iter(found)) for name, found in names.items() if len(found) == 1}
-        self.hints = 20  # looking for the nearest name takes a while in a large pool
-        self.several = {name for name, found in names.items() if len(found) > 1}
-
-    def __call__(self, sha256, image):
-        """(hash or None, why not)."""
-        if sha256 in self.hashes:
-            return sha256, ""
-        # In the order of certainty: as written, then as browsers, Windows and Label Studio change it.
-        for path in (image, label_studio.plain_path(image)):
-            plain = _plain(path)
-            if plain in self.paths:
-                return self.paths[plain], ""
-        name = _plain(label_studio.plain_path(image)).rpartition("/")[2]
-        for candidate in (name, label_studio.without_prefix(name)):
-            if candidate in self.names:
-                return self.names[candidate], ""
-        if name in self.several:
-            return None, f"{image!r} may be several images of that name: write the whole path."
-        self.hints -= 1
-        hint = did_you_mean(_plain(image), self.paths) if self.hints >= 0 else ""
-        return None, f"No image of this campaign is {image or sha256!r}.{hint}"
-
-
-def _plain(path):
-    return unicodedata.normalize("NFC", os.fspath(path).replace("\\", "/")).removeprefix("./")
-
-
-def _understood(raw, source, find, classes, renames, campaign):
-    """(answer or None, problem or empty)."""
-    if not raw.label and not raw.status:
-        return None, ""  # a row that nobody has filled in
-    name, why = find(raw.sha256, raw.image)
-    if name is None:
-        other = raw.batch.partition("/")[0]
-        if other and other != campaign:
-            why += f" The answer belongs to the campaign {other!r}: move the file to its `answers` folder."
-        return None, why
-    status, label, problem = _status(raw, classes, renames)
-    try:
-        seconds = float(raw.seconds.replace(",", ".")) if raw.seconds else None
-    except ValueError:
-        seconds = None
-    return Answer(name, status, label, raw.annotator, seconds, raw.note, raw.when, source, raw.row), problem
-
-
-def _status(raw, classes, renames):
-    """(status, label, problem) of an answer."""
-    label = renames.get(raw.label, raw.label)
-    if raw.status and raw.status not in WORDS and raw.status not in ("several", "empty"):
-        hint = did_you_mean(raw.status, WORDS)
-        return "unsure", label, f"{raw.status!r} is no status.{hint} It counts as unsure until it is mended."
-    status = WORDS.get(raw.status, raw.status) or "label"
-    if status == "label" and not label:
-        return "empty", "", ""
-    if status in ("label", "new"):
-        if label in classes:  # a new class that has joined the list since
-            return "label", label, ""
-        if status == "new":
-            return "new", label, ""
-        near = [c for c in classes if _folded(c) == _folded(label)]
-        hint = f" Did you mean {near[0]!r}?" if near else did_you_mean(label, classes)
-        cure = "Mend it, add it to the classes of the config, or name it in classes.csv (old,new)."
-        return "new", label, f"{label!r} is no class.{hint} {cure}"
-    if status == "several":
-        return status, label, f"Several classes were chosen ({label}): the image counts as unsure until one is left."
-    return status, "" if status in ("skip", "none", "empty") else label, ""
-
-
-def _folded(name):
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+        problems += [Problem(source, row, what) for row, what in complaints]
+        answers, more = _understood(source, claims, places, known, campaign)
+        found += answers
+        problems += more
+    return found, problems + known.complaints()
 
 
 def settle(answers):
-    """(`Settled` by hash, list of `Conflict`).
+    """(settled, conflicts): `Settled` by hash in the order of their first answers, and a list of `Conflict`.
 
-    Of each person the latest answer counts: by its time, where it has one, else the last read. One that says nothing
-    (`empty`) is no answer. Where people disagree, what most of three or more say counts; else the image is a conflict.
+    Of each person the latest answer counts: by time where both have one, otherwise the one read later. Nameless
+    answers are one person per file ("answers (1).csv", a second download, belongs to "answers.csv"). Skipped, unsure
+    and several labels contradict nobody. Where opinions differ it is a conflict, unless three or more people have
+    one and more than half of them agree. Answers handed in empty are none.
     """
-    by_image = {}
-    for number, answer in enumerate(answers):
-        if answer.status != "empty":
-            by_person = by_image.setdefault(answer.sha256, {})
-            rank = (answer.when, number)
-            if answer.annotator not in by_person or rank > by_person[answer.annotator][0]:
-                by_person[answer.annotator] = rank, answer
+    latest = {}
+    for answer in answers:
+        if answer.status == "empty":
+            continue
+        people = latest.setdefault(answer.sha256, {})
+        person = (answer.annotator, "") if answer.annotator else ("", _family(answer.source))
+        before = people.get(person)
+        if before is None or not (before.when and answer.when and answer.when < before.when):
+            people[person] = answer
     settled, conflicts = {}, []
-    for name, by_person in by_image.items():
-        last = tuple(answer for _, answer in by_person.values())
-        said = Counter((("unsure" if a.status == "several" else a.status), a.label) for a in last)
-        (status, label), votes = said.most_common(1)[0]
-        if len(said) > 1 and not (len(last) >= 3 and 2 * votes > len(last)):
-            status, label = "conflict", ""
-            conflicts.append(Conflict(name, last))
-        known = [a.seconds for a in last if a.seconds is not None]
-        people = tuple(dict.fromkeys(a.annotator for a in last if a.annotator))
-        sources = tuple(dict.fromkeys(a.source for a in last))
-        settled[name] = Settled(name, status, label, people, sum(known) if known else None, sources)
+    for name, people in latest.items():
+        settled[name] = _settle(name, tuple(people.values()))
+        if settled[name].status == "conflict":
+            conflicts.append(Conflict(name, tuple(people.values())))
     return settled, conflicts
+
+
+def _settle(name, people):
+    opinions = [a for a in people if a.status in OPINIONS]
+    if opinions:
+        votes = Counter((a.status, a.label) for a in opinions)
+        (status, label), most = votes.most_common(1)[0]
+        agreed = [a for a in opinions if (a.status, a.label) == (status, label)]
+        if len(votes) > 1 and (len(opinions) < 3 or most <= len(opinions) / 2):
+            status, agreed = "conflict", opinions
+            label = " | ".join(sorted({a.label or a.status for a in opinions}))
+    else:
+        status = "skip" if all(a.status == "skip" for a in people) else "unsure"
+        label, agreed = "", [a for a in people if status == "skip" or a.status != "skip"]
+    times = [a.seconds for a in people if a.seconds is not None]
+    annotators = tuple(sorted({a.annotator for a in agreed if a.annotator}))
+    sources = tuple(f"{a.source}:{a.row}" if a.row else a.source for a in people)
+    return Settled(name, status, label, annotators, sum(times) if times else None, sources)
+
+
+def _family(source):
+    """A file's name without the number that browsers add to a second download."""
+    return re.sub(r" ?\(\d+\)(?=\.[^./]*$)", "", source)
+
+
+def _natural(source):
+    """Sorts numbers as numbers, and a second download, "a (2).csv", after the first, "a.csv"."""
+    copy = re.search(r" ?\((\d+)\)(?=\.[^./]*$)", source)
+    parts = re.split(r"(\d+)", _family(source))
+    return [(int(p), "") if n % 2 else (-1, p) for n, p in enumerate(parts)], int(copy[1]) if copy else 0, source
+
+
+def _files(folders_or_files):
+    """(root or None, path, source) of every file that may hold answers."""
+    for place in map(Path, folders_or_files):
+        if not place.is_dir():
+            if not _ignored(place):
+                yield None, place, f"{place.parent.name}/{place.name}" if place.parent.name else place.name
+            continue
+        below = [path for path in place.rglob("*") if path.is_file()]
+        for name in sorted((path.relative_to(place).as_posix() for path in below), key=_natural):
+            if not any(_ignored(Path(part)) for part in name.split("/")) and not _ignored(place / name):
+                yield place, place / name, f"{place.name}/{name}"
+
+
+def _ignored(path):
+    """Whether it is a file that programs leave about, or one that we wrote ourselves into a batch's folder."""
+    name = path.name.lower()
+    if name.startswith((".", "~$")) or name.endswith(UNFINISHED) or name in ("thumbs.db", "desktop.ini", "__macosx"):
+        return True
+    return name in WRITTEN and re.fullmatch(r"batch\d+", path.parent.name) is not None
+
+
+def _sorted_image(root, path):
+    """The claim of an image in a class folder: root/<class>/image, or root/<person>/<class>/image."""
+    folders = path.relative_to(root).parts[:-1] if root else ()
+    if not folders:
+        raise Unreadable("is an image outside a class folder: put it into a folder with the name of its class.")
+    if folders[-1] in UNANSWERED:
+        return [], []
+    person = folders[0] if len(folders) > 1 else ""
+    return [Claim(0, identity.content(path), (path.name,), "", (folders[-1],), person)], []
+
+
+def _claims(path, seen):
+    """(claims, problems) of a file by its kind."""
+    kind = path.suffix.lower()
+    if kind in SHEETS:
+        raise Unreadable("is a spreadsheet: save it as 'CSV UTF-8' and hand that back.")
+    if kind in PACKED:
+        raise Unreadable("is packed: unpack it here, and remove it.")
+    if kind in (".html", ".htm"):
+        raise Unreadable("is a page and holds no answers: press Download in it and hand back the CSV that it saves.")
+    if kind == ".parquet":
+        return _parquet(path)
+    if kind not in TEXTS and kind != ".json":
+        raise Unreadable("is of no kind that can be read: hand back CSV, a Label Studio export, or class folders.")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).digest()
+    if digest in seen:
+        return [], []
+    seen.add(digest)
+    if not data.strip():
+        raise Unreadable("is empty. If it was saved just now, wait until it is written whole.")
+    text = tabular.decode(data)
+    if kind == ".json":
+        try:
+            content = json.loads(text.lstrip("\ufeff"))
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"is no whole JSON file ({error}): export it again.") from None
+        return label_studio.claims(content)
+    return tabular.claims(*tabular.table(text))
+
+
+def _parquet(path):
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        header = [name.strip().casefold() for name in table.column_names]
+        values = [column.to_pylist() for column in table.columns]
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise Unreadable(f"cannot be read as Parquet: {error}.") from None
+    rows = zip(*([("" if v is None else str(v)) for v in column] for column in values), strict=True)
+    return tabular.claims(header, [(n, list(row)) for n, row in enumerate(rows, 1)])
+
+
+def _understood(source, claims, places, known, campaign):
+    """(answers, problems) of a file's claims: images and classes looked up."""
+    found, problems, foreign, moved, lost = [], [], Counter(), [], []
+    for claim in claims:
+        name, why = places.find(claim)
+        if not name:
+            other = claim.batch.split("/")[0] if claim.batch.count("/") == 2 else ""
+            if other and other != campaign:
+                foreign[other] += 1
+            else:
+                lost.append((claim, why))
+            continue
+        if why:
+            moved.append(claim.row)
+        status, label, what = known.answer(claim, source)
+        if what:
+            problems.append(Problem(source, claim.row, what))
+        if status:
+            found.append(
+                Answer(name, status, label, claim.annotator, claim.seconds, claim.note, claim.when, source, claim.row)
+            )
+    for other, count in foreign.items():
+        what = f"{_rows(count)} of the campaign {other!r}, for images that {campaign!r} does not have. "
+        problems.append(Problem(source, 0, f"{what}Hand them back there."))
+    if moved:
+        what = f"{_rows(len(moved))} name one image by content (sha256) and another by path; content counts. If "
+        what += "single columns of the table were sorted, restore it: its labels stand beside the wrong images."
+        problems.append(Problem(source, moved[0], what))
+    if len(lost) > 3 and len(lost) == len(claims):
+        what = f"None of the {len(lost)} images that it names is in {campaign!r}, such as {_shown(lost[0][0])}. "
+        problems.append(Problem(source, 0, f"{what}Is it an export of another project, or of another folder?"))
+    else:
+        for n, (claim, why) in enumerate(lost):
+            hint = places.near(claim) if n < _HINTS and why == _UNKNOWN else ""
+            problems.append(Problem(source, claim.row, f"{_shown(claim)} {why}{hint}"))
+    return found, problems
+
+
+def _rows(count):
+    return "1 answer is" if count == 1 else f"{count} answers are"
+
+
+def _shown(claim):
+    name = claim.names[0] if claim.names else claim.sha256
+    return repr(name if len(name) <= 200 else name[:200] + "…")
+
+
+_UNKNOWN = "is no image of this campaign. Its answer is not used."
+
+
+class _Images:
+    """Finds the image that an answer is about."""
+
+    def __init__(self, images):
+        self.hashes = {image.sha256 for image in images}
+        self.paths = {}
+        for image in sorted(images, key=lambda image: not image.present):  # a file's present content comes first
+            for path in (image.path, *image.copies):
+                self.paths.setdefault(_nfc(path), image.sha256)
+        self.bases, self.valid = {}, None
+        for path, name in self.paths.items():
+            self.bases.setdefault(path.rpartition("/")[2], []).append((path, name))
+
+    def find(self, claim):
+        """(hash, '') of a claim's image; ('', what is wrong) where none or several fit; (hash, text) as a warning."""
+        if _HASH.fullmatch(claim.sha256):
+            if claim.sha256 in self.hashes:
+                named = self.paths.get(claim.names[0]) if claim.names and claim.row else None
+                return claim.sha256, "" if named in (None, claim.sha256) else "another path"
+            if any(self._by_name(name)[0] for name in claim.names):
+                return "", (
+                    "has another content (sha256) here than the answer is about: it was replaced, saved anew or "
+                    "recompressed. The answer is not used; if it is right all the same, write it into a table without "
+                    "the column sha256."
+                )
+            return "", _UNKNOWN
+        why = _UNKNOWN if claim.names else "names no image."
+        for name in claim.names:
+            found, why = self._by_name(name)
+            if found:
+                return found, ""
+        return "", why
+
+    def _by_name(self, value):
+        forms = _forms(value)
+        for form in forms:
+            if form in self.paths:
+                return self.paths[form], ""
+        why = _UNKNOWN
+        for form in forms:
+            found = self._by_base(form, form.rpartition("/")[2])
+            if len(found) == 1:
+                return found.pop(), ""
+            if found:
+                why = f"fits {len(found)} images, by name alone. Write its path, or its sha256."
+        return "", why
+
+    def _by_base(self, path, base):
+        """Hashes of images of this file name; those that share more of the path where there are any."""
+        here = self.bases.get(base)
+        if here is None and _UPLOAD.match(base):
+            here = self.bases.get(base[9:])
+            if here is None:
+                if self.valid is None:
+                    self.valid = {}
+                    for name, places in self.bases.items():
+                        self.valid.setdefault(_valid(name), []).extend(places)
+                here = self.valid.get(base[9:])
+        here = here or ()
+        longer = {name for p, name in here if "/" in p and f"/{path}".endswith(f"/{p}")}
+        longer = longer or {name for p, name in here if "/" in path and f"/{p}".endswith(f"/{path}")}
+        return longer if len(longer) == 1 else {name for _, name in here}
+
+    def near(self, claim):
+        """A sentence with the names that are nearest to a claim's; empty where none is near."""
+        if not claim.names:
+            return ""
+        base = _forms(claim.names[0])[-1].rpartition("/")[2]
+        folded = base.casefold()
+        names = [name for name in self.bases if name.casefold() == folded]
+        names = names or [name for name in self.bases if name.rpartition(".")[0] == base.rpartition(".")[0] != ""]
+        if not names:
+            some = [name for name in self.bases if abs(len(name) - len(base)) < 3 and name[:1] == base[:1]][:_NEAR]
+            names = difflib.get_close_matches(base, some, n=3)
+        paths = [self.bases[name][0][0] for name in names[:3]]
+        return f" The nearest: {', '.join(map(repr, paths))}." if paths else ""
+
+
+def _nfc(text):
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _valid(name):
+    """A file name as Label Studio keeps it when it is uploaded."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
+
+
+def _forms(value):
+    """What an image's name may have been before programs changed it, the likeliest first."""
+    forms = [_nfc(value)]
+    text = value.strip()
+    if "?d=" in text:
+        text = text.partition("?d=")[2]
+    elif "://" in text:
+        text = text.partition("://")[2].partition("/")[2]
+    for text in (text, unquote(text), unquote(unquote(text))):
+        clean = text.replace("\\", "/")
+        while clean.startswith(("/", "./")):
+            clean = clean.removeprefix("./").removeprefix("/")
+        forms.append(_nfc(clean))
+    return list(dict.fromkeys(forms))
+
+
+class _Classes:
+    """Finds the class that an answer names, and says so once per file and name where there is none."""
+
+    def __init__(self, classes, renames):
+        self.classes = [_nfc(name) for name in classes]
+        self.names = dict(zip(self.classes, classes, strict=True))
+        self.folded = {_folded(name): name for name in classes}
+        self.renames, self.problems = self._resolved({_nfc(old): _nfc(new) for old, new in renames.items()})
+        self.unknown = {}
+
+    @staticmethod
+    def _resolved(renames):
+        """Each old name with the name at the end of its chain. Names that lead back to themselves are complained of."""
+        found, problems, cyclic = {}, [], set()
+        for old in renames:
+            seen, name = [old], renames[old]
+            while name in renames and renames[name] != name and name not in seen:
+                seen.append(name)
+                name = renames[name]
+            if name in seen and renames[old] != old:
+                if not cyclic & set(seen):
+                    chain = " → ".join(map(repr, [*seen, name]))
+                    problems.append(f"The renames lead in a circle and are not applied: {chain}. Remove one of them.")
+                cyclic.update(seen)
+            elif not name.strip():
+                problems.append(f"The class {old!r} is renamed to nothing; this is not applied. Write a new name.")
+            else:
+                found[old] = name
+        return found, problems
+
+    def answer(self, claim, source):
+        """(status, label, what is wrong or ''); no status where the claim is no answer."""
+        status, label = claim.status, claim.labels[0] if claim.labels else ""
+        status = {"labelled": "label", "labeled": "label", "skipped": "skip"}.get(status, status)
+        if status == "empty":
+            return "empty", "", ""
+        if status == "several":
+            names = [self.renamed(name) for name in claim.labels]
+            if len(set(names)) > 1:
+                joined = " | ".join(names)
+                return "several", joined, f"Several labels for one image: {joined}. It counts as unsure; choose one."
+            status, label = "label", names[0]
+        if status in ("skip", "none", "unsure"):
+            if label.strip():
+                return "", "", f"The status is {status!r}, yet there is the label {label!r}. Empty one of the two."
+            return status, "", ""
+        if status not in ("", "label", "new"):
+            return "", "", f"The status {status!r} is none of: label, skip, none, unsure, new. The row is not used."
+        if not label.strip():
+            return "", "", f"The status is {status!r}, but there is no label. Write the class, or empty the status."
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            return "", "", f"The label {label!r} is not readable text. Write it anew, and save the file as UTF-8."
+        name = self.renamed(label)
+        if name in self.names:
+            return "label", self.names[name], ""
+        if status != "new" and label in WORDS:
+            return WORDS[label], "", ""
+        # A new class that is only another spelling of one in the list is a slip; any other is what was meant.
+        if status != "new" or _folded(name) in self.folded:
+            self.unknown.setdefault((source, name), []).append(claim.row)
+        return "new", name, ""
+
+    def renamed(self, label):
+        label = _nfc(label)
+        return self.renames.get(label, label)
+
+    def complaints(self):
+        """A `Problem` for each file and name that is no class."""
+        found = []
+        for (source, name), rows in self.unknown.items():
+            near = self.folded.get(_folded(name)) or next((c for c in self.classes if _same_number(c, name)), None)
+            hint = f" Did you mean {near!r}?" if near else did_you_mean(name, self.classes)
+            count = f" ({len(rows)} answers)" if len(rows) > 1 else ""
+            what = f"{name!r} is no class of the list{count}: it counts as a new class.{hint} "
+            what += "Correct the answer, add the class to the list, or write both names into classes.csv (old,new)."
+            found.append(Problem(source, rows[0], what))
+        return found
+
+
+def _folded(text):
+    """A name without what the eye passes over: case, spaces, Unicode form."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _same_number(one, other):
+    """Whether two names are one number: Excel makes 7 of 007."""
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False

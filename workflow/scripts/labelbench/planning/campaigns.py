@@ -207,7 +207,7 @@ def as_json(campaign_):
     }
 
 
-def missing(wildcards):
+def missing():
     """The input of `snakemake label` where the config describes no campaign."""
     raise UserError(
         "The config has no section `label`, which says what images to label, with which classes. Copy "

@@ -1,0 +1,231 @@
+"""Answers as people hand them back: dialects, states, people who disagree, and what cannot be understood."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelbench.labelling import answers
+from labelbench.labelling.answers import Answer
+from labelbench.labelling.identity import Image
+
+CLASSES = ["heron", "great tit", "NA", "1.0"]
+IMAGES = [
+    Image("a" * 64, "day1/one.jpg", ("copies/one.jpg",)),
+    Image("b" * 64, "day1/two, too.jpg"),
+    Image("c" * 64, "day2/two.jpg"),
+    Image("d" * 64, "day3/two.jpg"),
+    Image("e" * 64, "new\nline.jpg"),
+    Image("f" * 64, "grün/ß.jpg"),
+]
+
+
+def read(*places, renames=None):
+    return answers.read(places, IMAGES, CLASSES, renames or {}, "birds")
+
+
+def table(folder, text, name="answers.csv", encoding="utf-8"):
+    (folder / name).write_bytes(text.encode(encoding))
+    return read(folder / name)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_every_dialect_of_a_spreadsheet(tmp_path, separator, encoding, newline):
+    rows = [["image", "sha256", "label", "annotator"], ["grün/ß.jpg", "", "great tit", "Zoë"]]
+    found, problems = table(tmp_path, newline.join(separator.join(row) for row in rows) + newline, encoding=encoding)
+    assert problems == []
+    assert [(a.sha256[0], a.status, a.label, a.annotator) for a in found] == [("f", "label", "great tit", "Zoë")]
+
+
+def test_quotes_newlines_and_excels_own_first_line(tmp_path):
+    found, _ = table(tmp_path, 'sep=;\r\nimage;label\r\n"new\nline.jpg";heron\r\n"day1/two, too.jpg";NA\r\n')
+    assert [(a.sha256[0], a.label) for a in found] == [("e", "heron"), ("b", "NA")]
+
+
+@pytest.mark.parametrize("image", ["image", "file_name", "filename", "path", "FILE"])
+@pytest.mark.parametrize("label", ["label", "class", "Choice", "category"])
+def test_names_of_columns(tmp_path, image, label):
+    found, problems = table(tmp_path, f"x,{label},{image}\n1,1.0,day1/one.jpg\n")
+    assert (len(found), problems) == (1, [])
+    assert found[0].label == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        ("copies/one.jpg", "a"),
+        ("one.jpg", "a"),
+        ("day1\\one.jpg", "a"),
+        ("/data/local-files/?d=day1/one.jpg", "a"),
+        ("/data/local-files/?d=day1%255Cone.jpg", "a"),
+        ("http://localhost:8080/data/upload/3/0badf00d-one.jpg", "a"),
+        ("gru\u0308n/ß.jpg", "f"),
+    ],
+)
+def test_names_as_programs_change_them(tmp_path, name, which):
+    found, problems = table(tmp_path, f"image,label\n{name},heron\n")
+    assert problems == []
+    assert found[0].sha256 == which * 64
+
+
+def test_what_is_unclear_is_listed_and_never_guessed(tmp_path):
+    found, problems = table(tmp_path, "image,label\ntwo.jpg,heron\nday1/onne.jpg,heron\n")
+    assert found == []
+    assert [p.row for p in problems] == [2, 3]
+    assert "several images" in problems[0].what
+    assert "Did you mean 'day1/one.jpg'?" in problems[1].what
+
+
+@pytest.mark.parametrize("label", ["Heron", "heron ", "great_tit", "herno"])
+def test_a_label_that_is_nearly_a_class_is_kept_and_reported(tmp_path, label):
+    found, problems = table(tmp_path, f'image,label\none.jpg,"{label}x"\none.jpg,{label}\n')
+    assert found[-1].status == ("label" if label == "heron " else "new")  # spaces around a cell are no part of it
+    assert all("Did you mean" in p.what for p in problems)
+
+
+def test_states(tmp_path):
+    text = "image,label,status\n" + "".join(f"one.jpg,{label},{status}\n" for label, status in [
+        ("heron", ""), ("", "skip"), ("", "none"), ("", "unsure"), ("owl", "new"), ("", ""), ("", "label"),
+        ("heron", "label"), ("heron", "new"), ("", "skp"),
+    ])  # fmt: skip
+    found, problems = table(tmp_path, text)
+    assert [(a.status, a.label) for a in found] == [
+        ("label", "heron"), ("skip", ""), ("none", ""), ("unsure", ""), ("new", "owl"), ("empty", ""), ("empty", ""),
+        ("label", "heron"), ("label", "heron"), ("unsure", ""),
+    ]  # fmt: skip
+    assert len(problems) == 1
+    assert "Did you mean 'skip'?" in problems[0].what
+
+
+def test_classes_that_were_renamed(tmp_path):
+    (tmp_path / "a.csv").write_text("image,label\none.jpg,ardea\n")
+    found, problems = read(tmp_path / "a.csv", renames={"ardea": "heron"})
+    assert (found[0].label, problems) == ("heron", [])
+
+
+def annotation(*choices, **more):
+    result = [{"from_name": "label", "type": "choices", "value": {"choices": list(choices)}}] if choices else []
+    return {"result": result, **more}
+
+
+def test_label_studio_tells_its_states_apart(tmp_path):
+    tasks = [
+        {"id": 1, "data": {"sha256": "a" * 64}, "annotations": [annotation("heron", completed_by={"email": "x@y.z"})]},
+        {"id": 2, "data": {"sha256": "b" * 64}, "annotations": [annotation(was_cancelled=True)]},
+        {"id": 3, "data": {"sha256": "c" * 64}, "annotations": [annotation()]},
+        {"id": 4, "data": {"sha256": "d" * 64}, "annotations": []},
+        {"id": 5, "data": {"sha256": "e" * 64}, "annotations": [annotation("heron", "NA")]},
+        {"id": 6, "data": {"image": "/data/upload/1/0badf00d-one.jpg"}, "completions": [annotation("__none__")]},
+    ]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    found, problems = read(tmp_path / "export.json")
+    assert [(a.sha256[0], a.status, a.label) for a in found] == [
+        ("a", "label", "heron"), ("b", "skip", ""), ("c", "empty", ""), ("e", "several", "heron | NA"),
+        ("a", "none", ""),
+    ]  # fmt: skip
+    assert found[0].annotator == "x@y.z"
+    assert len(problems) == 1
+
+
+def test_label_studios_short_exports(tmp_path):
+    short = [{"sha256": "a" * 64, "label": "heron", "annotator": 1, "lead_time": 2.5, "updated_at": "2026-01-02"},
+             {"sha256": "b" * 64, "label": {"choices": ["heron", "NA"]}, "annotator": 1}]  # fmt: skip
+    (tmp_path / "min.json").write_text(json.dumps(short))
+    (tmp_path / "min.csv").write_text(
+        '"annotator","image","label","lead_time","sha256","updated_at"\n'
+        f'1,"x","heron",2.5,"{"a" * 64}","2026-01-02"\n1,"x","{{""choices"": [""heron"",""NA""]}}",,"{"b" * 64}",\n'
+    )
+    one, two = read(tmp_path / "min.json")[0], read(tmp_path / "min.csv")[0]
+    assert [a[:5] for a in one] == [a[:5] for a in two]
+    assert one[0][:5] == ("a" * 64, "label", "heron", "1", 2.5)
+
+
+def test_class_folders_are_matched_by_content(tmp_path):
+    for folder in ("heron", "no_label", "owl"):
+        (tmp_path / "answers" / folder).mkdir(parents=True)
+        (tmp_path / "answers" / folder / f"renamed-{folder}.jpg").write_bytes(folder.encode())
+    images = [Image(answers.identity.content(p), f"{p.parent.name}.jpg") for p in (tmp_path / "answers").rglob("*.jpg")]
+    found, problems = answers.read([tmp_path / "answers"], images, CLASSES, {}, "birds")
+    assert sorted((a.status, a.label) for a in found) == [("label", "heron"), ("new", "owl")]
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("a.csv", b"\x00\x01\x02", "no text"),
+        ("a.csv", b"picture,answer\nx,y\n", "call it image"),
+        ("a.json", b'{"no": "list"}', "Label Studio"),
+        ("a.json", b"[{", "Label Studio"),
+        ("a.json", b'[{"data": {"sha256": "x"}, "annotations": [{"result": [1]}]}]', "Label Studio"),
+        ("a.xlsx", b"PK", "save it as CSV"),
+        ("a.zip", b"PK", "unpack it"),
+        ("a.docx", b"PK", "no answers"),
+    ],
+)
+def test_files_that_are_none(tmp_path, name, content, word):
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "good.csv").write_text("image,label\none.jpg,heron\n")
+    found, problems = read(tmp_path)
+    assert len(found) == 1
+    assert [word in p.what for p in problems] == [True]
+
+
+def test_files_of_programs_and_half_written_ones_are_passed_over(tmp_path):
+    for name in ("~$a.csv", ".a.csv", "a.csv.part", "Thumbs.db", "b.crdownload"):
+        (tmp_path / name).write_text("image,label\none.jpg,heron\n")
+    assert read(tmp_path) == ([], [])
+
+
+def test_answers_of_another_campaign(tmp_path):
+    _, problems = table(tmp_path, f"batch,image,sha256,label\nfish/01/0badf00d,x.jpg,{'9' * 64},cod\n")
+    assert "campaign 'fish'" in problems[0].what
+
+
+def test_the_same_file_twice_changes_nothing(tmp_path):
+    text = "image,label\none.jpg,heron\n"
+    table(tmp_path, text)
+    (tmp_path / "again.csv").write_text(text)
+    settled, conflicts = answers.settle(read(tmp_path)[0])
+    assert (settled["a" * 64].label, conflicts) == ("heron", [])
+
+
+def said(*people):
+    return [Answer("a" * 64, "label", label, who, 1.0, "", when, f"{who}.csv") for who, label, when in people]
+
+
+@pytest.mark.parametrize(
+    ("people", "status", "label"),
+    [
+        ([("x", "heron", "")], "label", "heron"),
+        ([("x", "heron", ""), ("x", "NA", "")], "label", "NA"),
+        ([("x", "heron", "2026-02"), ("x", "NA", "2026-01")], "label", "heron"),
+        ([("x", "heron", ""), ("y", "heron", "")], "label", "heron"),
+        ([("x", "heron", ""), ("y", "NA", "")], "conflict", ""),
+        ([("x", "heron", ""), ("y", "NA", ""), ("z", "heron", "")], "label", "heron"),
+        ([("x", "heron", ""), ("y", "NA", ""), ("z", "1.0", "")], "conflict", ""),
+    ],
+)
+def test_people_who_agree_or_not(people, status, label):
+    settled, conflicts = answers.settle(said(*people))
+    assert (settled["a" * 64].status, settled["a" * 64].label) == (status, label)
+    assert bool(conflicts) == (status == "conflict")
+
+
+def test_an_answer_that_says_nothing_takes_nothing_back():
+    found = [*said(("x", "heron", "")), Answer("a" * 64, "empty", annotator="x")]
+    assert answers.settle(found)[0]["a" * 64].label == "heron"
+    assert answers.settle(found[1:])[0] == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_no_content_raises(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("any")
+    for name in ("a.csv", "b.json"):
+        (folder / name).write_bytes(data)
+    found, _ = read(folder)
+    assert len(found) <= len(data)

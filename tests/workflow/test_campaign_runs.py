@@ -1,0 +1,194 @@
+"""A whole campaign through Snakemake: batches out, answers in, corrections, moves, additions, delivery."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from conftest import copy_workflow, snakemake
+from labelbench.common import registry
+from labelbench.labelling import batch_files, campaign, identity, predict, rehearsal
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def write_images(folder, begin, end):
+    """Digits as PNG files in folders of a hundred; class by path."""
+    plugin, config = registry.configured("datasets", {"name": "digits"})
+    pool, read = plugin.prepare(config).splits["pool"], plugin.images(config)
+    truth = {}
+    for n in range(begin, end):
+        path = folder / f"{n // 100}/{n:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        read(int(pool.source[n])).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+        truth[identity.content(path)] = WORDS[pool.labels[n]]
+    return truth
+
+
+class Run:
+    """A campaign in a copy of the workflow; `truth` by hash is what its people know."""
+
+    def __init__(self, repo, settings):
+        self.repo, self.settings = repo, settings
+        self.folder = repo / "labelling/numbers"
+        self.truth = write_images(repo / "pictures", 0, 300)
+
+    def __call__(self, *targets, check=True, **change):
+        self.settings |= change
+        (self.repo / "label.yaml").write_text(yaml.safe_dump({"label": self.settings}))
+        targets = targets or ("label",)
+        return snakemake(self.repo, "-c2", "--configfile", "label.yaml", "--", *targets, check=check)
+
+    def batch(self):
+        return campaign.batches(self.folder)[-1]
+
+    def answer(self, part=slice(None), **how):
+        rows = rehearsal.answers(self.batch(), self.truth, np.random.default_rng(0), WORDS, **how)[part]
+        return rehearsal.hand_back(self.folder, self.batch(), rows)
+
+    def jobs(self, output):
+        """How often each rule ran."""
+        names = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", output, re.MULTILINE)
+        return {name: names.count(name) for name in names}
+
+
+@pytest.fixture
+def run(tmp_path):
+    settings = {"campaign": "numbers", "images": "pictures", "classes": list(WORDS), "batch": 40, "audit": 35}
+    return Run(copy_workflow(tmp_path / "repo"), settings)
+
+
+def test_a_campaign_from_the_first_batch_to_all_labels(run):
+    out = run(wrong=20.0, target=50.0)
+    assert "Open labelling/numbers/batch01/label.html" in out
+    first = run.batch()
+    assert len(first.images) == 40
+    assert sum(image.audit for image in first.images) == 20
+    assert {p.name for p in first.folder.iterdir()} == {
+        "batch.csv", "batch.json", "label.html", "label_studio.json", "label_studio.xml",
+    }  # fmt: skip
+
+    # Nobody has answered: there is nothing to do, and it is said what waits.
+    out = run()
+    assert run.jobs(out) == {"label": 1}
+    assert "40 of 40 images wait" in out or "Batch 1" in out
+
+    # Half of the answers: they are kept, and the batch goes on waiting.
+    run.answer(slice(0, 25))
+    out = run()
+    assert "15 of 40 images wait" in out
+    assert len(campaign.batches(run.folder)) == 1
+
+    run.answer()
+    out = run()
+    assert run.jobs(out)["train_answers"] == 1
+    assert len(campaign.batches(run.folder)) == 2
+    run.answer()
+    out = run()
+    assert re.search(r"Accuracy of the model: \d+\.\d % \[\d+\.\d, \d+\.\d\], told by 35 images", out)
+    assert "The last batch gained" in out
+    untouched = (first.folder / "batch.json").read_bytes()
+
+    # A corrected answer of batch 2 trains that round anew, and asks nothing anew.
+    path = run.folder / "answers/numbers-batch02-simulated.csv"
+    rows = identity.read_table(path)
+    mine = {image.sha256 for image in campaign.batches(run.folder)[1].images if not image.audit}
+    row = next(row for row in rows if row["sha256"] in mine)
+    row["label"] = "zero" if row["label"] != "zero" else "one"
+    identity.write_table(path, batch_files.COLUMNS, (row.values() for row in rows))
+    out = run()
+    assert run.jobs(out)["train_answers"] == 1
+    assert "propose_batch" not in run.jobs(out)
+    assert (first.folder / "batch.json").read_bytes() == untouched
+
+    # The folder is renamed and grows: answers stay, only what is new is embedded, no model is trained.
+    (run.repo / "pictures").rename(run.repo / "archive of 2026")
+    run.truth |= write_images(run.repo / "archive of 2026", 300, 310)
+    out = run(images="archive of 2026")
+    assert "train_answers" not in run.jobs(out)
+    log = (run.repo / "logs/labelling/numbers/embed_images/clean.log").read_text()
+    assert "embedded 10 of 310 images" in log
+
+    # Delivery asks for a last audit first, then keeps its promise.
+    out = run("deliver")
+    assert "a last audit" in out
+    assert run.batch().kind == "promise"
+    run.answer()
+    out = run("deliver")
+    assert "With 95 % confidence at most 20 % of all labels are wrong" in out
+    with (run.folder / "labels.csv").open(encoding="utf-8-sig") as file:
+        labels = list(csv.DictReader(file))
+    assert len(labels) == 310
+    wrong = [r for r in labels if r["label"] and run.truth[r["sha256"]] != r["label"]]
+    assert len(wrong) < 0.2 * 310
+    assert {r["source"] for r in labels if r["label"]} == {"person", "model"}
+    said = list(predict.predictions(run.folder / "model", run.repo / "archive of 2026/3"))
+    assert sum(run.truth[identity.content(run.repo / "archive of 2026/3" / p)] == c for p, c, _ in said) >= 7
+
+
+def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
+    (run.repo / "pictures/broken.jpg").write_bytes(b"no image")
+    run()
+    answers = run.answer(slice(0, 39))
+    unknown = "numbers/01/x,nowhere.png,,five,label,,,\n"
+    answers.write_bytes(answers.read_bytes() + unknown.encode())
+    (run.folder / "answers/photo.zip").write_bytes(b"PK")
+    (run.folder / "classes.csv").write_text("old,new\ncinq,five\n")
+    last = run.batch().images[39]
+    (run.folder / "answers/b.csv").write_text(f"sha256,label,annotator\n{last.sha256},cinq,me\n")
+    out = run()
+    assert len(campaign.batches(run.folder)) == 2
+    problems = (run.folder / "problems.csv").read_text(encoding="utf-8-sig")
+    for words in ("broken.jpg", "No image of this campaign is 'nowhere.png'", "unpack it"):
+        assert words in problems
+    assert "1 unreadable" in out
+    found = campaign.read_answers(run.repo / "results/labelling/numbers/answers.csv")
+    assert found[last.sha256].label == "five"
+
+    # Another person disagrees.
+    (run.folder / "answers/c.csv").write_text(f"sha256,label,annotator\n{last.sha256},six,you\n")
+    out = run()
+    assert "1 images on which people disagree" in out
+    conflicts = (run.folder / "conflicts.csv").read_text(encoding="utf-8-sig")
+    assert "me" in conflicts
+    assert "you" in conflicts
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"strategy": "galaxy"}, "cannot fill a batch for people"),
+        ({"strategy": "oracle"}, "looks at the true labels"),
+        ({"strategy": "margni"}, "Did you mean 'margin'"),
+        ({"first": "margin"}, "before the first answers there is none"),
+        ({"selector": "finetune"}, "trains the encoder itself"),
+        ({"classes": ["one", "One"]}, "are one class to a reader"),
+        ({"images": "nowhere"}, "there is no folder and no table"),
+        ({"bacth": 3}, "Did you mean 'batch'"),
+        ({"batch": "many"}, "'many' is not of type 'integer'"),
+    ],
+)
+def test_settings_that_cannot_be_meant(run, change, words):
+    done = run(check=False, **change)
+    assert done.returncode
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not run.folder.exists()
+
+
+def test_without_a_section_it_is_said_where_to_begin(run):
+    done = snakemake(run.repo, "-n", "label", check=False)
+    assert done.returncode
+    assert "config/label.yaml" in done.stdout
+
+
+def test_another_folder_is_refused(run):
+    run()
+    write_images(run.repo / "others", 400, 420)
+    done = run(check=False, images="others")
+    assert "it is another folder" in done.stdout
+    assert json.loads((run.folder / "batch01/batch.json").read_text())["batch"] == 1
