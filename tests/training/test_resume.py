@@ -103,7 +103,7 @@ def test_a_file_that_is_of_no_use_is_ignored(tmp_path, caplog):
 
 KILLED = """
 import json, os, signal, sys
-sys.path[:0] = [{scripts!r}, {tests!r}]
+sys.path[:0] = [{scripts!r}, {tests!r}, {room!r}]
 import torch
 from labelbench.training.trainers import freematch
 from small_trainings import a_problem, fitted
@@ -118,7 +118,9 @@ print(repr([[tensor.tolist() for tensor in model.state_dict().values()], history
 
 
 def test_a_killed_process_resumes(tmp_path):
-    code = KILLED.format(scripts=str(REPO / "workflow/scripts"), tests=str(Path(__file__).parent))
+    code = KILLED.format(
+        scripts=str(REPO / "workflow/scripts"), tests=str(REPO / "tests"), room=str(Path(__file__).parent)
+    )
 
     def run(path, kill="never"):
         return subprocess.run(

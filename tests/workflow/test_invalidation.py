@@ -80,7 +80,7 @@ def test_shared_code_reruns_every_strategy_that_imports_it(repo):
 def test_comment_and_docstring_rerun_nothing(repo):
     with library(repo, "training/training.py").open("a") as file:
         file.write("\n# A remark.\n")
-    edit(library(repo, "oracle.py"), '"""The oracle:', '"""An oracle:')
+    edit(library(repo, "data/oracle.py"), '"""The oracle:', '"""An oracle:')
     assert planned(repo) == []
 
 
@@ -188,7 +188,7 @@ def test_plans_are_those_of_snakemake_as_published(repo, flags):
     labels = runs / "margin/trial1/round02/labels.h5"
     labels.write_bytes(labels.read_bytes())
     plans = [snakemake(repo, "-n", *flags)]
-    edit(library(repo, "snakemake_speed.py"), "if not snakemake.__version__.startswith(REPAIRED):", "if True:")
+    edit(library(repo, "planning/snakemake_speed.py"), "if not snakemake.__version__.startswith(REPAIRED):", "if True:")
     plans.append(snakemake(repo, "-n", *flags))
     assert "select_batch" in plans[0]
     assert comparable(plans[0]) == comparable(plans[1])

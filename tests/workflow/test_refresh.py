@@ -188,6 +188,7 @@ def test_a_model_that_is_taken_over_is_the_one_that_would_be_trained(selected):
     assert len(list(csv.DictReader(history.open()))) == 1
 
 
+@pytest.mark.slow  # tests/training/test_resume.py kills trainings every day
 def test_a_killed_finetune_goes_on_where_it_was(selected):
     """On the labels of a finished study, with more epochs, so that there is time to kill."""
     configure(selected, {"trainers": {"passive_images": {"epochs": 8, "min_steps_per_epoch": 6}}})

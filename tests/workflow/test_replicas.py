@@ -2,16 +2,21 @@
 
 import csv
 
+import pytest
+
 import replicas
 from conftest import configure, copy_workflow, snakemake
 from labelbench.data import dataset_file
 
 
-def test_replicas_through_the_whole_workflow(tmp_path):
+# Daily the dataset that has most: a table, groups, and a second test set.
+@pytest.mark.parametrize(
+    "studied", [["iwildcam"], pytest.param(["cifar10", "imagenet"], marks=pytest.mark.slow)], ids="-".join
+)
+def test_replicas_through_the_whole_workflow(studied, tmp_path):
     """A study of one dataset of each kind (arrays, folders, a table); the others as far as their dataset file."""
     written = {name: write(tmp_path / "published" / name) for name, write in replicas.ALL.items()}
     repo = copy_workflow(tmp_path / "repo")
-    studied = ["cifar10", "imagenet", "iwildcam"]
     variants = {"imagenet": {"n_class": 10, "pool_size": 60}, "iwildcam": {"n_class": 14}}
     configure(
         repo,
