@@ -6,7 +6,7 @@ CORES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install
+.PHONY: demo label-demo test test-all lint install
 
 demo: install
 	PYTHONPATH=workflow/plugins $(BIN)/snakemake -c$(CORES) --logger=oneline
@@ -18,8 +18,23 @@ demo: install
 	@echo
 	@echo "Figures: results/figures/   Tables: results/tables/   Report: report.html (open it in a browser)"
 
+# A campaign on handwritten digits: opens the first batch. ANSWERS=simulated answers three batches instead of a person.
+LABEL := PYTHONPATH=workflow/plugins $(BIN)/snakemake -c$(CORES) --logger=oneline --configfile config/label.yaml -- label
+label-demo: install
+	PYTHONPATH=workflow/plugins $(BIN)/snakemake -c1 --logger=oneline -- example_images
+	$(LABEL)
+ifeq ($(ANSWERS),simulated)
+	for batch in 1 2 3; do \
+	  PYTHONPATH=workflow/scripts $(BIN)/python -m labelbench.labelling.rehearsal labelling/digits results/example_truth.csv \
+	    && $(LABEL) || exit 1; done
+endif
+
 test: install lint
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+
+# The slow ones, too: minutes each, for changes of what they name.
+test-all: install lint
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "slow or not slow"
 
 lint: install
 	$(BIN)/ruff check .

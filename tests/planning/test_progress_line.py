@@ -128,6 +128,20 @@ def test_time_left_goes_by_what_jobs_of_each_rule_took():
     assert oneline.Tally({"quick": 1}).seconds_left(0) is None
 
 
+def test_jobs_that_a_checkpoint_adds_are_counted_when_they_begin():
+    tally = oneline.Tally({"index": 1, "assess": 1})
+    tally.start(1, "index", 0.0)
+    tally.finish(1, 1.0)
+    for job in (2, 3):
+        tally.start(job, "train", 1.0)
+    assert (tally.done, tally.total) == (1, 4)
+    tally.finish(2, 2.0)
+    tally.finish(3, 2.0)
+    tally.start(4, "assess", 2.0)
+    tally.finish(4, 3.0)
+    assert (tally.done, tally.total) == (4, 4)
+
+
 def test_snakemake_accepts_the_plugin():
     registry = LoggerPluginRegistry()
     registry.register_plugin("snakemake_logger_plugin_oneline", oneline)

@@ -63,6 +63,9 @@ class Tally:
 
     def start(self, job, rule, now):
         self.began = now if self.began is None else self.began
+        if self.left[rule] <= sum(other == rule for other, _ in self.running.values()):
+            self.left[rule] += 1  # it became known when a checkpoint was done
+            self.total = max(self.total, self.done + sum(self.left.values()))
         self.running[job] = rule, now
 
     def finish(self, job, now):
@@ -216,7 +219,7 @@ class LogHandler(LogHandlerBase):
 
     def _draw(self, now):
         if self.bar is not None:
-            self.bar.n = self.tally.done
+            self.bar.n, self.bar.total = self.tally.done, self.tally.total
             self.bar.set_description_str(self.tally.text(now))
         elif self.shows_line and self.tally.done * 10 // self.tally.total > self.tenths:
             self.tenths = self.tally.done * 10 // self.tally.total

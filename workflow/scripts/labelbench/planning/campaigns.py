@@ -118,6 +118,7 @@ def campaign(section, seed, defined):
             f"{where}: first: {settings.first} asks a model, and before the first answers there is none. Choose one "
             "that asks the embeddings alone, such as kmeans, typiclust, maxherding, probcover, or random."
         )
+    identity.source(settings.images)  # a folder that is not there is said before anything runs
     return Campaign(settings, seed, _classes(f"{where}: classes", settings.classes), **entries)
 
 
