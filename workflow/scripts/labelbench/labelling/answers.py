@@ -387,8 +387,8 @@ def _forms(value):
         text = text.partition("?d=")[2]
     elif "://" in text:
         text = text.partition("://")[2].partition("/")[2]
-    for text in (text, unquote(text), unquote(unquote(text))):
-        clean = text.replace("\\", "/")
+    for form in (text, unquote(text), unquote(unquote(text))):
+        clean = form.replace("\\", "/")
         while clean.startswith(("/", "./")):
             clean = clean.removeprefix("./").removeprefix("/")
         forms.append(_nfc(clean))

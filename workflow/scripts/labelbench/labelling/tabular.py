@@ -1,0 +1,201 @@
+"""Tables of answers as people's programs save them: any separator, any encoding, columns by any of their names."""
+
+import csv
+import io
+import math
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+NAMES = {
+    "sha256": ("sha256",),
+    "image": ("path", "image", "file_name", "filename", "file"),
+    "label": ("label", "class", "choice", "category"),
+    "status": ("status",),
+    "annotator": ("annotator",),
+    "seconds": ("seconds", "lead_time"),
+    "when": ("updated_at", "when", "created_at"),
+    "note": ("note", "comment"),
+    "batch": ("batch",),
+    "source": ("source",),
+    "new": ("new_class",),
+}
+KNOWN = frozenset(name for names in NAMES.values() for name in names)
+# What stands for an answer that is no class where there is room for one word only: in Label Studio, in folder names.
+WORDS = {"__none__": "none", "__unsure__": "unsure", "__skip__": "skip"}
+
+
+class Unreadable(Exception):
+    """A file that holds no answers that can be read; the message says why and what to do."""
+
+
+class Claim(NamedTuple):
+    """One answer as a file words it, before its image and class are looked up.
+
+    row: line of a table or number of a task, 0 where there is none; names: the image's name, and further ones;
+    status: as in the file, or empty; labels: class names.
+    """
+
+    row: int
+    sha256: str = ""
+    names: tuple = ()
+    status: str = ""
+    labels: tuple = ()
+    annotator: str = ""
+    seconds: float | None = None
+    note: str = ""
+    when: str = ""
+    batch: str = ""
+
+
+def decode(data):
+    """The text of a file's bytes: UTF-8 or UTF-16 with or without a mark, otherwise cp1252, as Excel writes it."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = [("utf-16", "strict")]
+    elif data.startswith(b"\xef\xbb\xbf"):
+        # Our own tables keep file names that are no text as the bytes that they are.
+        encodings = [("utf-8-sig", "surrogateescape")]
+    elif b"\0" in data:
+        half = "utf-16-le" if data[1::2].count(0) > data[0::2].count(0) else "utf-16-be"
+        encodings = [(half, "strict")] if data.count(0) > len(data) / 4 else []
+    else:
+        encodings = [("utf-8", "strict"), ("cp1252", "strict")]
+    for encoding, errors in encodings:
+        try:
+            return data.decode(encoding, errors)
+        except UnicodeDecodeError:
+            continue
+    raise Unreadable("is not text in UTF-8, UTF-16 or Windows-1252. Save it as 'CSV UTF-8' and hand it back again.")
+
+
+def table(text):
+    """(columns, rows) of a CSV text; rows are (line on which it begins, list of cells). Blank lines are left out.
+
+    The separator is the one that finds the most columns we know. Raises `Unreadable` where there is no heading.
+    """
+    csv.field_size_limit(2**31 - 1)  # Label Studio puts whole pictures into cells
+    lines = io.StringIO(text, newline="")
+    skipped = 0
+    if text[:4].lower() == "sep=":  # Excel's own hint
+        lines.readline()
+        skipped = 1
+    rest = lines.read()
+    best, header = ",", []
+    for separator in ",;\t|":
+        first = next((row for row in _parse(rest, separator) if row[1]), (0, []))[1]
+        first = [name.strip().casefold() for name in first]
+        if sum(name in KNOWN for name in first) > sum(name in KNOWN for name in header) or not header:
+            best, header = separator, first
+    if not header:
+        raise Unreadable("is empty.")
+    rows = [(line + skipped, cells) for line, cells in _parse(rest, best) if any(cells)]
+    return header, rows[1:]
+
+
+def _parse(text, separator):
+    """(line, cells) of each row, lazily."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    line = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise Unreadable(f"cannot be read as a table: line {reader.line_num}: {error}.") from None
+        yield line, cells
+        line = reader.line_num + 1
+
+
+def columns(header):
+    """Positions by the names in `NAMES`; `image` has a list. Raises `UserError`-like `Unreadable` for a bad heading."""
+    at = {name: i for i, name in reversed(list(enumerate(header)))}
+    found = {key: [at[name] for name in names if name in at] for key, names in NAMES.items()}
+    shown = ", ".join(name for name in header if name) or "nothing"
+    if not found["image"] and not found["sha256"]:
+        raise Unreadable(
+            f"has no column that names the image. Its first line must hold the names of the columns, such as "
+            f"'image,label'; it holds: {shown[:200]}."
+        )
+    if not found["label"] and not found["status"]:
+        raise Unreadable(f"has no column 'label'; its columns are: {shown[:200]}.")
+    return {key: places if key == "image" else places[0] for key, places in found.items() if places}
+
+
+def claims(header, rows):
+    """(claims, problems) of a table; problems are (row, sentence). A row without an answer is neither.
+
+    A Label Studio export is known by its columns: there an empty label is an answer that was handed in empty.
+    """
+    from labelbench.labelling import label_studio
+
+    at = columns(header)
+    exported = "annotation_id" in header
+    found, problems, predicted = [], [], []
+    last = max(max(v) if isinstance(v, list) else v for v in at.values())
+    empty = [""] * (last + 1)
+    get = {key: at.get(key, -1) for key in NAMES if key != "image"}
+    for line, cells in rows:
+        if len(cells) <= last:
+            cells = cells + empty[len(cells) :]
+
+        def cell(key, cells=cells):
+            return cells[get[key]] if get[key] >= 0 else ""
+
+        label, status = cell("label"), cell("status").strip().casefold()
+        if cell("source").strip().casefold() == "model":
+            predicted.append(line)
+            continue
+        labels = (label,) if label.strip() else ()
+        if exported:
+            labels = label_studio.choices(label)
+            status = label_studio.status(labels, cell("new").strip())
+            if status == "new":
+                labels = (cell("new"),)
+        elif not labels and not status:
+            continue
+        names = tuple(name for i in at.get("image", ()) if (name := cells[i]).strip() and not name.startswith("data:"))
+        found.append(
+            Claim(
+                line,
+                cell("sha256").strip().lower(),
+                names,
+                status,
+                labels,
+                cell("annotator").strip(),
+                number(cell("seconds")),
+                cell("note"),
+                moment(cell("when")),
+                cell("batch").strip(),
+            )
+        )
+    if predicted:
+        problems.append(
+            (
+                predicted[0],
+                f"{len(predicted)} rows say source 'model': they are predictions, and no person's answers. "
+                "They are not read. To confirm one, write 'person' there.",
+            )
+        )
+    return found, problems
+
+
+def number(text):
+    """Seconds as a float, also with a decimal comma; None for anything that is no time span."""
+    try:
+        value = float(str(text).strip().replace(",", "."))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def moment(text):
+    """A time as ISO text in UTC, which sorts as time does; empty where it is none."""
+    try:
+        value = datetime.fromisoformat(str(text).strip())
+    except ValueError:
+        return ""
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    try:
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    except OverflowError:
+        return ""
