@@ -21,6 +21,11 @@ REPO = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources", "slurm"]
 
 
+def pytest_collection_modifyitems(items):
+    """Whole studies first: begun last, they would keep one worker busy while the others have nothing left."""
+    items.sort(key=lambda item: item.path.parent.name not in ("workflow", "slurm"))
+
+
 def copy_workflow(target):
     """The files a clone has that a run needs, in a new folder `target`."""
     target.mkdir()
