@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
-from labelbench.common import provenance
+from labelbench.common import provenance, shipped
 from labelbench.planning import cluster, plan, snakemake_speed
 from labelbench.common.errors import UserError
 

@@ -1,7 +1,7 @@
 # Rebuilds the checkpoint in resources/; no target asks for it. See resources/glyphclip/MODEL_CARD.md.
 rule pretrain_glyphclip:
     input:
-        model="resources/glyphclip/glyphclip.json",
+        model=shipped.find("resources/glyphclip/glyphclip.json"),
     output:
         "<results>/pretrain/glyphclip.safetensors",
     log:

@@ -1,12 +1,3 @@
-localrules:
-    import_results,
-    collect,
-    tables,
-    figures,
-    costs,
-    archive,
-
-
 # Results of others, as rows of the study's table.
 rule import_results:
     input:
@@ -19,6 +10,7 @@ rule import_results:
         "<logs>/imported/{source}.log",
     wildcard_constraints:
         source="|".join(STUDY.imports) or NEVER,
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
@@ -42,6 +34,7 @@ rule collect:
         left_out="<results>/tables/left_out.json",
     log:
         "<logs>/collect.log",
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
@@ -78,6 +71,7 @@ rule tables:
         summary="<results>/tables/summary.txt",
     log:
         "<logs>/tables.log",
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
@@ -111,6 +105,7 @@ rule figures:
         ],
     log:
         "<logs>/figures.log",
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
@@ -130,6 +125,7 @@ rule figures:
 rule costs:
     log:
         "<logs>/costs.log",
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
@@ -154,6 +150,7 @@ rule archive:
         "<results>/archive.zip",
     log:
         "<logs>/archive.log",
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:

@@ -1,7 +1,3 @@
-localrules:
-    stage,
-
-
 # All that needs the internet or that a user can have forgotten, on a login node, before jobs are sent to nodes without
 # it: weights and tokenizers are downloaded into their caches, datasets are checked and prepared.
 rule stage:
@@ -11,6 +7,7 @@ rule stage:
         "<results>/staged.json",
     log:
         "<logs>/stage.log",
+    localrule: True
     conda:
         "../envs/train.yaml"
     params:

@@ -1,8 +1,3 @@
-localrules:
-    tune,
-    tuning_table,
-
-
 # Settings of a trainer that are chosen from candidates, once for all trials, rounds and strategies (LabelBench paper,
 # Appendix F.3). A candidate is trained as any model is, by the same jobs; `round00` of trial 0 is its address, so that
 # all candidates have the same labels and seeds. The selector `final` stands for models trained end to end.
@@ -75,6 +70,7 @@ rule tune:
         "<logs>/tuned/{dataset}/{encoder}/{selector}-{trainer}.log",
     wildcard_constraints:
         selector="|".join([*STUDY.selectors, "final"]),
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
@@ -99,6 +95,7 @@ rule tuning_table:
         ),
     log:
         "<logs>/tuning_table.log",
+    localrule: True
     conda:
         "../envs/plot.yaml"
     params:
