@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from PIL import Image
+from playwright import sync_api
 
 from labelbench.labelling import batch_page
 
@@ -17,7 +18,6 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
