@@ -1,6 +1,6 @@
 rule prepare_dataset:
     input:
-        source_files,
+        of_study(paths.source_files),
     output:
         "<results>/datasets/{dataset}.h5",
     log:
@@ -11,8 +11,8 @@ rule prepare_dataset:
         mem_mb=small(4000),
         runtime=minutes(60),
     params:
-        spec=dataset_spec,
-        code=dataset_code,
+        spec=of_study(specs.dataset_spec),
+        code=of_study(specs.dataset_code),
     script:
         "../workflow/scripts/prepare_dataset.py"
 
@@ -21,8 +21,8 @@ rule prepare_dataset:
 rule initial_labels:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        clean=clean_embeddings_if_initial_uses_them,
-        zero_shot=zero_shot_guesses_if_initial_uses_them,
+        clean=of_study(paths.clean_embeddings_if_initial_uses_them),
+        zero_shot=of_study(paths.zero_shot_guesses_if_initial_uses_them),
     output:
         "<results>/initial/{dataset}/{encoder}/trial{trial}/labels.h5",
     log:
@@ -35,8 +35,8 @@ rule initial_labels:
         runtime=select_runtime,
         gpu=initial_gpu,
     params:
-        spec=initial_spec,
-        code=initial_code,
+        spec=of_study(specs.initial_spec),
+        code=of_study(specs.initial_code),
         total=initial_total,
     script:
         "../workflow/scripts/initial_labels.py"

@@ -5,14 +5,14 @@
 rule embed:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        weights=weight_files,
+        weights=of_study(paths.weight_files),
     output:
         embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
         cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
     log:
         "<logs>/embed/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
-        dataset=embedded_in(one_job=True),
+        dataset=paths.datasets_embedded_in(STUDY, one_job=True),
     conda:
         "../envs/train.yaml"
     threads: image_threads
@@ -21,8 +21,8 @@ rule embed:
         runtime=embed_runtime,
         gpu=embed_gpu,
     params:
-        spec=embed_spec,
-        code=embed_code,
+        spec=of_study(specs.embed_spec),
+        code=of_study(specs.embed_code),
     script:
         "../workflow/scripts/embed.py"
 
@@ -31,7 +31,7 @@ rule embed:
 rule embed_shard:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        weights=weight_files,
+        weights=of_study(paths.weight_files),
     output:
         embeddings=temp(
             "<results>/embeddings/{dataset}/{encoder}/{view}.shard{part}of{parts}.h5"
@@ -52,9 +52,9 @@ rule embed_shard:
         runtime=embed_runtime,
         gpu=embed_gpu,
     params:
-        spec=embed_spec,
-        code=embed_code,
-        part=embed_part,
+        spec=of_study(specs.embed_spec),
+        code=of_study(specs.embed_code),
+        part=of_study(specs.embed_part),
     script:
         "../workflow/scripts/embed.py"
 
@@ -62,23 +62,23 @@ rule embed_shard:
 # Not part of `embed`, so that a cache between workflows keeps shards once and not their sum as well.
 rule gather_shards:
     input:
-        shards=shard_files,
-        costs=shard_costs,
+        shards=of_study(paths.shard_files),
+        costs=of_study(paths.shard_costs),
     output:
         embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
         cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
     log:
         "<logs>/gather_shards/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
-        dataset=embedded_in(one_job=False),
+        dataset=paths.datasets_embedded_in(STUDY, one_job=False),
     conda:
         "../envs/train.yaml"
     resources:
         mem_mb=small(2000),
         runtime=minutes(60),
     params:
-        spec=embed_spec,
-        code=gather_code,
+        spec=of_study(specs.embed_spec),
+        code=of_study(specs.gather_code),
     script:
         "../workflow/scripts/gather_shards.py"
 
@@ -86,7 +86,7 @@ rule gather_shards:
 rule zero_shot_head:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        weights=weight_files,
+        weights=of_study(paths.weight_files),
     output:
         head="<results>/embeddings/{dataset}/{encoder}/zero_shot_head.safetensors",
         metrics="<results>/embeddings/{dataset}/{encoder}/zero_shot.json",
@@ -100,8 +100,8 @@ rule zero_shot_head:
         runtime=zero_shot_runtime,
         gpu=embed_gpu,
     params:
-        spec=zero_shot_spec,
-        code=zero_shot_code,
+        spec=of_study(specs.zero_shot_spec),
+        code=of_study(specs.zero_shot_code),
     script:
         "../workflow/scripts/zero_shot_head.py"
 
@@ -110,7 +110,7 @@ rule zero_shot_head:
 rule zero_shot_pool:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        weights=weight_files,
+        weights=of_study(paths.weight_files),
         head="<results>/embeddings/{dataset}/{encoder}/zero_shot_head.safetensors",
     output:
         "<results>/embeddings/{dataset}/{encoder}/zero_shot_pool.h5",
@@ -124,7 +124,7 @@ rule zero_shot_pool:
         runtime=embed_runtime,
         gpu=embed_gpu,
     params:
-        spec=zero_shot_spec,
-        code=zero_shot_pool_code,
+        spec=of_study(specs.zero_shot_spec),
+        code=of_study(specs.zero_shot_pool_code),
     script:
         "../workflow/scripts/zero_shot_pool.py"

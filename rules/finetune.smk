@@ -1,11 +1,11 @@
 rule finetune:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        labels=labels_of_this_round,
-        head=zero_shot_head,
-        weights=weight_files,
-        trained=metrics_of_the_same_model,
-        tuned=tuned_final,
+        labels=of_study(paths.labels_of_this_round),
+        head=of_study(paths.zero_shot_head),
+        weights=of_study(paths.weight_files),
+        trained=of_study(paths.metrics_of_the_same_model),
+        tuned=of_study(paths.tuned_final),
     output:
         metrics=f"{_RUN}/finetune-{{model}}/metrics.json",
         history=f"{_RUN}/finetune-{{model}}/history.csv",
@@ -20,7 +20,7 @@ rule finetune:
         runtime=final_runtime,
         gpu=final_gpu,
     params:
-        spec=finetune_spec,
-        code=finetune_code,
+        spec=of_study(specs.finetune_spec),
+        code=of_study(specs.finetune_code),
     script:
         "../workflow/scripts/finetune.py"

@@ -13,18 +13,18 @@ use rule train_proxy as train_proxy_again with:
     log:
         f"{_AGAIN_LOG}.log",
     params:
-        spec=replicate_proxy_spec,
-        code=proxy_code,
+        spec=of_study(specs.replicate_proxy_spec),
+        code=of_study(specs.proxy_code),
 
 
 use rule finetune as finetune_again with:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        labels=labels_of_this_round,
-        head=zero_shot_head,
-        weights=weight_files,
+        labels=of_study(paths.labels_of_this_round),
+        head=of_study(paths.zero_shot_head),
+        weights=of_study(paths.weight_files),
         trained=[],
-        tuned=tuned_final,
+        tuned=of_study(paths.tuned_final),
     output:
         metrics=f"{_AGAIN}/finetune-{{model}}/metrics.json",
         history=f"{_AGAIN}/finetune-{{model}}/history.csv",
@@ -32,5 +32,5 @@ use rule finetune as finetune_again with:
     log:
         f"{_AGAIN_LOG}-{{model}}.log",
     params:
-        spec=replicate_finetune_spec,
-        code=finetune_code,
+        spec=of_study(specs.replicate_finetune_spec),
+        code=of_study(specs.finetune_code),

@@ -23,10 +23,10 @@ rule import_results:
 rule collect:
     input:
         metrics=study_metrics,
-        costs=study_costs,
-        zero_shot=study_zero_shot,
+        costs=of_models(grid.costs),
+        zero_shot=of_models(grid.zero_shot),
         replicates=replicate_metrics,
-        embeddings=study_embedding_costs,
+        embeddings=of_models(grid.embedding_costs),
         imported=expand("<results>/imported/{source}.parquet", source=STUDY.imports),
     output:
         csv="<results>/tables/metrics.csv",
@@ -38,7 +38,7 @@ rule collect:
     conda:
         "../envs/plot.yaml"
     params:
-        spec=spec(order=ORDER, own=contents.order(OWN)["strategy"]),
+        spec=spec(order=SHOWN.order, own=contents.order(SHOWN.own)["strategy"]),
         code=provenance.digest("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -50,16 +50,16 @@ rule tables:
         left_out=rules.collect.output.left_out,
     output:
         csv=[
-            *result_files("tables", TABLES, "csv"),
-            *overall_files("tables", OVERALL_TABLES, "csv"),
+            *result_files("tables", FILES.tables, "csv"),
+            *overall_files("tables", FILES.overall_tables, "csv"),
         ],
         tex=[
-            *result_files("tables", TABLES, "tex"),
-            *overall_files("tables", OVERALL_TABLES, "tex"),
+            *result_files("tables", FILES.tables, "tex"),
+            *overall_files("tables", FILES.overall_tables, "tex"),
         ],
         html=[
-            *reported("tables", TABLES, "html"),
-            *overall_reported("tables", OVERALL_TABLES, "html"),
+            *reported("tables", FILES.tables, "html"),
+            *overall_reported("tables", FILES.overall_tables, "html"),
         ],
         findings=report(
             "<results>/tables/findings.html",
@@ -75,16 +75,16 @@ rule tables:
     conda:
         "../envs/plot.yaml"
     params:
-        trials=TRIALS,
+        trials=config["run"]["trials"],
         spec=spec(
-            **COMPARED,
-            tables=list(map(list, TABLES)),
-            overall=list(OVERALL_TABLES),
-            equivalence=EQUIVALENCE,
-            passive={d: held.passive for d, held in CONTENTS.items()},
+            **shown.compared(SHOWN),
+            tables=list(map(list, FILES.tables)),
+            overall=list(FILES.overall_tables),
+            equivalence=STUDY.equivalence,
+            passive={d: held.passive for d, held in SHOWN.contents.items()},
             costs=config.get("costs", {}),
-            end_to_end={d: held.end_to_end for d, held in CONTENTS.items()},
-            published={d: held.published for d, held in CONTENTS.items()},
+            end_to_end={d: held.end_to_end for d, held in SHOWN.contents.items()},
+            published={d: held.published for d, held in SHOWN.contents.items()},
         ),
         code=provenance.digest("tables.py"),
     script:
@@ -96,12 +96,12 @@ rule figures:
         rules.collect.output.csv,
     output:
         svg=[
-            *reported("figures", FIGURES, "svg"),
-            *overall_reported("figures", OVERALL_FIGURES, "svg"),
+            *reported("figures", FILES.figures, "svg"),
+            *overall_reported("figures", FILES.overall_figures, "svg"),
         ],
         pdf=[
-            *result_files("figures", FIGURES, "pdf"),
-            *overall_files("figures", OVERALL_FIGURES, "pdf"),
+            *result_files("figures", FILES.figures, "pdf"),
+            *overall_files("figures", FILES.overall_figures, "pdf"),
         ],
     log:
         "<logs>/figures.log",
@@ -109,12 +109,12 @@ rule figures:
     conda:
         "../envs/plot.yaml"
     params:
-        trials=TRIALS,
+        trials=config["run"]["trials"],
         spec=spec(
-            **COMPARED,
-            figures=list(map(list, FIGURES)),
-            overall=list(OVERALL_FIGURES),
-            equivalence=EQUIVALENCE,
+            **shown.compared(SHOWN),
+            figures=list(map(list, FILES.figures)),
+            overall=list(FILES.overall_figures),
+            equivalence=STUDY.equivalence,
         ),
         code=provenance.digest("figures.py"),
     script:
@@ -139,12 +139,12 @@ rule archive:
     input:
         results=study_results,
         metrics=study_metrics,
-        costs=study_costs,
-        labels=study_label_sets,
-        zero_shot=study_zero_shot,
-        embeddings=study_embedding_costs,
+        costs=of_models(grid.costs),
+        labels=of_models(grid.label_sets),
+        zero_shot=of_models(grid.zero_shot),
+        embeddings=of_models(grid.embedding_costs),
         replicates=replicate_metrics,
-        tuned=study_tuned,
+        tuned=of_models(grid.tuned_settings),
         datasets=study_datasets,
     output:
         "<results>/archive.zip",
@@ -155,8 +155,8 @@ rule archive:
         "../envs/plot.yaml"
     params:
         spec=spec(
-            contents={name: held._asdict() for name, held in OWN.items()},
-            definitions=own_definitions(),
+            contents={name: held._asdict() for name, held in SHOWN.own.items()},
+            definitions=shown.own_definitions(STUDY),
         ),
         config=CONFIG,
         code=provenance.digest("archive.py"),

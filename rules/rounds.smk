@@ -1,10 +1,10 @@
 rule train_proxy:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        labels=labels_of_this_round,
-        clean=clean_embeddings_of_this_round,
-        augmented=augmented_embeddings_of_this_round,
-        tuned=tuned_proxy,
+        labels=of_study(paths.labels_of_this_round),
+        clean=of_study(paths.clean_embeddings_of_this_round),
+        augmented=of_study(paths.augmented_embeddings_of_this_round),
+        tuned=of_study(paths.tuned_proxy),
     output:
         proxy=f"{_RUN}/proxy.safetensors",
         metrics=f"{_RUN}/metrics.json",
@@ -13,7 +13,7 @@ rule train_proxy:
     log:
         f"{_LOG}/train_proxy.log",
     wildcard_constraints:
-        selector=trains(end_to_end=False),
+        selector=paths.selectors_that_train(STUDY, end_to_end=False),
     conda:
         "../envs/train.yaml"
     threads: 1
@@ -22,8 +22,8 @@ rule train_proxy:
         runtime=proxy_runtime,
         gpu=proxy_gpu,
     params:
-        spec=proxy_spec,
-        code=proxy_code,
+        spec=of_study(specs.proxy_spec),
+        code=of_study(specs.proxy_code),
     script:
         "../workflow/scripts/train_proxy.py"
 
@@ -34,10 +34,10 @@ rule train_proxy:
 rule finetune_round:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        labels=labels_of_this_round,
-        head=zero_shot_head,
-        weights=weight_files,
-        tuned=tuned_end_to_end,
+        labels=of_study(paths.labels_of_this_round),
+        head=of_study(paths.zero_shot_head),
+        weights=of_study(paths.weight_files),
+        tuned=of_study(paths.tuned_end_to_end),
     output:
         proxy=f"{_RUN}/proxy.safetensors",
         features=f"{_RUN}/features.h5",
@@ -47,7 +47,7 @@ rule finetune_round:
     log:
         f"{_LOG}/finetune_round.log",
     wildcard_constraints:
-        selector=trains(end_to_end=True),
+        selector=paths.selectors_that_train(STUDY, end_to_end=True),
     conda:
         "../envs/train.yaml"
     threads: image_threads
@@ -56,8 +56,8 @@ rule finetune_round:
         runtime=finetune_runtime,
         gpu=GPUS,
     params:
-        spec=finetune_round_spec,
-        code=finetune_round_code,
+        spec=of_study(specs.finetune_round_spec),
+        code=of_study(specs.finetune_round_code),
     script:
         "../workflow/scripts/finetune_round.py"
 
@@ -66,10 +66,10 @@ rule finetune_round:
 rule refresh:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        labels=labels_of_this_round,
-        head=zero_shot_head,
-        weights=weight_files,
-        tuned=tuned_refresh,
+        labels=of_study(paths.labels_of_this_round),
+        head=of_study(paths.zero_shot_head),
+        weights=of_study(paths.weight_files),
+        tuned=of_study(paths.tuned_refresh),
     output:
         clean=f"{_RUN}/refresh/clean.h5",
         augmented=[
@@ -90,8 +90,8 @@ rule refresh:
         runtime=finetune_runtime,
         gpu=GPUS,
     params:
-        spec=refresh_spec,
-        code=refresh_code,
+        spec=of_study(specs.refresh_spec),
+        code=of_study(specs.refresh_code),
     script:
         "../workflow/scripts/refresh.py"
 
@@ -100,9 +100,9 @@ rule refresh:
 rule select_batch:
     input:
         dataset="<results>/datasets/{dataset}.h5",
-        labels=labels_of_round_before,
-        proxy=proxy_of_round_before,
-        clean=features_of_round_before,
+        labels=of_study(paths.labels_of_round_before),
+        proxy=of_study(paths.proxy_of_round_before),
+        clean=of_study(paths.features_of_round_before),
     output:
         labels=f"{_RUN}/labels.h5",
         cost=f"{_RUN}/select_cost.json",
@@ -116,7 +116,7 @@ rule select_batch:
         runtime=select_runtime,
         gpu=proxy_gpu,
     params:
-        spec=select_spec,
-        code=select_code,
+        spec=of_study(specs.select_spec),
+        code=of_study(specs.select_code),
     script:
         "../workflow/scripts/select_batch.py"

@@ -20,8 +20,8 @@ rule tuning_labels:
         mem_mb=small(2000),
         runtime=minutes(30),
     params:
-        spec=tuning_labels_spec,
-        code=tuning_labels_code,
+        spec=of_study(specs.tuning_labels_spec),
+        code=of_study(specs.tuning_labels_code),
     script:
         "../workflow/scripts/tuning_labels.py"
 
@@ -48,8 +48,8 @@ use rule finetune as try_finetune with:
     input:
         dataset="<results>/datasets/{dataset}.h5",
         labels=f"{_TRIED}/labels.h5",
-        head=zero_shot_head,
-        weights=weight_files,
+        head=of_study(paths.zero_shot_head),
+        weights=of_study(paths.weight_files),
         trained=[],
     output:
         metrics=f"{_TRIED}/candidate{{candidate}}/finetune-{{model}}/metrics.json",
@@ -63,7 +63,7 @@ use rule finetune as try_finetune with:
 
 rule tune:
     input:
-        metrics_of_candidates,
+        of_study(paths.metrics_of_candidates),
     output:
         "<results>/tuned/{dataset}/{encoder}/{selector}-{trainer}.json",
     log:
@@ -74,7 +74,7 @@ rule tune:
     conda:
         "../envs/plot.yaml"
     params:
-        spec=tune_spec,
+        spec=of_study(specs.tune_spec),
         code=provenance.digest("tune.py"),
     script:
         "../workflow/scripts/tune.py"
@@ -83,7 +83,7 @@ rule tune:
 # What was chosen, and the labels that it took.
 rule tuning_table:
     input:
-        own=study_tuned,
+        own=of_models(grid.tuned_settings),
         imported=imported_tuned,
     output:
         csv="<results>/tables/tuning.csv",

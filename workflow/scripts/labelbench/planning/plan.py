@@ -216,7 +216,8 @@ class Study:
     1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
     dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
     refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by trainer, for those that have candidates;
-    budgets: `Schedule` by dataset; imports: results of others, entries of importers by name.
+    budgets: `Schedule` by dataset; imports: results of others, entries of importers by name; augmentations: seeds of
+    augmented views; replicates: trainings from other seeds; equivalence: a share of accuracy that does not matter.
     """
 
     seed: int
@@ -235,6 +236,9 @@ class Study:
     strategies: dict
     budgets: dict
     imports: dict
+    augmentations: int
+    replicates: int
+    equivalence: float
 
 
 def kind(entry):
@@ -474,5 +478,8 @@ def study(config):
         tuning={n: _tuning(n, defined["trainers"][n], trainers[n], how) for n, how in tune.items() if how is not None},
         budgets=budgets,
         imports=resolve("imports", imports, kind="importers"),
+        augmentations=config["augmentations"],
+        replicates=config["run"].get("replicates", 0),
+        equivalence=config.get("statistics", {}).get("equivalence", 0.2) / 100,
         **defined,
     )
