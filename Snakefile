@@ -34,6 +34,7 @@ include: "rules/results.smk"
 include: "rules/stage.smk"
 include: "rules/campaign.smk"
 include: "rules/label.smk"
+include: "rules/rehearse.smk"
 include: "rules/pretrain.smk"
 
 

@@ -7,11 +7,19 @@ that intervals cover, that promises are kept, that forecasts hold.
 """
 
 import argparse
+import hashlib
+import logging
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from labelbench.labelling import batch_files, campaign, identity
+from labelbench.common import registry
+from labelbench.labelling import answers as answer_files
+from labelbench.labelling import assessment, batch_files, campaign, identity, models, promise_batch, promises, proposal
+
+LOG = logging.getLogger("labelbench.rehearsal")  # silent: hundreds of trainings
+LOG.setLevel(logging.WARNING)
 
 
 def answers(batch, truth, rng, classes, mistakes=0.0, skips=0.0, seconds=2.0, annotator="simulated"):
@@ -45,6 +53,159 @@ def read_truth(path, images):
     """Class by hash from a table with the columns image and label, for a list of `identity.Image`."""
     labels = {row["image"]: row["label"] for row in identity.read_table(path)}
     return {image.sha256: labels[image.path] for image in images if image.path in labels}
+
+
+def rehearse(space, truth, test, settings, folder):
+    """A whole campaign on images whose classes are known; what it claimed and what was true, as JSON values.
+
+    space: `models.Space` of the pool; truth: (N,) its classes; test: (embeddings (n, d), classes (n,)) of images
+    outside the pool, by which it is seen how good models really are; settings: as `proposal.propose` takes them, with
+    `rounds`, `target`, `wrong`, `confidence`, `looks`, `mistakes`, `skips`, and the specs `first`, `strategy`,
+    `selector` and `trainer`; folder: an empty one, for the campaign's batches and answers.
+    """
+    images = [numbered(n) for n in range(len(truth))]
+    known = {image.sha256: settings.classes[c] for image, c in zip(images, truth, strict=True)}
+    spec = {"seed": settings.seed, "selector": settings.selector, "trainer": settings.trainer}
+    person = np.random.default_rng([settings.seed, 1])
+    level, target = settings.confidence / 100, settings.target / 100
+    state, model, before, rounds = campaign.state([], {}, settings.seed), None, None, []
+    for number in range(1, settings.rounds + 1):
+        strategy, config = registry.configured("strategies", settings.strategy if model else settings.first)
+        batch = proposal.propose(images, state, space, model, settings, strategy, config, number)
+        state = _answered(batch, images, known, settings, person, folder)
+        last = state.rounds[-1]
+        position = {image.sha256: n for n, image in enumerate(images)}
+        index = [position[name] for name in last.labels]
+        classes = [settings.classes.index(label) for label in last.labels.values()]
+        model = models.train(space, spec, index, classes, len(settings.classes), number, LOG)
+        rounds.append(_judged(images, state, space, model, test, before, settings, number, level, target))
+        before = model, rounds[-1]["truth"]
+    found = {"seed": settings.seed, "rounds": rounds}
+    if settings.wrong:
+        found["promise"] = _delivered(images, known, state, space, model, settings, person, folder)
+    return found
+
+
+def numbered(number):
+    """An image that exists by its number only."""
+    return identity.Image(hashlib.sha256(str(number).encode()).hexdigest(), f"{number}.png")
+
+
+def _answered(batch, images, known, settings, person, folder):
+    """The `campaign.State` after a batch was written, answered and read again."""
+    place = Path(folder, campaign.folder_name(batch.number))
+    place.mkdir(parents=True)
+    campaign.write_batch(place / "batch.json", batch)
+    hand_back(folder, batch, answers(batch, known, person, settings.classes, settings.mistakes, settings.skips))
+    found, problems = answer_files.read([Path(folder, "answers")], images, settings.classes, {}, settings.name)
+    if problems:
+        raise ValueError(f"simulated answers cannot be read: {problems[0]}")
+    settled, _ = answer_files.settle(found)
+    counted = {name: campaign.Answered(name, s.status, s.label) for name, s in settled.items()}
+    return campaign.state(campaign.batches(folder), counted, settings.seed)
+
+
+def _judged(images, state, space, model, test, before, settings, number, level, target):
+    """What a round claims, and what is true of its model on the test images."""
+    position = {image.sha256: n for n, image in enumerate(images)}
+    audit = [state.answers[name] for name in sorted(state.audit) if name in state.answers]
+    labelled = [a for a in audit if a.status == "label"]
+    index = np.array([position[a.sha256] for a in labelled])
+    said, _ = models.predict(model, space.clean, index)
+    classes = np.array([settings.classes.index(a.label) for a in labelled])
+    hits = said == classes
+    right, n = int(hits.sum()), len(hits)
+    interval = assessment.accuracy(right, n, len(images), level)
+    embedded, true_classes = test
+    true = float((models.predict(model, embedded)[0] == true_classes).mean())
+    verdict = assessment.verdict(
+        right, n, len(audit) - n, target, 1 - level, settings.looks, number, len(state.answers), 0, []
+    )
+    found = {
+        "labels": len(state.rounds[-1].labels),
+        "audit": n,
+        "low": interval.low,
+        "high": interval.high,
+        "truth": true,
+        "verdict": verdict.key,
+    }
+    if before is not None:
+        earlier = models.predict(before[0], space.clean, index)[0] == classes
+        gain = assessment.paired_gain(earlier, hits, level)
+        found |= {"gain_low": gain.low, "gain_high": gain.high, "gain_truth": true - before[1]}
+    return found
+
+
+def _delivered(images, known, state, space, model, settings, person, folder):
+    """What was promised on delivery and the share of wrong labels; beside it, a threshold without a bound."""
+    batch, frozen = promise_batch.propose(images, state, space, model, settings, len(state.batches) + 1)
+    labelled = {a.sha256: a.label for a in state.answers.values() if a.status == "label"}
+    state = _answered(batch, images, known, settings, person, folder)
+    identity.write_table(Path(folder, campaign.folder_name(batch.number), "frozen.csv"), batch_files.FROZEN, frozen)
+    epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
+    promise, predicted, confidence, _ = promises.of_audit(state.batches[-1], state.answers, epsilon, alpha)
+    wrong = {name: label != known[name] for name, label in predicted.items()}
+    total = len(labelled) + len(predicted)
+    passed = promises.passed(promise, confidence)
+    drawn = {image.sha256 for image in batch.images}
+    # What is usual: the lowest threshold at which the audit itself has at most so many wrong.
+    ranked = sorted(drawn, key=lambda name: -confidence[name])
+    share = np.cumsum([wrong[name] for name in ranked]) / np.arange(1, len(ranked) + 1)
+    fits = np.flatnonzero(share <= epsilon)
+    usual = confidence[ranked[fits[-1]]] if len(fits) else np.inf
+    above = [name for name, score in confidence.items() if score >= usual]
+    return {
+        "audit": len(drawn),
+        "automatic": len(passed) / len(predicted),
+        "wrong": sum(wrong[name] for name in passed - drawn) / total,
+        "usual_automatic": len(above) / len(predicted),
+        "usual_wrong": sum(wrong[name] for name in above) / max(len(above), 1),
+    }
+
+
+def summary(found, settings):
+    """Rates over many campaigns, by name: coverage of intervals, targets declared wrongly, promises broken."""
+    rounds = [r for c in found for r in c["rounds"]]
+    told = [r for r in rounds if r["audit"] >= assessment.ENOUGH]
+    gains = [r for r in rounds if "gain_low" in r and r["audit"] >= assessment.ENOUGH]
+    promised = [c["promise"] for c in found if "promise" in c]
+    early = [any(r["verdict"] == "target" and r["truth"] < settings.target / 100 for r in c["rounds"]) for c in found]
+    rates = {
+        "campaigns": len(found),
+        "intervals_cover": np.mean([r["low"] <= r["truth"] <= r["high"] for r in told]),
+        "gains_cover": np.mean([r["gain_low"] <= r["gain_truth"] <= r["gain_high"] for r in gains] or [np.nan]),
+        "target_too_early": np.mean(early),
+        "final_accuracy": np.mean([c["rounds"][-1]["truth"] for c in found]),
+    }
+    if promised:
+        rates |= {
+            "promises_broken": np.mean([p["wrong"] > settings.wrong / 100 for p in promised]),
+            "automatic": np.mean([p["automatic"] for p in promised]),
+            "audit": np.mean([p["audit"] for p in promised]),
+            "usual_broken": np.mean([p["usual_wrong"] > settings.wrong / 100 for p in promised]),
+            "usual_automatic": np.mean([p["usual_automatic"] for p in promised]),
+        }
+    return {name: float(value) for name, value in rates.items()}
+
+
+def campaigns(rows, classes, pool, settings, seeds):
+    """`rehearse` with each of these seeds, in folders that go again.
+
+    rows, classes: (n, d) float16 and (n,) of all images. Each campaign has a random `pool` of them; the others tell
+    what its models are worth, for they are a draw of the same kind.
+    """
+    found = []
+    for seed in seeds:
+        settings.seed = seed
+        order = np.random.default_rng([seed, 0]).permutation(len(rows))
+        mine, others = order[:pool], order[pool:]
+        single = rows[mine].astype(np.float32)
+        mean, std = single.mean(0), single.std(0)
+        std = np.where(std > 1e-6, std, 1).astype(np.float32)
+        space = models.Space(rows[mine], mean, std, np.ones(pool, bool), [], [])
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(rehearse(space, classes[mine], (rows[others], classes[others]), settings, folder))
+    return found
 
 
 def main():

@@ -324,3 +324,63 @@ class Labelling:
             asked = [batch for batch in state.batches if batch.kind == "promise"]
             return bool(asked) and all(image.sha256 in state.answers for image in asked[-1].images)
         return True
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The config's section `rehearsal`: whole campaigns of a simulated person, to check what campaigns claim.
+
+    datasets, encoder, selector, trainer: names of definitions; variants: by name, settings in which campaigns differ
+    (`first`, `strategy`, `mistakes`, `skips`); campaigns: of each; jobs: among which they are shared; pool: images of
+    each campaign, half of all at most, drawn from all splits; rounds, batch, audit, target, wrong, confidence, looks:
+    as of a campaign.
+    """
+
+    datasets: list[str]
+    variants: dict
+    encoder: str = "glyphclip"
+    selector: str = "linear"
+    trainer: str = "answers"
+    campaigns: int = 300
+    jobs: int = 2
+    pool: int = 10_000
+    rounds: int = 5
+    batch: int = 100
+    audit: int = 150
+    target: float = 95.0
+    wrong: float = 5.0
+    confidence: float = 95.0
+    looks: int = 10
+
+
+VARIES = {"first": "kmeans", "strategy": "margin", "mistakes": 0.0, "skips": 0.0}
+
+
+def rehearsal(section, defined):
+    """(`Rehearsal`, spec of each variant's campaigns by name). Raises `UserError` for what cannot be meant so."""
+    where = "config, rehearsal"
+    found = plan.complete(where, Rehearsal, section)
+    plan.chosen(f"{where}: datasets", found.datasets, defined.datasets)
+    shared = {"seed": defined.seed, "near_copies": 1.0}
+    for key in ("encoder", "selector", "trainer"):
+        plan.chosen(f"{where}: {key}", [getattr(found, key)], getattr(defined, f"{key}s"))
+        shared[key] = getattr(defined, f"{key}s")[getattr(found, key)].settings
+    for key in ("rounds", "batch", "audit", "target", "wrong", "confidence", "looks", "campaigns", "jobs", "pool"):
+        shared[key] = getattr(found, key)
+    specs = {}
+    for name, settings in found.variants.items():
+        settings = settings or {}
+        for key in settings:
+            if key not in VARIES:
+                hint = did_you_mean(key, VARIES)
+                raise UserError(
+                    f"{where}: variants: {name}: there is no {key!r}.{hint} There are: {', '.join(VARIES)}."
+                )
+        settings = VARIES | settings
+        for key in ("first", "strategy"):
+            plan.chosen(f"{where}: variants: {name}: {key}", [settings[key]], defined.strategies)
+            entry = defined.strategies[settings[key]]
+            _check_strategy(f"{where}: variants: {name}: {key}", settings[key], entry)
+            settings[key] = entry.settings
+        specs[name] = shared | settings
+    return found, specs

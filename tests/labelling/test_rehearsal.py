@@ -1,0 +1,52 @@
+"""Whole campaigns of simulated people on synthetic embeddings."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from labelbench.labelling import rehearsal
+
+CLASSES = ["one", "two", "three", "four"]
+TRAINER = {"name": "passive", "learning_rate": 0.01, "epochs": 5, "min_steps_per_epoch": 10}
+
+
+def settings(**change):
+    made = {"name": "r", "classes": CLASSES, "rounds": 3, "batch": 30, "audit": 40, "near_copies": 1.0,
+            "target": 80.0, "wrong": 20.0, "confidence": 95.0, "looks": 3, "mistakes": 0.0, "skips": 0.0,
+            "first": {"name": "kmeans"}, "strategy": {"name": "margin"}, "selector": {"name": "linear"},
+            "trainer": TRAINER}  # fmt: skip
+    return SimpleNamespace(**made | change)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 4, 800)
+    return (rng.normal(0, 1, (800, 6)) + 2.5 * np.eye(4, 6)[classes]).astype(np.float16), classes
+
+
+def test_a_campaign_learns_and_claims_what_is_true(images):
+    made = settings()
+    found = rehearsal.campaigns(*images, 400, made, range(8))
+    assert [r["labels"] for r in found[0]["rounds"]] == [15, 30, 50]  # without the audit: 15, 15 and 10 of it
+    assert [r["audit"] for r in found[0]["rounds"]] == [15, 30, 40]
+    rates = rehearsal.summary(found, made)
+    assert rates["campaigns"] == 8
+    assert rates["final_accuracy"] > 0.7
+    assert rates["intervals_cover"] >= 0.7
+    assert rates["promises_broken"] <= 0.3
+    assert 0 < rates["automatic"] <= 1
+
+
+def test_the_same_seed_is_the_same_campaign(images):
+    one, two = (rehearsal.campaigns(*images, 400, settings(), [3]) for _ in range(2))
+    assert one == two
+    assert rehearsal.campaigns(*images, 400, settings(), [4]) != one
+
+
+def test_people_who_skip_and_err(images):
+    skipping = rehearsal.campaigns(*images, 400, settings(skips=0.5), [0])[0]
+    assert skipping["rounds"][-1]["labels"] < 40
+    mistaken = rehearsal.campaigns(*images, 400, settings(mistakes=0.9), [0])[0]
+    assert mistaken["rounds"][-1]["truth"] < 0.5
