@@ -1,8 +1,15 @@
 """A whole campaign through Snakemake: batches out, answers in, corrections, moves, additions, delivery."""
 
+import contextlib
 import csv
 import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,7 +82,7 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     # Nobody has answered: there is nothing to do, and it is said what waits.
     out = run()
     assert run.jobs(out) == {"label": 1}
-    assert "40 of 40 images wait" in out or "Batch 1" in out
+    assert "Batch 1: Open labelling/numbers/batch01/label.html" in out
 
     # Half of the answers: they are kept, and the batch goes on waiting.
     run.answer(slice(0, 25))
@@ -192,3 +199,36 @@ def test_another_folder_is_refused(run):
     done = run(check=False, images="others")
     assert "it is another folder" in done.stdout
     assert json.loads((run.folder / "batch01/batch.json").read_text())["batch"] == 1
+
+
+def derived(run):
+    """Every file of a campaign but its logs, by name."""
+    places = [run.folder, run.repo / "results/labelling"]
+    return {str(p.relative_to(run.repo)): p.read_bytes() for place in places for p in place.rglob("*") if p.is_file()}
+
+
+@pytest.mark.slow  # thirty runs that are killed, and what each still has to do
+def test_a_campaign_that_is_killed_at_any_moment_loses_nothing(run, tmp_path):
+    run()
+    run.answer()
+    (run.repo / "label.yaml").write_text(yaml.safe_dump({"label": run.settings}))
+    before = tmp_path / "before"
+    shutil.copytree(run.repo, before, symlinks=True)
+    run()
+    undisturbed = derived(run)
+    answers = run.folder / "answers/numbers-batch01-simulated.csv"
+    typed, moments = answers.read_bytes(), np.random.default_rng(0)
+    command = [sys.executable, "-m", "snakemake", "-c2", "--configfile", "label.yaml", "--", "label"]
+    for _ in range(30):
+        shutil.rmtree(run.repo)
+        shutil.copytree(before, run.repo, symlinks=True)
+        with subprocess.Popen(
+            command, cwd=run.repo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as started:
+            time.sleep(moments.uniform(0.5, 6))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+        assert answers.read_bytes() == typed
+        snakemake(run.repo, "--unlock", "--configfile", "label.yaml")
+        run()
+        assert derived(run) == undisturbed

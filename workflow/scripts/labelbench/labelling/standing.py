@@ -114,7 +114,8 @@ def _next(state, folder, pool):
     page = Path(folder, campaign.folder_name(number), "label.html")
     if state.open is None and len(state.answers) >= pool:
         return "Every image has an answer. Deliver the labels: snakemake deliver …"
-    missing = f"{state.missing} of {len(state.open.images)} images wait for an answer. " if state.open else ""
+    begun = state.open and state.missing < len(state.open.images)
+    missing = f"{state.missing} of {len(state.open.images)} images wait for an answer. " if begun else ""
     return (
         f"Batch {number}: {missing}Open {page}, label, put the file that it saves into {Path(folder, 'answers')}/, and "
         "run the same command again."
