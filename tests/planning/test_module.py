@@ -18,6 +18,10 @@ module labelbench:
 
 
 use rule * from labelbench as lb_*
+
+
+onstart:
+    labelbench.onstart()
 """
 HEAD = "results/embeddings/digits/glyphclip/zero_shot_head.safetensors"
 
