@@ -125,7 +125,7 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     assert "a last audit" in out
     assert run.batch().kind == "promise"
     run.answer()
-    out = run("deliver")
+    out = run("deliver", folders=True)
     assert "With 95 % confidence at most 20 % of all labels are wrong" in out
     with (run.folder / "labels.csv").open(encoding="utf-8-sig") as file:
         labels = list(csv.DictReader(file))
@@ -133,6 +133,10 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     wrong = [r for r in labels if r["label"] and run.truth[r["sha256"]] != r["label"]]
     assert len(wrong) < 0.2 * 310
     assert {r["source"] for r in labels if r["label"]} == {"person", "model"}
+    links = list((run.folder / "by_class").glob("*/*"))
+    label_of = {r["image"].replace("/", "__"): r["label"] for r in labels if r["label"]}
+    assert {link.name: link.parent.name for link in links} == label_of
+    assert all(link.exists() for link in links)
     said = list(predict.predictions(run.folder / "model", run.repo / "archive of 2026/3"))
     assert sum(run.truth[identity.content(run.repo / "archive of 2026/3" / p)] == c for p, c, _ in said) >= 7
 
@@ -232,3 +236,20 @@ def test_a_campaign_that_is_killed_at_any_moment_loses_nothing(run, tmp_path):
         snakemake(run.repo, "--unlock", "--configfile", "label.yaml")
         run()
         assert derived(run) == undisturbed
+
+
+def test_labels_that_exist_already_and_a_trainer_that_uses_unlabelled_images(run):
+    known = sorted(run.truth)[:60]
+    identity.write_table(run.repo / "known.csv", ("sha256", "label"), [(name, run.truth[name]) for name in known])
+    trainer = {"name": "flexmatch", "epochs": 2, "min_steps_per_epoch": 5, "batch_size": 16}
+    (run.repo / "config/extra.yaml").write_text(yaml.safe_dump({"trainers": {"semi": trainer}, "augmentations": 1}))
+    run.settings |= {"existing": ["known.csv"], "trainer": "semi"}
+    (run.repo / "label.yaml").write_text(yaml.safe_dump({"include": ["config/extra.yaml"], "label": run.settings}))
+    snakemake(run.repo, "-c2", "--configfile", "label.yaml", "--", "label")
+    assert (run.repo / "results/labelling/numbers/embeddings/aug0.h5").exists()
+    # The first batch is chosen by a model, and asks nothing that has a label.
+    batch = run.batch()
+    assert batch.strategy == "margin"
+    assert not {image.sha256 for image in batch.images} & set(known)
+    assert any(image.guess for image in batch.images)
+    assert set(batch.known) == set(known)

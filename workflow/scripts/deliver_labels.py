@@ -48,6 +48,10 @@ told.insert(
     f"(column needs_eyes). They stand in {job.output.labels}.",
 )
 delivery.write(job.output.labels, job.output.metadata, found)
+if settings.folders:
+    root, _ = identity.source(settings.images)
+    delivery.link(Path(job.params.folder, "by_class"), root, found)
+    told.append(f"Links to the files by class stand in {job.params.folder}/by_class/.")
 delivery.write_model(job.output.model, job.input.models[-1], spec)
 told.append(f"Labels for new images: python -m labelbench.labelling.predict {job.output.model} FOLDER")
 with jobs.written_whole(Path(job.output.text)) as part:

@@ -1,6 +1,8 @@
 """Labels of all images, each with who says so; and the model, with what it takes to use it elsewhere."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 from labelbench.common.jobs import write_json
@@ -51,6 +53,19 @@ def write(labels, metadata, found):
     """Write `labels.csv` and, for the labelled files, `metadata.csv` as Hugging Face's imagefolder reads it."""
     identity.write_table(labels, COLUMNS, found, encoding="utf-8-sig")
     identity.write_table(metadata, ("file_name", "label"), ((row[0], row[2]) for row in found if row[2]))
+
+
+def link(folder, root, found):
+    """Make `folder` anew: one folder per class, with a link to each labelled file. found: of `rows`.
+
+    A link is called after its path, / becoming __; characters that no folder should have become _ in a class.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, _, label, *_ in found:
+        if label:
+            place = Path(folder, re.sub(r"[^\w .,()+-]|^\.+", "_", label))
+            place.mkdir(parents=True, exist_ok=True)
+            Path(place, path.replace("/", "__")).symlink_to(Path(root, path).resolve())
 
 
 def write_model(folder, model, settings):

@@ -24,7 +24,8 @@ class Settings:
     for none; budget: labels at most, 0 for no limit; price: of a label; mistake: what a wrong
     label costs; currency: their word; wrong: percent of wrong
     labels that are promised at most on delivery, 0 for no promise; confidence: of intervals and promises, in percent;
-    looks: assessments that the verdict allows for.
+    looks: assessments that the verdict allows for; folders: whether delivery
+    also makes a folder of links for each class.
     """
 
     campaign: str
@@ -48,6 +49,7 @@ class Settings:
     wrong: float = 0.0
     confidence: float = 95.0
     looks: int = 10
+    folders: bool = False
 
     def __post_init__(self):
         if self.batch < 2:
