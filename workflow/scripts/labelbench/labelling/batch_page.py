@@ -65,10 +65,9 @@ def write_page(path, *, campaign, batch, batch_id, classes, items, title):
     # In a script element only `<` could end it or open another; as an escape it means the same to JSON.
     embedded = json.dumps(data, ensure_ascii=True).replace("<", "\\u003c")
     template = Path(__file__).with_name("label.html").read_text(encoding="utf-8")
-    for name, text in {"title": html.escape(title), "policy": _policy(template), "data": embedded}.items():
-        head, tail = template.split(f"{{{{{name}}}}}")
-        template = head + text + tail
-    Path(path).write_bytes(template.encode(errors="replace"))
+    parts = {"title": html.escape(title), "policy": _policy(template), "data": embedded}
+    page = re.sub(r"\{\{(title|policy|data)\}\}", lambda found: parts[found[1]], template)
+    Path(path).write_bytes(page.encode(errors="replace"))
 
 
 def _in_grid(items):
