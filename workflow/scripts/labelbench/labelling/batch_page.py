@@ -43,7 +43,7 @@ def write_page(path, *, campaign, batch, batch_id, classes, items, title):
     `thumbnail` (JPEG bytes), `original` (URL relative to the page, or None), `audit`, `guess` (a class, or None) and
     `confidence` (or None).
     """
-    shown = _in_grid(items)
+    shown = in_grid(items)
     data = {
         "campaign": campaign,
         "batch": batch,
@@ -70,7 +70,7 @@ def write_page(path, *, campaign, batch, batch_id, classes, items, title):
     Path(path).write_bytes(page.encode(errors="replace"))
 
 
-def _in_grid(items):
+def in_grid(items):
     """Positions of the images that the grid may show: guessed, no audit, and without the least confident ones."""
     guessed = [n for n, item in enumerate(items) if item["guess"] is not None and not item["audit"]]
     guessed.sort(key=lambda n: (-(items[n]["confidence"] or 0), n))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from labelbench.common.errors import UserError
+from labelbench.labelling import batch_page
 from labelbench.labelling.tabular import NAMES, Claim, Unreadable, moment, number
 
 CONTROL, NEW, IMAGE = "label", "new_class", "image"
@@ -21,6 +22,9 @@ def write(folder, batch, items, classes):
     batch: `campaign.Batch`; items: dicts with image, sha256, thumbnail (JPEG bytes or None), audit, guess, confidence.
     """
     name = f"{batch.campaign}/{batch.number:02d}/{batch.id}"
+    # Guesses go along for the same images as in the page's grid: those without one may be audit images, or others.
+    shown = batch_page.in_grid(items)
+    items = [item if n in shown else item | {"guess": None} for n, item in enumerate(items)]
     text = json.dumps(tasks(name, items, f"round{batch.number - 1}"), indent=1)
     Path(folder, "label_studio.json").write_text(text + "\n", encoding="utf-8")
     Path(folder, "label_studio.xml").write_text(config_xml(classes), encoding="utf-8")
