@@ -48,6 +48,16 @@ if CAMPAIGN:
             for number in LABELLING.trained(campaign_state())
         ]
 
+    @in_words
+    def last_round():
+        return LABELLING.last_round(campaign_state())
+
+    @in_words
+    def last_labels():
+        return LABELLING.labels_of_round(
+            campaign_state(), LABELLING.last_round(campaign_state())
+        )
+
     def model_of_round_before(wildcards):
         before = [
             n for n in LABELLING.trained(campaign_state()) if n < int(wildcards.batch)

@@ -154,8 +154,71 @@ if CAMPAIGN:
         script:
             "../workflow/scripts/propose_batch.py"
 
+    if CAMPAIGN.finetune:
+
+        # The answers of a promise's audit teach nothing, so it is the same model before and after them.
+        rule finetune_answers:
+            input:
+                images=ancient(f"{_DERIVED}/images.csv"),
+                answers=ancient(f"{_DERIVED}/answers.csv"),
+                weights=CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config),
+            output:
+                f"{_DERIVED}/finetuned/model.safetensors",
+            log:
+                f"{_CAMPAIGN_LOG}/finetune_answers.log",
+            conda:
+                "../envs/train.yaml"
+            threads: 2
+            resources:
+                mem_mb=8000,
+                runtime=1440,
+                gpu=GPUS,
+            params:
+                spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
+                folder=f"labelling/{CAMPAIGN.name}",
+                complete=CAMPAIGN.settings.complete,
+                images=CAMPAIGN.settings.images,
+                round=last_round,
+                labels=last_labels,
+                code=provenance.digest(
+                    "finetune_answers.py",
+                    CAMPAIGN.encoder.source,
+                    CAMPAIGN.finetune.source,
+                ),
+            script:
+                "../workflow/scripts/finetune_answers.py"
+
+        rule predict_images:
+            input:
+                images=f"{_DERIVED}/images.csv",
+                model=rules.finetune_answers.output[0],
+                weights=CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config),
+            output:
+                f"{_DERIVED}/finetuned/predictions.csv",
+            log:
+                f"{_CAMPAIGN_LOG}/predict_images.log",
+            conda:
+                "../envs/train.yaml"
+            threads: 2
+            resources:
+                mem_mb=8000,
+                runtime=240,
+                gpu=GPUS,
+            params:
+                spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
+                images=CAMPAIGN.settings.images,
+                code=provenance.digest("predict_images.py", CAMPAIGN.encoder.source),
+            script:
+                "../workflow/scripts/predict_images.py"
+
     # The last audit of a campaign with a promise: a fresh random draw of what has no label, blind, the model frozen.
     use rule propose_batch as propose_promise with:
+        input:
+            images=f"{_DERIVED}/images.csv",
+            answers=f"{_DERIVED}/answers.csv",
+            clean=f"{_DERIVED}/embeddings/clean.h5",
+            model=model_of_round_before,
+            predictions=rules.predict_images.output[0] if CAMPAIGN.finetune else [],
         output:
             f"labelling/{CAMPAIGN.name}/batch{{batch}}/frozen.csv",
         log:
@@ -172,6 +235,8 @@ if CAMPAIGN:
             answers=f"{_DERIVED}/answers.csv",
             clean=f"{_DERIVED}/embeddings/clean.h5",
             models=campaign_models,
+            finetuned=rules.finetune_answers.output[0] if CAMPAIGN.finetune else [],
+            predictions=rules.predict_images.output[0] if CAMPAIGN.finetune else [],
         output:
             labels=f"labelling/{CAMPAIGN.name}/labels.csv",
             metadata=f"labelling/{CAMPAIGN.name}/metadata.csv",

@@ -57,9 +57,7 @@ if REHEARSAL:
         conda:
             "../envs/train.yaml"
         params:
-            spec=provenance.canonical(
-                {"target": REHEARSAL.target, "wrong": REHEARSAL.wrong}
-            ),
+            spec=provenance.canonical(campaigns.judged_by(REHEARSAL)),
             code=provenance.digest("rehearsal_table.py"),
         script:
             "../workflow/scripts/rehearsal_table.py"

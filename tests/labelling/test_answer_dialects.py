@@ -231,3 +231,17 @@ def test_no_content_raises(tmp_path_factory, data):
         (folder / name).write_bytes(data)
     found, _ = read(folder)
     assert len(found) <= len(data)
+
+
+def test_an_audit_that_was_answered_beside_predictions_is_said(tmp_path):
+    tasks = []
+    for name, shown in ((IMAGES[0].sha256, [{"result": []}]), (IMAGES[1].sha256, [])):
+        result = [{"type": "choices", "from_name": "label", "value": {"choices": ["heron"]}}]
+        tasks.append({"data": {"sha256": name}, "predictions": shown, "annotations": [{"result": result}]})
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    found, problems = read(tmp_path)
+    assert not problems
+    assert [answer.shown for answer in found] == [True, False]
+    (problem,) = answers.opened(found, lambda name: True)
+    assert "1 answer is about audit images" in problem.what
+    assert not answers.opened(found, lambda name: name == IMAGES[1].sha256)

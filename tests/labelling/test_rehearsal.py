@@ -14,6 +14,7 @@ TRAINER = {"name": "passive", "learning_rate": 0.01, "epochs": 5, "min_steps_per
 def settings(**change):
     made = {"name": "r", "classes": CLASSES, "rounds": 3, "batch": 30, "audit": 40, "near_copies": 1.0,
             "target": 80.0, "wrong": 20.0, "confidence": 95.0, "looks": 3, "mistakes": 0.0, "skips": 0.0,
+            "further": 0, "late": 0.0, "forecast": [],
             "first": {"name": "kmeans"}, "strategy": {"name": "margin"}, "selector": {"name": "linear"},
             "trainer": TRAINER}  # fmt: skip
     return SimpleNamespace(**made | change)
@@ -50,3 +51,28 @@ def test_people_who_skip_and_err(images):
     assert skipping["rounds"][-1]["labels"] < 40
     mistaken = rehearsal.campaigns(*images, 400, settings(mistakes=0.9), [0])[0]
     assert mistaken["rounds"][-1]["truth"] < 0.5
+
+
+def test_what_more_labels_would_have_given_is_known_and_forecast(images):
+    made = settings(rounds=2, further=30, forecast=[70, 99.9])
+    found = rehearsal.campaigns(*images, 400, made, range(4))
+    one = found[0]
+    assert one["rounds"][-1]["labels"] == 360  # all but the audit
+    assert one["rounds"][-1]["reach"] == 360
+    assert "promise" in one
+    reached, never = one["reached"]
+    assert 0 < reached["labels"] < 360
+    assert never is None
+    rates = rehearsal.summary(found, made)
+    assert rates["labels_to_99.9"] == np.inf
+    assert rates["forecasts_cover_99.9"] == 1  # none that is given names an end
+    assert rates["final_accuracy"] == np.mean([c["rounds"][1]["truth"] for c in found])
+
+
+def test_answers_that_come_one_batch_late_are_learnt_one_round_later(images):
+    prompt, late = (rehearsal.campaigns(*images, 400, settings(late=share), [0])[0]["rounds"] for share in (0.0, 0.4))
+    assert [r["answers"] for r in prompt] == [30, 60, 90]
+    answers = [r["answers"] for r in late]
+    assert answers[0] == 18
+    assert 30 < answers[1] < 60  # all of the first batch, and some of the second
+    assert 60 <= answers[2] < 90

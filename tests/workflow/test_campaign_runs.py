@@ -168,6 +168,21 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
     assert "me" in conflicts
     assert "you" in conflicts
 
+    # Two classes become one half-way, and a third goes: what was said of both counts, and of the third is told.
+    (run.folder / "classes.csv").write_text("old,new\ncinq,five\nnine,four\n")
+    asked = run.batch()
+    out = run(classes=[name for name in WORDS if name not in ("nine", "eight")])
+    assert run.batch() == asked
+    merged = campaign.read_answers(run.repo / "results/labelling/numbers/answers.csv")
+    before = {name: answer.label for name, answer in found.items() if answer.status == "label" and name != last.sha256}
+    lost = {name for name, label in before.items() if label == "eight"}
+    assert lost
+    for name, label in before.items():
+        assert merged[name].status == ("new" if name in lost else "label")
+        assert merged[name].label == {"nine": "four"}.get(label, label)
+    problems = (run.folder / "problems.csv").read_text(encoding="utf-8-sig")
+    assert "'eight'" in problems
+
 
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -253,3 +268,28 @@ def test_labels_that_exist_already_and_a_trainer_that_uses_unlabelled_images(run
     assert not {image.sha256 for image in batch.images} & set(known)
     assert any(image.guess for image in batch.images)
     assert set(batch.known) == set(known)
+
+
+@pytest.mark.slow
+def test_the_encoder_is_trained_end_to_end_before_labels_are_delivered(run):
+    settings = {"wrong": 30.0, "finetune": "passive_images", "batch": 60}
+    run(**settings)
+    run.answer()
+    run()
+    out = run("deliver")  # asks for the last audit, with the fine-tuned encoder frozen
+    assert "a last audit" in out
+    run.answer()
+    out = run("deliver")
+    assert "The model that labels is right on" in out
+    derived = run.repo / "results/labelling/numbers/finetuned"
+    said = {row["sha256"]: row for row in identity.read_table(derived / "predictions.csv")}
+    frozen = {row["sha256"]: row for row in identity.read_table(run.batch().folder / "frozen.csv")}
+    assert frozen
+    assert all(said[name] == row for name, row in frozen.items())
+    assert not (derived / "checkpoint.safetensors").exists()
+    again = {path: label for path, label, _ in predict.predictions(run.folder / "model", run.repo / "pictures")}
+    with (run.folder / "labels.csv").open(encoding="utf-8-sig") as file:
+        model = [row for row in csv.DictReader(file) if row["source"] == "model"]
+    assert model
+    assert all(again[row["image"]] == row["label"] for row in model)
+    assert np.mean([run.truth[row["sha256"]] == row["label"] for row in model]) > 0.7

@@ -12,7 +12,7 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 
 with jobs.slow_imports():
-    from labelbench.labelling import models, promise_batch, promises
+    from labelbench.labelling import finetuned, models, promise_batch, promises, standing
     from labelbench.training import proxy
 
 spec = json.loads(job.params.spec)
@@ -21,14 +21,15 @@ images = identity.read_index(job.input.images)
 answers = campaign.read_answers(job.input.answers)
 state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
 if not job.input.models:
-    raise UserError("Nothing was learnt yet: answer a batch that holds at least two classes, then deliver.")
-space = models.space(job.input.clean, [], identity.fingerprint(images))
-model = proxy.load(job.input.models[-1])
-rest = promise_batch.remaining(images, state)
-rest = rest[space.embedded[rest]]
+    raise UserError(campaign.NOTHING_LEARNT)
+if job.input.get("predictions"):
+    predict = finetuned.read_predictor(job.input.predictions, images, settings.classes)
+else:
+    space = models.space(job.input.clean, [], identity.fingerprint(images))
+    predict = models.predictor(space, proxy.load(job.input.models[-1]))
 asked = [batch for batch in state.batches if batch.kind == "promise"]
 labelled = sum(answer.status == "label" for answer in answers.values())
-automatic, told = None, []
+automatic, told = None, standing.of_delivered(images, state, predict, settings)
 if settings.wrong and asked:
     promise, predicted, confidence, sentence = promises.of_audit(
         asked[-1], answers, settings.wrong / 100, 1 - settings.confidence / 100
@@ -36,7 +37,7 @@ if settings.wrong and asked:
     automatic = promises.passed(promise, confidence)
     told.append(sentence)
 else:
-    classes, scores = models.predict(model, space.clean, rest)
+    rest, classes, scores = predict(promise_batch.remaining(images, state))
     predicted = {images[n].sha256: settings.classes[c] for n, c in zip(rest, classes, strict=True)}
     confidence = {images[n].sha256: float(s) for n, s in zip(rest, scores, strict=True)}
     told.append("Labels by the model carry its confidence and no promise: set `wrong` in the config for one.")
@@ -52,7 +53,8 @@ if settings.folders:
     root, _ = identity.source(settings.images)
     delivery.link(Path(job.params.folder, "by_class"), root, found)
     told.append(f"Links to the files by class stand in {job.params.folder}/by_class/.")
-delivery.write_model(job.output.model, job.input.models[-1], spec)
+tuned = job.input.get("finetuned")
+delivery.write_model(job.output.model, tuned or job.input.models[-1], spec, finetuned=bool(tuned))
 told.append(f"Labels for new images: python -m labelbench.labelling.predict {job.output.model} FOLDER")
 with jobs.written_whole(Path(job.output.text)) as part:
     part.write_text("\n".join(told) + "\n", encoding="utf-8")

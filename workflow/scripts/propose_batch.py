@@ -11,7 +11,7 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 
 with jobs.slow_imports():
-    from labelbench.labelling import batch_files, models, promise_batch, proposal
+    from labelbench.labelling import batch_files, finetuned, models, promise_batch, proposal
     from labelbench.training import proxy
 
 spec = json.loads(job.params.spec)
@@ -26,7 +26,10 @@ space = models.space(job.input.clean, [], identity.fingerprint(images))
 model = proxy.load(job.input.model) if job.input.model else None
 frozen = None
 if job.params.kind == "promise":
-    batch, frozen = promise_batch.propose(images, state, space, model, settings, number)
+    predict = models.predictor(space, model) if model else None
+    if job.input.get("predictions"):
+        predict = finetuned.read_predictor(job.input.predictions, images, settings.classes)
+    batch, frozen = promise_batch.propose(images, state, predict, settings, number)
 else:
     strategy, config = registry.configured("strategies", spec["strategy" if model else "first"])
     batch = proposal.propose(images, state, space, model, settings, strategy, config, number)

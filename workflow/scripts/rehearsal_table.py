@@ -15,8 +15,7 @@ for path in map(Path, job.input):
     by_place.setdefault((path.parents[1].name, path.parent.name), []).extend(json.loads(path.read_text()))
 rows = []
 for (dataset, variant), found in sorted(by_place.items()):
-    settings = types.SimpleNamespace(target=spec["target"], wrong=spec["wrong"])
-    rates = rehearsal.summary(found, settings)
+    rates = rehearsal.summary(found, types.SimpleNamespace(**spec))
     rows.append([dataset, variant, *(f"{value:.4g}" for value in rates.values())])
 identity.write_table(job.output[0], ("dataset", "variant", *rates), rows)
 log.info("%s", Path(job.output[0]).read_text())

@@ -39,7 +39,8 @@ class Answer(NamedTuple):
 
     sha256: the image; status: one of `STATES`; label: class name, '' unless status is label or new (several: names
     joined by ' | '); annotator: '' if unknown; seconds: float or None; when: ISO time in UTC, or ''; source: file,
-    relative to the campaign's folder; row: line of a table, number of a task, 0 for folders.
+    relative to the campaign's folder; row: line of a table, number of a task, 0 for folders; shown: whether a
+    prediction was on view while the person answered.
     """
 
     sha256: str
@@ -51,6 +52,7 @@ class Answer(NamedTuple):
     when: str = ""
     source: str = ""
     row: int = 0
+    shown: bool = False
 
 
 class Problem(NamedTuple):
@@ -261,7 +263,18 @@ def _understood(source, claims, places, known, campaign):
             problems.append(Problem(source, claim.row, what))
         if status:
             found.append(
-                Answer(name, status, label, claim.annotator, claim.seconds, claim.note, claim.when, source, claim.row)
+                Answer(
+                    name,
+                    status,
+                    label,
+                    claim.annotator,
+                    claim.seconds,
+                    claim.note,
+                    claim.when,
+                    source,
+                    claim.row,
+                    claim.shown,
+                )  # fmt: skip
             )
     for other, count in foreign.items():
         what = f"{_rows(count)} of the campaign {other!r}, for images that {campaign!r} does not have. "
@@ -278,6 +291,23 @@ def _understood(source, claims, places, known, campaign):
             hint = places.near(claim) if n < _HINTS and why == _UNKNOWN else ""
             problems.append(Problem(source, claim.row, f"{_shown(claim)} {why}{hint}"))
     return found, problems
+
+
+def opened(found, audit):
+    """A `Problem` for each source in which audit images were answered while a prediction was on view.
+
+    found: a list of `Answer`; audit: a function that tells whether a hash is one of the audit.
+    """
+    seen = Counter(answer.source for answer in found if answer.shown and audit(answer.sha256))
+    return [
+        Problem(
+            source,
+            0,
+            f"{_rows(count)} about audit images beside which a prediction was shown. People tend to follow it, so the "
+            "accuracy may look better than it is: hide predictions of images that carry none in label_studio.json.",
+        )
+        for source, count in seen.items()
+    ]
 
 
 def _rows(count):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from labelbench.common.errors import UserError
 from labelbench.labelling import identity
 
+NOTHING_LEARNT = "Nothing was learnt yet: answer a batch that holds at least two classes, then deliver."
 ANSWERS = ("sha256", "path", "status", "label", "annotators", "seconds", "sources")
 
 

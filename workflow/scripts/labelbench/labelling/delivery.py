@@ -1,6 +1,5 @@
 """Labels of all images, each with who says so; and the model, with what it takes to use it elsewhere."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -68,17 +67,13 @@ def link(folder, root, found):
             Path(place, path.replace("/", "__")).symlink_to(Path(root, path).resolve())
 
 
-def write_model(folder, model, settings):
-    """Write a model's folder: the proxy, and the settings that say how to use it. model: its file of weights."""
+def write_model(folder, model, settings, finetuned=False):
+    """Write a model's folder: its weights, and the settings that say how to use them.
+
+    model: the file of weights, of a proxy or, where it was trained end to end, of the encoder with its classifier.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.safetensors").write_bytes(Path(model).read_bytes())
-    write_json(folder / "model.json", {key: settings[key] for key in ("campaign", "classes", "encoder")})
-
-
-def read_model(folder):
-    """(proxy, settings) of a folder made by `write_model`."""
-    from labelbench.training import proxy
-
-    settings = json.loads((Path(folder) / "model.json").read_text())
-    return proxy.load(Path(folder) / "model.safetensors"), settings
+    shutil.copyfile(model, folder / "model.safetensors")
+    kept = {key: settings[key] for key in ("campaign", "classes", "encoder")}
+    write_json(folder / "model.json", kept | {"finetuned": finetuned})

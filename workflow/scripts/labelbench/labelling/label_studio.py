@@ -127,7 +127,8 @@ def claims(content):
         for annotation in annotations if isinstance(annotations, list) else ():
             answered = True
             try:
-                found.append(_annotation(annotation, data, n))
+                seen = bool(task.get("predictions")) or bool(annotation.get("prediction"))
+                found.append(_annotation(annotation, data, n)._replace(shown=seen))
             except (TypeError, AttributeError, ValueError):
                 problems.append((n, "This annotation is not as Label Studio writes it, and is not read."))
     if not answered and not problems:

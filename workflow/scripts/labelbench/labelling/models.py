@@ -190,6 +190,16 @@ def predict(model, clean, index=None):
     return classes, confidences
 
 
+def predictor(space, model):
+    """A function from positions (n,) to (those of them that hold an image, their classes, their confidences)."""
+
+    def said(positions):
+        seen = positions[space.embedded[positions]]
+        return seen, *predict(model, space.clean, seen)
+
+    return said
+
+
 def pool(space, model, labelled, classes, unlabelled, num_classes):
     """The `Pool` that a strategy sees: a model's features and probabilities, or the embeddings where there is none."""
     import torch

@@ -5,40 +5,52 @@ python -m labelbench.labelling.predict labelling/birds/model FOLDER > prediction
 
 import argparse
 import csv
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
-from labelbench.common import registry
-from labelbench.labelling import delivery, identity, models
+from labelbench.labelling import identity, models
 
 
 def predictions(model_folder, images, device="cpu"):
     """Yields (path, class, confidence) for each image of a folder or a table; an unreadable one has an empty class."""
     import torch
 
-    from labelbench.embedding import embedder
-    from labelbench.embedding.images import Clean
+    from labelbench.embedding import images as pipeline
 
     torch.set_num_threads(1)
-    model, settings = delivery.read_model(model_folder)
+    settings = json.loads((Path(model_folder) / "model.json").read_text())
     root, _ = identity.source(images)
     known = identity.look(root, identity.listing(images))
     found = identity.index(known)
-    usable = [n for n, image in enumerate(found) if identity.usable(image)]
-    plugin, config = registry.configured("encoders", settings["encoder"])
-    encoder = plugin.load(config, device)
-    seen = Clean(models.reader(root, found), np.array(usable), encoder.transform)
-    parts = [rows for (rows,) in embedder.outputs(encoder.embed, seen, 0, device, "embedding")] if usable else []
+    usable = np.array([n for n, image in enumerate(found) if identity.usable(image)], np.int64)
+    encoder = pipeline.load_encoder(settings, device)
+    data = pipeline.Data(None, encoder, models.reader(root, found), device, 0)
     said = {}
-    if parts:
-        classes, confidences = models.predict(model, np.concatenate(parts).astype(np.float16))
-        said = {
-            found[n].sha256: (settings["classes"][c], s) for n, c, s in zip(usable, classes, confidences, strict=True)
-        }
+    if len(usable):
+        classes, confidences = _predicted(Path(model_folder, "model.safetensors"), settings, data, usable)
+        names = [settings["classes"][c] for c in classes]
+        said = {found[n].sha256: pair for n, pair in zip(usable, zip(names, confidences, strict=True), strict=True)}
     for image in found:
         for path in (image.path, *image.copies):
             yield path, *said.get(image.sha256, ("", 0.0))
+
+
+def _predicted(weights, settings, data, usable):
+    """(classes, confidences) by the encoder itself, where it was trained, or by a proxy on its embeddings."""
+    from labelbench.embedding import embedder
+    from labelbench.embedding.images import Clean
+    from labelbench.labelling import finetuned
+    from labelbench.training import proxy
+
+    if settings.get("finetuned"):
+        model = finetuned.load(weights, data.encoder, len(settings["classes"]), data.device)
+        return finetuned.predict(model, data, usable)
+    seen = Clean(data.images, usable, data.encoder.transform)
+    parts = [rows for (rows,) in embedder.outputs(data.encoder.embed, seen, 0, data.device, "embedding")]
+    return models.predict(proxy.load(weights), np.concatenate(parts).astype(np.float16))
 
 
 def main():

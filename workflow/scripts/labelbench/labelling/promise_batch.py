@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from labelbench.common.errors import UserError
-from labelbench.labelling import campaign, identity, models, promises
+from labelbench.labelling import campaign, identity, promises
 
 
 def remaining(images, state):
@@ -15,17 +15,16 @@ def remaining(images, state):
     )
 
 
-def propose(images, state, space, model, settings, number):
+def propose(images, state, predict, settings, number):
     """(`campaign.Batch` of kind `promise`, the frozen predictions as rows (hash, class, confidence)).
 
-    The model is frozen by writing down what it says of every image without an answer. Raises `UserError` where there is
-    no model, or where no audit of what is left could keep the promise.
+    The model is frozen by writing down what it says of every image without an answer. predict: a function from such
+    positions to (those that the model can see, their classes, their confidences), or None where nothing was learnt:
+    then, as where no audit of what is left could keep the promise, `UserError` is raised.
     """
-    if model is None:
-        raise UserError("Nothing was learnt yet: label a batch before labels are delivered under a promise.")
-    rest = remaining(images, state)
-    rest = rest[space.embedded[rest]]
-    classes, confidence = models.predict(model, space.clean, rest)
+    if predict is None:
+        raise UserError(campaign.NOTHING_LEARNT)
+    rest, classes, confidence = predict(remaining(images, state))
     labelled = sum(answer.status == "label" for answer in state.answers.values())
     epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
     n = promises.audit_size(len(rest), labelled, epsilon, alpha)

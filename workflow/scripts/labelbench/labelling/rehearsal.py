@@ -9,6 +9,7 @@ that intervals cover, that promises are kept, that forecasts hold.
 import argparse
 import hashlib
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,7 +17,17 @@ import numpy as np
 
 from labelbench.common import registry
 from labelbench.labelling import answers as answer_files
-from labelbench.labelling import assessment, batch_files, campaign, identity, models, promise_batch, promises, proposal
+from labelbench.labelling import (
+    assessment,
+    batch_files,
+    campaign,
+    forecast,
+    identity,
+    models,
+    promise_batch,
+    promises,
+    proposal,
+)
 
 LOG = logging.getLogger("labelbench.rehearsal")  # silent: hundreds of trainings
 LOG.setLevel(logging.WARNING)
@@ -60,30 +71,34 @@ def rehearse(space, truth, test, settings, folder):
 
     space: `models.Space` of the pool; truth: (N,) its classes; test: (embeddings (n, d), classes (n,)) of images
     outside the pool, by which it is seen how good models really are; settings: as `proposal.propose` takes them, with
-    `rounds`, `target`, `wrong`, `confidence`, `looks`, `mistakes`, `skips`, and the specs `first`, `strategy`,
-    `selector` and `trainer`; folder: an empty one, for the campaign's batches and answers.
+    `rounds`, `further`, `target`, `wrong`, `confidence`, `looks`, `forecast`, `mistakes`, `skips`, `late`, and the
+    specs `first`, `strategy`, `selector` and `trainer`; folder: an empty one, for the campaign's batches and answers. After
+    `rounds` the labels are delivered under the promise; `further` rounds, as if nothing had been delivered, show what
+    more labels would have given.
     """
     images = [numbered(n) for n in range(len(truth))]
     known = {image.sha256: settings.classes[c] for image, c in zip(images, truth, strict=True)}
     spec = {"seed": settings.seed, "selector": settings.selector, "trainer": settings.trainer}
     person = np.random.default_rng([settings.seed, 1])
-    level, target = settings.confidence / 100, settings.target / 100
-    state, model, before, rounds = campaign.state([], {}, settings.seed), None, None, []
-    for number in range(1, settings.rounds + 1):
+    position = {image.sha256: n for n, image in enumerate(images)}
+    state, trained, rounds, found = campaign.state([], {}, settings.seed), [], [], {"seed": settings.seed}
+    for number in range(1, settings.rounds + settings.further + 1):
+        model = trained[-1] if trained else None
         strategy, config = registry.configured("strategies", settings.strategy if model else settings.first)
         batch = proposal.propose(images, state, space, model, settings, strategy, config, number)
-        state = _answered(batch, images, known, settings, person, folder)
+        if not batch.images:
+            break
+        state = _answered(batch, images, known, settings, person, folder, settings.late)
         last = state.rounds[-1]
-        position = {image.sha256: n for n, image in enumerate(images)}
         index = [position[name] for name in last.labels]
         classes = [settings.classes.index(label) for label in last.labels.values()]
-        model = models.train(space, spec, index, classes, len(settings.classes), number, LOG)
-        rounds.append(_judged(images, state, space, model, test, before, settings, number, level, target))
-        before = model, rounds[-1]["truth"]
-    found = {"seed": settings.seed, "rounds": rounds}
-    if settings.wrong:
-        found["promise"] = _delivered(images, known, state, space, model, settings, person, folder)
-    return found
+        trained.append(models.train(space, spec, index, classes, len(settings.classes), number, LOG))
+        rounds.append(_judged(images, state, space, trained, test, rounds, settings))
+        if number == settings.rounds and settings.wrong:
+            aside = shutil.copytree(folder, Path(folder, "aside"))
+            found["promise"] = _delivered(images, known, state, space, trained[-1], settings, person, aside)
+            shutil.rmtree(aside)
+    return found | {"rounds": rounds, "reached": _reached(rounds, settings)}
 
 
 def numbered(number):
@@ -91,54 +106,90 @@ def numbered(number):
     return identity.Image(hashlib.sha256(str(number).encode()).hexdigest(), f"{number}.png")
 
 
-def _answered(batch, images, known, settings, person, folder):
-    """The `campaign.State` after a batch was written, answered and read again."""
+def _answered(batch, images, known, settings, person, folder, late=0.0):
+    """The `campaign.State` after a batch was written, answered and read again.
+
+    late: share of the answers that people hand back only after the next batch went out.
+    """
     place = Path(folder, campaign.folder_name(batch.number))
     place.mkdir(parents=True)
     campaign.write_batch(place / "batch.json", batch)
-    hand_back(folder, batch, answers(batch, known, person, settings.classes, settings.mistakes, settings.skips))
+    for waiting in Path(folder).glob("late-*"):
+        waiting.rename(Path(folder, "answers", waiting.name))
+    rows = answers(batch, known, person, settings.classes, settings.mistakes, settings.skips)
+    now = len(rows) - int(late * len(rows))
+    path = hand_back(folder, batch, rows[:now])
+    if rows[now:]:
+        hand_back(folder, batch, [row | {"annotator": "late"} for row in rows[now:]]).rename(
+            Path(folder, f"late-{path.name}")
+        )
     found, problems = answer_files.read([Path(folder, "answers")], images, settings.classes, {}, settings.name)
     if problems:
         raise ValueError(f"simulated answers cannot be read: {problems[0]}")
     settled, _ = answer_files.settle(found)
     counted = {name: campaign.Answered(name, s.status, s.label) for name, s in settled.items()}
-    return campaign.state(campaign.batches(folder), counted, settings.seed)
+    return campaign.state(campaign.batches(folder), counted, settings.seed, 1 - late)
 
 
-def _judged(images, state, space, model, test, before, settings, number, level, target):
-    """What a round claims, and what is true of its model on the test images."""
+def _judged(images, state, space, trained, test, before, settings):
+    """What a round claims, and what is true of its model on the test images.
+
+    trained: the models of all rounds, the last one being judged; before: what was found of the earlier rounds.
+    """
     position = {image.sha256: n for n, image in enumerate(images)}
+    level = settings.confidence / 100
     audit = [state.answers[name] for name in sorted(state.audit) if name in state.answers]
     labelled = [a for a in audit if a.status == "label"]
-    index = np.array([position[a.sha256] for a in labelled])
-    said, _ = models.predict(model, space.clean, index)
-    classes = np.array([settings.classes.index(a.label) for a in labelled])
-    hits = said == classes
-    right, n = int(hits.sum()), len(hits)
-    interval = assessment.accuracy(right, n, len(images), level)
+    index = np.array([position[a.sha256] for a in labelled], np.int64)
+    classes = np.array([settings.classes.index(a.label) for a in labelled], np.int64)
+    hits = np.array([models.predict(model, space.clean, index)[0] == classes for model in trained])
+    right, n = int(hits[-1].sum()), len(classes)
     embedded, true_classes = test
-    true = float((models.predict(model, embedded)[0] == true_classes).mean())
+    true = float((models.predict(trained[-1], embedded)[0] == true_classes).mean())
     verdict = assessment.verdict(
-        right, n, len(audit) - n, target, 1 - level, settings.looks, number, len(state.answers), 0, []
-    )
-    found = {
-        "labels": len(state.rounds[-1].labels),
-        "audit": n,
-        "low": interval.low,
-        "high": interval.high,
-        "truth": true,
-        "verdict": verdict.key,
-    }
-    if before is not None:
-        earlier = models.predict(before[0], space.clean, index)[0] == classes
-        gain = assessment.paired_gain(earlier, hits, level)
-        found |= {"gain_low": gain.low, "gain_high": gain.high, "gain_truth": true - before[1]}
+        right, n, len(audit) - n, settings.target / 100, 1 - level, settings.looks, len(trained), len(state.answers), 0,
+        [],
+    )  # fmt: skip
+    counts = [r["labels"] for r in before] + [len(state.rounds[-1].labels)]
+    found = {"labels": counts[-1], "answers": len(state.answers), "audit": n, "truth": true, "verdict": verdict.key}
+    if n < assessment.ENOUGH:
+        return found
+    interval = assessment.accuracy(right, n, len(images), level)
+    found |= {"low": interval.low, "high": interval.high}
+    if before:
+        gain = assessment.paired_gain(hits[-2], hits[-1], level)
+        found |= {"gain_low": gain.low, "gain_high": gain.high, "gain_truth": true - before[-1]["truth"]}
+    rng = np.random.default_rng([settings.seed, 2, len(trained)])
+    most = len(images) - len(state.audit)
+    ranges = [forecast.labels_to(share / 100, counts, hits, most, rng) for share in settings.forecast]
+    return found | {"forecast": ranges, "reach": min(forecast.AHEAD * counts[-1], most)}
+
+
+def _reached(rounds, settings):
+    """Training labels with which each target of `forecast` was reached, and all answers by then; None where it was not.
+
+    A single model may be lucky: what counts is the monotone curve next to all of them (isotonic regression).
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    labels = np.log([r["labels"] for r in rounds])
+    truth = IsotonicRegression().fit_transform(labels, [r["truth"] for r in rounds])
+    found = []
+    for share in settings.forecast:
+        at = int(np.searchsorted(truth, share / 100))
+        if at == len(truth):
+            found.append(None)
+            continue
+        crossing = [labels[0]] if at == 0 else np.interp([share / 100], truth[at - 1 : at + 1], labels[at - 1 : at + 1])
+        found.append({"labels": float(np.exp(crossing[0])), "answers": rounds[at]["answers"]})
     return found
 
 
 def _delivered(images, known, state, space, model, settings, person, folder):
     """What was promised on delivery and the share of wrong labels; beside it, a threshold without a bound."""
-    batch, frozen = promise_batch.propose(images, state, space, model, settings, len(state.batches) + 1)
+    batch, frozen = promise_batch.propose(
+        images, state, models.predictor(space, model), settings, len(state.batches) + 1
+    )
     labelled = {a.sha256: a.label for a in state.answers.values() if a.status == "label"}
     state = _answered(batch, images, known, settings, person, folder)
     identity.write_table(Path(folder, campaign.folder_name(batch.number), "frozen.csv"), batch_files.FROZEN, frozen)
@@ -166,8 +217,8 @@ def _delivered(images, known, state, space, model, settings, person, folder):
 def summary(found, settings):
     """Rates over many campaigns, by name: coverage of intervals, targets declared wrongly, promises broken."""
     rounds = [r for c in found for r in c["rounds"]]
-    told = [r for r in rounds if r["audit"] >= assessment.ENOUGH]
-    gains = [r for r in rounds if "gain_low" in r and r["audit"] >= assessment.ENOUGH]
+    told = [r for r in rounds if "low" in r]
+    gains = [r for r in rounds if "gain_low" in r]
     promised = [c["promise"] for c in found if "promise" in c]
     early = [any(r["verdict"] == "target" and r["truth"] < settings.target / 100 for r in c["rounds"]) for c in found]
     rates = {
@@ -175,7 +226,7 @@ def summary(found, settings):
         "intervals_cover": np.mean([r["low"] <= r["truth"] <= r["high"] for r in told]),
         "gains_cover": np.mean([r["gain_low"] <= r["gain_truth"] <= r["gain_high"] for r in gains] or [np.nan]),
         "target_too_early": np.mean(early),
-        "final_accuracy": np.mean([c["rounds"][-1]["truth"] for c in found]),
+        "final_accuracy": np.mean([c["rounds"][settings.rounds - 1]["truth"] for c in found]),
     }
     if promised:
         rates |= {
@@ -185,7 +236,34 @@ def summary(found, settings):
             "usual_broken": np.mean([p["usual_wrong"] > settings.wrong / 100 for p in promised]),
             "usual_automatic": np.mean([p["usual_automatic"] for p in promised]),
         }
+    for at, share in enumerate(settings.forecast):
+        given, covered = _forecasts(found, at)
+        reached = [c["reached"][at]["labels"] if c["reached"][at] else np.inf for c in found]
+        rates |= {
+            f"forecasts_{share:g}": given,
+            f"forecasts_cover_{share:g}": covered,
+            f"labels_to_{share:g}": np.median(reached),
+        }
     return {name: float(value) for name, value in rates.items()}
+
+
+def _forecasts(found, at):
+    """(share of the rounds that give a range, share of the ranges that hold the truth) for a target by its position.
+
+    Rounds count before the target is reached, whose whole reach was labelled in the end: there the truth is known.
+    """
+    asked = covers = given = 0
+    for one in found:
+        truth = one["reached"][at]["labels"] if one["reached"][at] else np.inf
+        for r in one["rounds"]:
+            if "reach" not in r or r["reach"] > one["rounds"][-1]["labels"] or truth <= r["labels"]:
+                continue
+            asked += 1
+            if r["forecast"][at]:
+                low, high = r["forecast"][at]
+                given += 1
+                covers += low <= truth and (high is None or truth <= high)
+    return given / asked if asked else np.nan, covers / given if given else np.nan
 
 
 def campaigns(rows, classes, pool, settings, seeds):

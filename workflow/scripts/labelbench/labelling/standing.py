@@ -7,14 +7,15 @@ from statistics import median
 
 import numpy as np
 
+from labelbench.common import seeds
 from labelbench.data import image_files
-from labelbench.labelling import assessment, batch_page, campaign, identity, models, status_page
+from labelbench.labelling import assessment, batch_page, campaign, forecast, identity, models, status_page
 
 SAMPLE = 2000  # images on which consecutive models are compared
 DISPUTED = 12  # pictures of answers that the model contradicts
 
 
-def audited(images, state, space, classes):
+def audited(images, state, embedded, classes):
     """(positions (n,), classes (n,), skipped) of the audit images that have a label; −1 for "none of these".
 
     skipped: how many audit images have an answer that is no class (skip, unsure, new class, conflict).
@@ -23,7 +24,7 @@ def audited(images, state, space, classes):
     index, truth, skipped = [], [], 0
     for name in sorted(state.audit):
         answer = state.answers.get(name)
-        if answer is None or name not in position or not space.embedded[position[name]]:
+        if answer is None or name not in position or not embedded[position[name]]:
             continue
         if answer.status in ("label", "none"):
             index.append(position[name])
@@ -40,7 +41,7 @@ def status(images, root, state, space, trained, settings, problems, folder):
     `confidence`; problems: how many are listed; folder: `labelling/<campaign>`.
     """
     classes, level = list(settings.classes), settings.confidence / 100
-    index, truth, skipped = audited(images, state, space, classes)
+    index, truth, skipped = audited(images, state, space.embedded, classes)
     pool = sum(identity.usable(image) for image in images)
     sample = np.flatnonzero(space.embedded)
     sample = np.random.default_rng(settings.seed).permutation(sample)[:SAMPLE]
@@ -90,7 +91,7 @@ def status(images, root, state, space, trained, settings, problems, folder):
         kappa=kappas[-1] if kappas else None,
         verdict=verdict.sentence if order else "",
         cost=_cost(state, settings, counts),
-        forecast="",
+        forecast=_forecast(hits, labels, pool - len(state.audit), settings, verdict.key),
         next=_next(state, folder, pool),
         unsure=unsure,
         classes=_classes(classes, truth, trained, space, index, level),
@@ -108,6 +109,25 @@ def status(images, root, state, space, trained, settings, problems, folder):
     return found, numbers
 
 
+def of_delivered(images, state, predict, settings):
+    """Sentences, none or one, on the accuracy of the model that labels are delivered by, as the audit tells it.
+
+    predict: as of `models.predictor`.
+    """
+    usable = np.array([identity.usable(image) for image in images])
+    index, truth, _ = audited(images, state, usable, list(settings.classes))
+    if len(index) < assessment.ENOUGH:
+        return []
+    seen, said, _ = predict(index)
+    right = int((said == truth[np.isin(index, seen)]).sum())
+    level = settings.confidence / 100
+    interval = assessment.accuracy(right, len(seen), int(usable.sum()), level)
+    return [
+        f"The model that labels is right on {status_page.percent(interval)} of the images ({100 * level:g} % interval, "
+        f"told by {len(seen)} drawn at random)."
+    ]
+
+
 def _next(state, folder, pool):
     """What a person is to do next."""
     number = state.open.number if state.open else state.next
@@ -120,6 +140,17 @@ def _next(state, folder, pool):
         f"Batch {number}: {missing}Open {page}, label, put the file that it saves into {Path(folder, 'answers')}/, and "
         "run the same command again."
     )
+
+
+def _forecast(hits, labels, most, settings, verdict):
+    """A sentence on the labels that the target still needs; empty where none is set, or the verdict has said all."""
+    order = sorted(hits)
+    if not settings.target or verdict in ("target", "budget") or not order or len(hits[order[0]]) < assessment.ENOUGH:
+        return ""
+    target, counts = settings.target / 100, [labels[n] for n in order]
+    rng = seeds.generator(settings.seed, 0, order[-1], "forecast")
+    found = forecast.labels_to(target, counts, [hits[n] for n in order], most, rng)
+    return forecast.sentence(found, counts[-1], target)
 
 
 def _cost(state, settings, counts):

@@ -32,7 +32,7 @@ class Claim(NamedTuple):
     """One answer as a file words it, before its image and class are looked up.
 
     row: line of a table or number of a task, 0 where there is none; names: the image's name, and further ones;
-    status: as in the file, or empty; labels: class names.
+    status: as in the file, or empty; labels: class names; shown: whether a prediction was on view meanwhile.
     """
 
     row: int
@@ -45,6 +45,7 @@ class Claim(NamedTuple):
     note: str = ""
     when: str = ""
     batch: str = ""
+    shown: bool = False
 
 
 def decode(data):

@@ -8,6 +8,7 @@ from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
 from labelbench.labelling import campaign as campaigns_state
 from labelbench.labelling import identity
+from labelbench.labelling.campaign import NOTHING_LEARNT
 from labelbench.planning import plan
 
 
@@ -17,7 +18,9 @@ class Settings:
 
     campaign: its name, that of the folder `labelling/<campaign>`; images: a folder, or a table of paths; classes: a
     list, or a text file with one per line, in the order of the keys; encoder, selector, trainer, strategy: names of
-    definitions; first: the strategy of the first batch, which has no model to ask; batch: images asked at once; audit:
+    definitions; finetune: a trainer that trains the encoder end to end on all answers for the labels that are
+    delivered, none where the last round's model labels; first: the strategy of the first batch, which has no model to
+    ask; batch: images asked at once; audit:
     images drawn at random to judge the models by; complete: share of a batch that must be answered before the next one
     is proposed; near_copies: cosine above which two images of a batch are near-copies; existing: files or folders of
     labels that exist already, in any format of answers; target: accuracy in percent at which the campaign may end, 0
@@ -34,6 +37,7 @@ class Settings:
     encoder: str = "glyphclip"
     selector: str = "linear"
     trainer: str = "answers"
+    finetune: str = ""
     strategy: str = "margin"
     first: str = "kmeans"
     batch: int = 100
@@ -78,6 +82,7 @@ class Campaign:
     trainer: plan.Entry
     strategy: plan.Entry
     first: plan.Entry
+    finetune: plan.Entry | None = None
 
     @property
     def name(self):
@@ -110,6 +115,9 @@ def campaign(section, seed, defined):
         )
     if getattr(entries["trainer"].module, "IMAGES_ONLY", False):
         raise UserError(f"{where}: trainer: {settings.trainer} trains an encoder; the rounds train on embeddings.")
+    if settings.finetune:
+        plan.chosen(f"{where}: finetune", [settings.finetune], defined.trainers)
+        entries["finetune"] = defined.trainers[settings.finetune]
     for key in ("strategy", "first"):
         name = getattr(settings, key)
         plan.chosen(f"{where}: {key}", [name], defined.strategies)
@@ -200,6 +208,13 @@ def spec(campaign_):
     }
 
 
+def finetune_spec(campaign_):
+    """The settings that the encoder trained end to end depends on, as JSON values."""
+    settings = spec(campaign_)
+    del settings["selector"]
+    return settings | {"trainer": campaign_.finetune.settings}
+
+
 def as_json(campaign_):
     """All settings of a campaign, for the jobs that propose and assess."""
     return {
@@ -268,6 +283,7 @@ class Labelling:
         return canonical(
             {
                 "campaign": self.campaign.name,
+                "seed": self.campaign.seed,
                 "files": [str(path) for path in files],
                 "listing": identity.digest(seen),
                 "classes": list(self.campaign.classes),
@@ -294,6 +310,14 @@ class Labelling:
     def trained(state):
         """Numbers of the rounds that have a model: those that know at least two classes."""
         return [round_.number for round_ in state.rounds if campaigns_state.trainable(round_)]
+
+    @staticmethod
+    def last_round(state):
+        """Number of the last round that has a model. `UserError` where there is none."""
+        trained = Labelling.trained(state)
+        if not trained:
+            raise UserError(NOTHING_LEARNT)
+        return trained[-1]
 
     @staticmethod
     def labels_of_round(state, number):
@@ -333,9 +357,11 @@ class Rehearsal:
     """The config's section `rehearsal`: whole campaigns of a simulated person, to check what campaigns claim.
 
     datasets, encoder, selector, trainer: names of definitions; variants: by name, settings in which campaigns differ
-    (`first`, `strategy`, `mistakes`, `skips`); campaigns: of each; jobs: among which they are shared; pool: images of
-    each campaign, half of all at most, drawn from all splits; rounds, batch, audit, target, wrong, confidence, looks:
-    as of a campaign.
+    (`first`, `strategy`, `mistakes`, `skips`, and `late`, the share of answers that come one batch too late);
+    campaigns: of each; jobs: among which they are shared; pool: images of each campaign, half of all at most, drawn
+    from all splits; rounds: until labels are delivered under the promise; further: rounds after it, which show what
+    more labels give; batch, audit, target, wrong, confidence, looks: as of a campaign; forecast: percentages of
+    accuracy whose labels are forecast in every round.
     """
 
     datasets: list[str]
@@ -347,15 +373,17 @@ class Rehearsal:
     jobs: int = 2
     pool: int = 10_000
     rounds: int = 5
+    further: int = 0
     batch: int = 100
     audit: int = 150
     target: float = 95.0
     wrong: float = 5.0
     confidence: float = 95.0
     looks: int = 10
+    forecast: list[float] = field(default_factory=list)
 
 
-VARIES = {"first": "kmeans", "strategy": "margin", "mistakes": 0.0, "skips": 0.0}
+VARIES = {"first": "kmeans", "strategy": "margin", "mistakes": 0.0, "skips": 0.0, "late": 0.0}
 
 
 def rehearsal(section, defined):
@@ -367,8 +395,8 @@ def rehearsal(section, defined):
     for key in ("encoder", "selector", "trainer"):
         plan.chosen(f"{where}: {key}", [getattr(found, key)], getattr(defined, f"{key}s"))
         shared[key] = getattr(defined, f"{key}s")[getattr(found, key)].settings
-    for key in ("rounds", "batch", "audit", "target", "wrong", "confidence", "looks", "campaigns", "jobs", "pool"):
-        shared[key] = getattr(found, key)
+    plain = ("further", "batch", "audit", "confidence", "looks", "campaigns", "jobs", "pool")
+    shared |= {key: getattr(found, key) for key in plain} | judged_by(found)
     specs = {}
     for name, settings in found.variants.items():
         settings = settings or {}
@@ -386,3 +414,8 @@ def rehearsal(section, defined):
             settings[key] = entry.settings
         specs[name] = shared | settings
     return found, specs
+
+
+def judged_by(rehearsal_):
+    """The settings of a `Rehearsal` that its table depends on, as JSON values."""
+    return {key: getattr(rehearsal_, key) for key in ("rounds", "target", "wrong", "forecast")}

@@ -1,0 +1,38 @@
+"""All answers + images → the encoder trained end to end, for the labels that are delivered."""
+
+import json
+from pathlib import Path
+
+from labelbench.common import jobs
+from labelbench.labelling import campaign, identity
+
+job = snakemake  # noqa: F821
+log = jobs.start(job)
+
+with jobs.slow_imports():
+    import numpy as np
+
+    from labelbench.embedding import images as pipeline
+    from labelbench.labelling import finetuned, models
+
+spec = json.loads(job.params.spec)
+images = identity.read_index(job.input.images)
+answers = campaign.read_answers(job.input.answers)
+state = campaign.state(campaign.batches(job.params.folder), answers, spec["seed"], job.params.complete)
+(round_,) = [r for r in state.rounds if r.number == job.params.round]
+position = {image.sha256: n for n, image in enumerate(images)}
+index = [position[name] for name in round_.labels]
+classes = [spec["classes"].index(label) for label in round_.labels.values()]
+root, _ = identity.source(job.params.images)
+data = pipeline.of_files(job, spec, models.reader(root, images))
+present = np.array([n for n, image in enumerate(images) if identity.usable(image)], np.int64)
+fingerprint = identity.fingerprint(images)
+checkpoint = Path(job.output[0]).with_name("checkpoint.safetensors")
+model = finetuned.train(
+    data, present, spec, index, classes, round_.number, fingerprint, log, checkpoint,
+    identity=json.dumps([job.params.spec, job.params.code, round_.digest, fingerprint]),
+)  # fmt: skip
+with jobs.written_whole(job.output[0]) as part:
+    finetuned.save(part, model)
+checkpoint.unlink(missing_ok=True)
+log.info("trained end to end on %d labels", len(index))
