@@ -72,9 +72,9 @@ def rehearse(space, truth, test, settings, folder):
     space: `models.Space` of the pool; truth: (N,) its classes; test: (embeddings (n, d), classes (n,)) of images
     outside the pool, by which it is seen how good models really are; settings: as `proposal.propose` takes them, with
     `rounds`, `further`, `target`, `wrong`, `confidence`, `looks`, `forecast`, `mistakes`, `skips`, `late`, and the
-    specs `first`, `strategy`, `selector` and `trainer`; folder: an empty one, for the campaign's batches and answers. After
-    `rounds` the labels are delivered under the promise; `further` rounds, as if nothing had been delivered, show what
-    more labels would have given.
+    specs `first`, `strategy`, `selector` and `trainer`; folder: an empty one, for the campaign's batches and answers.
+    After `rounds` the labels are delivered under the promise; `further` rounds, as if nothing had been delivered, show
+    what more labels would have given.
     """
     images = [numbered(n) for n in range(len(truth))]
     known = {image.sha256: settings.classes[c] for image, c in zip(images, truth, strict=True)}
