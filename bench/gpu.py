@@ -7,7 +7,7 @@
 Parts, in this order: `picks`, whether each strategy picks on the device what it picks on the CPU, and the same again;
 `training`, a round of a proxy on 400,000 labels, its views on the GPU and streamed; `images`, embedding and fine-tuning
 with a ViT of random weights on pictures in memory; `selection`, 50,000 picks of 1,281,167 examples of 1,000 classes. A
-part whose packages are missing is left out, as are cases that `--minutes` leave no time for: the table names both. Times
+part whose packages are missing is left out, as are cases that `--minutes` leave no time for: the table says so. Times
 are wall time with the device idle before and after; memory is the most that torch's tensors held on the GPU. `limit`:
 seconds that a case should take at most on one card of H100's class.
 """
@@ -156,7 +156,11 @@ def selection(bench, sizes):
     selected("margin", made, 1, bench.device)  # the first products of a process load their libraries
 
     for name, limit in SELECTION.items():
-        bench.case(f"selection: {name}", lambda name=name: selected(name, made, budget, bench.device) and None, limit)
+
+        def batch(name=name):
+            return {"picked": len(selected(name, made, budget, bench.device))}
+
+        bench.case(f"selection: {name}", batch, limit)
 
 
 def training(bench, sizes):
@@ -311,17 +315,20 @@ def machine(device):
 def table(found):
     """The Markdown table of the rows."""
     facts = found["machine"]
-    columns = list(dict.fromkeys(key for row in found["rows"] for key in row))
+    columns = ["what", "seconds", "limit", "met", "peak_gb"]
     lines = [
         f"Measured on {facts.get('gpu', 'the CPU')}, torch {facts['torch']}, by `{found['command']}`:",
         "",
-        f"| {' | '.join(column.replace('_', ' ') for column in columns)} |",
-        "|" + "---|" * len(columns),
+        "| case | seconds | limit | met | peak, GB | more |",
+        "|---|---|---|---|---|---|",
     ]
-    words = {True: "yes", False: "no"}
+
+    def text(value):
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
     for row in found["rows"]:
-        cells = (row.get(column, "") for column in columns)
-        lines.append(f"| {' | '.join(words[cell] if isinstance(cell, bool) else str(cell) for cell in cells)} |")
+        more = "; ".join(f"{key.replace('_', ' ')}: {text(row[key])}" for key in row if key not in columns)
+        lines.append(f"| {' | '.join([*(text(row.get(column, '')) for column in columns), more])} |")
     return "\n".join(lines) + "\n"
 
 

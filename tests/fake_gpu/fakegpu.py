@@ -5,7 +5,8 @@ A process has it from the start (`site/sitecustomize.py`). In it,
 * what is made on or moved to "cuda" is a `CudaTensor`; each operator of it runs on the CPU, by way of Python;
 * operators that meet a tensor of another device raise torch's "same device" error, by CUDA's rules: 0-dim CPU
   tensors may take part in pointwise operators, CPU positions may index a GPU tensor, copies may cross; nothing else
-  may. Neither may a CPU generator make numbers there, a fused optimiser get lists of different layout, a forked child touch the GPU;
+  may. Neither may a CPU generator make numbers there, a fused optimiser get lists of different layout, a forked child
+  touch the GPU;
 * products and convolutions of float32 lose the mantissa that TF32 loses, where torch's settings allow TF32;
 * `torch.cuda` says that there are `FAKE_GPUS` of them, with bfloat16; `pin_memory` marks its result as pinned;
 * `GPU.syncs` counts where the host waits for the device, a Counter of (file:line, what) with the innermost line of
