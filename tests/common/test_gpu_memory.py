@@ -75,7 +75,7 @@ def test_the_message_says_what_was_held_and_what_helps(full):
     text = gpu_memory.message(SHORT, "finetune")
     for part in ("NVIDIA T4, 16.0 GB", "12.0 GB at last", "other programs 3.0 GB", "1.0 GB were free", "2.00 GiB"):
         assert part in text
-    assert "`accumulation" in text and gpu_memory.NOT_RETRIED in text
+    assert "`batch_size`" in text and gpu_memory.NOT_RETRIED in text
     assert "docs/strategies.md" in gpu_memory.message(SHORT, "select_batch")
     assert "A GPU with more memory" in gpu_memory.message(SHORT, "a rule of somebody else")
 

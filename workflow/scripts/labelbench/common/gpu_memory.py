@@ -8,9 +8,8 @@ NOT_RETRIED = "The job is not tried again: a retry asks for more memory of the h
 
 _IMAGES = "A smaller `image_size` or encoder, and `precision: bfloat16`, need less."
 _TRAINING = (
-    "`accumulation: 2` (or 4, …) of the trainer computes a step in so many parts, `checkpoint_activations: true` keeps "
-    "less of each image; a smaller `batch_size` or `unlabelled_ratio`, `precision: bfloat16` and the trainer `lora` "
-    "need less, too. With several GPUs, `finetune_gpus` shares a step among them."
+    "A smaller `batch_size` or `unlabelled_ratio` of the trainer, `precision: bfloat16`, a smaller `image_size` and "
+    "the trainer `lora` need less."
 )
 _SELECTION = "docs/strategies.md says which strategies hold less of the pool; `pca_dim` and `largest_part` lessen it."
 _PROXY = "A smaller `batch_size` or `unlabelled_ratio`, or the selector `linear`, need less."
