@@ -83,3 +83,19 @@ def test_under_slurm_a_gpu_that_cannot_be_used_is_no_cpu(monkeypatch, tmp_path, 
     with pytest.raises(UserError, match="(?s)asked Slurm for a GPU.*nvidia-smi.*LABELBENCH_GPU=0"):
         jobs.device(a_job(gpu=1))
     assert jobs.device(a_job(gpu=0)) == "cpu"
+
+
+def test_on_a_gpu_float32_is_float32():
+    code = "import torch; from types import SimpleNamespace; from labelbench.common import jobs\n"
+    code += "print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)\n"
+    code += "torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1\n"
+    code += "jobs.device(SimpleNamespace(resources={}))\n"
+    code += "print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)\n"
+    # As NVIDIA's containers have it.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPO / "workflow/scripts"),
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "False", "False"]

@@ -238,3 +238,17 @@ def test_two_levels_cost_little(monkeypatch):
         centres, cluster = clustering.k_means(x, 100, np.random.default_rng(0))
         costs.append(float((x - centres[cluster]).square().sum()))
     assert costs[1] < 1.15 * costs[0]
+
+
+def test_the_sums_of_k_means_do_not_depend_on_their_order():
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(20_000, 8)) * 10.0 ** rng.integers(-6, 1, (20_000, 1))).float()
+    cluster = torch.from_numpy(rng.integers(5, size=len(x)))
+    order = torch.from_numpy(rng.permutation(len(x)))
+    grid = clustering._grid(x)
+    sums = clustering._sums(x, cluster, 5, grid)
+    assert torch.equal(sums, clustering._sums(x[order], cluster[order], 5, grid))
+    plain = torch.zeros(5, 8, dtype=torch.float64)
+    one, other = (plain.index_add(0, cluster[at], x[at].double()) for at in (torch.arange(len(x)), order))
+    assert not torch.equal(one, other)  # as a GPU's atomics add them
+    torch.testing.assert_close(sums, one, rtol=1e-9, atol=1e-9)

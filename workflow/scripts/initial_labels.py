@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelbench.common import jobs, registry, seeds
+from labelbench.common import gpu_memory, jobs, registry, seeds
 from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
 from labelbench.data.oracle import Oracle
 from labelbench.embedding import embeddings
-from labelbench.selection import initial
+from labelbench.selection import initial, temporaries
 from labelbench.selection.pool import Pool
 
 job = snakemake  # noqa: F821
@@ -57,7 +57,14 @@ else:
     if "probabilities" in strategy.USES:
         logits = embeddings.read(job.input.zero_shot, "pool", dataset.fingerprint)
         pool = replace(pool, classify=lambda indices, _: torch.from_numpy(logits[indices]).float().softmax(1))
-    chosen = strategy.select(pool, budget, config, seeds.generator(spec["seed"], trial, 1, "initial"))
+
+    def selected(divisor):
+        """The batch: with temporaries that are so many times smaller."""
+        smaller = pool if divisor == 1 else replace(pool, chunk_size=pool.chunk_size // divisor)
+        with temporaries.divided(divisor):
+            return strategy.select(smaller, budget, config, seeds.generator(spec["seed"], trial, 1, "initial"))
+
+    chosen = gpu_memory.fitted(selected)
 oracle = Oracle(annotator.of_trial(dataset, spec.get("noise"), spec["seed"], trial), budget, source)
 labels = label_set.empty(dataset.fingerprint, trial)
 labels = labels.extended(chosen, oracle.buy(chosen), round_=1)

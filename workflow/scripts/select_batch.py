@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from labelbench.common import jobs, registry, seeds
+from labelbench.common import gpu_memory, jobs, registry, seeds
 from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
 from labelbench.data.oracle import Oracle
 from labelbench.embedding import embeddings
+from labelbench.selection import temporaries
 from labelbench.selection.pool import Head, Pool
 
 job = snakemake  # noqa: F821
@@ -53,11 +54,8 @@ if job.input.proxy:
         head=Head(model.head.weight, model.head.bias),
         device=device,
     )
-rng = seeds.generator(spec["seed"], trial, round_, "selection")
 given = annotator.of_trial(dataset, spec.get("noise"), spec["seed"], trial)
-oracle, extra = Oracle(given, budget, dataset.splits["pool"].source), {}
-if getattr(strategy, "SEQUENTIAL", False):
-    extra["oracle"] = oracle
+extra = {}
 if getattr(strategy, "UPPER_BOUND", False):
     if (true_labels < 0).any():
         raise UserError(
@@ -66,9 +64,21 @@ if getattr(strategy, "UPPER_BOUND", False):
             "study, or fill the labels in."
         )
     extra["true_labels"] = true_labels
-chosen = strategy.select(pool, budget, config, rng, **extra)
+
+
+def selected(divisor):
+    """The batch, and the oracle that has sold it or will: with temporaries that are so many times smaller."""
+    oracle = Oracle(given, budget, dataset.splits["pool"].source)
+    needs = extra | ({"oracle": oracle} if getattr(strategy, "SEQUENTIAL", False) else {})
+    smaller = pool if divisor == 1 else replace(pool, chunk_size=pool.chunk_size // divisor)
+    rng = seeds.generator(spec["seed"], trial, round_, "selection")
+    with temporaries.divided(divisor):
+        return strategy.select(smaller, budget, config, rng, **needs), oracle
+
+
+chosen, oracle = gpu_memory.fitted(selected)
 cost = watch.cost(job, pool.device if job.input.proxy else "cpu", select_seconds=watch.seconds())
-if "oracle" not in extra:
+if not getattr(strategy, "SEQUENTIAL", False):
     oracle.buy(chosen)
 if len(chosen) != budget or oracle.bought != chosen.tolist():
     raise ValueError(f"the strategy chose {len(chosen)} examples, the oracle sold {len(oracle.bought)} of {budget}")

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from labelbench.common import gpu_memory
 from labelbench.common.errors import UserError
 
 DAY = 24 * 3600  # seconds
@@ -22,7 +23,8 @@ NVIDIA = Path("/dev/nvidia0")  # on a node with a GPU, also where a job may not 
 def start(job):
     """Check that the checkout's library runs, send the log to the job's log file, and return the logger.
 
-    A `UserError` ends the job with its message alone; any other exception with its traceback, in the log.
+    A `UserError` ends the job with its message alone, as does a GPU whose memory is too small; any other exception with
+    its traceback, in the log.
     """
     logging.basicConfig(
         filename=job.log[0],
@@ -38,6 +40,8 @@ def start(job):
         # Only into the log: Snakemake shows that of a failed job (show-failed-logs in profiles/default).
         if issubclass(kind, UserError):
             log.error("%s", error)
+        elif gpu_memory.is_short(error):
+            log.error("%s", gpu_memory.message(error, job.rule))
         else:
             log.error("unexpected error", exc_info=(kind, error, trace))
 
@@ -115,6 +119,7 @@ def device(job):
     A cluster's scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs
     agree among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
     Under Slurm a job that asked for no GPU uses none, for some clusters show all GPUs of a node to all of its jobs.
+    On a GPU, float32 is float32 from here on (`keep_float32`).
     Raises `UserError` where it asked for one and the node has one that torch cannot use.
     """
     slurm = "SLURM_JOB_ID" in os.environ
@@ -125,11 +130,25 @@ def device(job):
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if slurm and not count:
         _miss_gpu(torch.version.cuda)
-    if count < 2:
-        return "cuda" if count else "cpu"
+    if not count:
+        return "cpu"
+    keep_float32()
+    if count == 1:
+        return "cuda"
     number = next(_free_places(count))
     torch.cuda.set_device(number)  # also for what is allocated without naming a device, such as pinned memory
     return f"cuda:{number}"
+
+
+def keep_float32():
+    """Have GPUs compute in float32 what is float32: settings, embeddings' names and error bounds say that it is.
+
+    torch lets convolutions of float32 lose 13 of 23 bits of their factors (TF32), and matrix products where
+    TORCH_ALLOW_TF32_CUBLAS_OVERRIDE is set, as it is in NVIDIA's containers. Who wants speed sets bfloat16.
+    """
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _asked_for_gpu(job):

@@ -178,7 +178,7 @@ def classifier(encoder, head, num_classes, seed):
     head: zero-shot weights (K, e), with zero bias, or None for a random initialisation drawn from `seed`.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed sets those of GPUs for good
         linear = nn.Linear(encoder.backbone_dim, num_classes)
     if head is not None:
         with torch.no_grad():

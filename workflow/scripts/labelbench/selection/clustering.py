@@ -1,9 +1,11 @@
 """k-means with as many clusters as there are labels to buy: seeded by D² sampling, in one level or in two."""
 
+import math
+
 import numpy as np
 import torch
 
-from labelbench.selection import greedy
+from labelbench.selection import greedy, temporaries
 
 # Lloyd iterations; by then hardly a point changes its cluster.
 ITERATIONS = 20
@@ -14,8 +16,6 @@ ONE_LEVEL = 5e8
 
 # Up to here distances are in float64 and rounded, so that the picks are those of the algorithm on paper.
 _EXACT = 1 << 22
-
-_TEMPORARY = {"cpu": 1 << 19, "cuda": 1 << 26}
 
 
 def k_means(x, clusters: int, rng: np.random.Generator):
@@ -52,17 +52,35 @@ def k_means(x, clusters: int, rng: np.random.Generator):
 def _lloyd(x, clusters, rng, exact):
     seeds = greedy.d2_sampling(greedy.points(x), clusters, rng)
     centres = x[torch.as_tensor(seeds, device=x.device)].double()
+    grid = _grid(x)
     cluster = None
     for _ in range(ITERATIONS):
         before, cluster = cluster, _nearest(x, centres, exact)
         if before is not None and torch.equal(before, cluster):
             break
         counts = torch.bincount(cluster, minlength=clusters)
-        sums = torch.zeros_like(centres)
-        for rows, part in zip(x.split(8192), cluster.split(8192), strict=True):
-            sums.index_add_(0, part, rows.double())
+        sums = _sums(x, cluster, clusters, grid)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
     return centres.float(), cluster
+
+
+def _grid(x):
+    """The power of two that values of x are rounded to, for sums of up to len(x) of them that float64 holds exactly."""
+    low, high = torch.stack(x.aminmax()).tolist()
+    return 2.0 ** (math.frexp(max(-low, high, 1e-30) * len(x))[1] - 52)
+
+
+def _sums(x, cluster, clusters, grid):
+    """The sum of the rows of each cluster: (clusters, d) float64.
+
+    A GPU adds them in any order, which changes what is lost in rounding. So nothing is lost: multiples of `grid` add up
+    without rounding, and their sum is the same in any order, on any hardware. Most float32 values of unit vectors are
+    such multiples already; of a million rows, the others change by less than 2⁻³².
+    """
+    sums = torch.zeros((clusters, x.shape[1]), dtype=torch.float64, device=x.device)
+    for rows, part in zip(x.split(8192), cluster.split(8192), strict=True):
+        sums.index_add_(0, part, rows.double().div_(grid).round_())
+    return sums.mul_(grid)
 
 
 def _nearest(x, centres, exact):
@@ -70,7 +88,7 @@ def _nearest(x, centres, exact):
     centres = centres if exact else centres.float()
     norms = centres.square().sum(1)
     cluster = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    step = max(_TEMPORARY[x.device.type] // len(centres), 64)
+    step = max(temporaries.elements(x) // len(centres), 64)
     for rows in torch.arange(len(x), device=x.device).split(step):
         squared = torch.addmm(norms, x[rows].to(centres.dtype), centres.T, alpha=-2)
         # Multiples of 2⁻³⁴, for vectors of about unit length: true ties are ties.

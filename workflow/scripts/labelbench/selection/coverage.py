@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from labelbench.common.progress import track
+from labelbench.selection import temporaries
 from labelbench.selection.pool import Pool
 
 # What float32 may lose in a squared distance between unit vectors of a few thousand dimensions.
@@ -30,9 +31,6 @@ _ROUNDING = 5e-7
 
 # Gains count in steps of this fraction of the sum of the weights: far above what float64 loses, so true ties are ties.
 _GRID = 2.0**-34
-
-# Elements of the largest temporary: on a CPU it should stay in the cache, on a GPU it should amortise the launches.
-_TEMPORARY = {"cpu": 1 << 19, "cuda": 1 << 26}
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def nearest(x, centres):
     """
     if not len(centres):
         return torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
-    tile = int(_TEMPORARY[x.device.type] ** 0.5)
+    tile = int(temporaries.elements(x) ** 0.5)
     tiles = [(part, part.square().sum(1)) for part in centres.float().split(tile)]
     index = []
     for rows in x.float().split(tile):
@@ -93,7 +91,7 @@ def nearest(x, centres):
 
 def _rows(x, columns):
     """How many rows of a temporary with that many columns."""
-    return max(_TEMPORARY[x.device.type] // columns, 64)
+    return max(temporaries.elements(x) // columns, 64)
 
 
 def select(pool: Pool, budget: int, kernel, rng: np.random.Generator, weigh=None, largest_part=50_000) -> np.ndarray:
@@ -145,27 +143,29 @@ def greedy(x, covered, kernel, budget: int, weights, block: int = 64, counter=No
     picks = []
     while len(picks) < budget:
         largest, order = _largest((bounds / grid).round_(), min(block + 1, n - len(picks)))
-        if largest[0] <= 0:  # nothing is left to gain
+        most, bound, bound_at = torch.stack([largest[0], largest[-1], order[-1].double()]).tolist()
+        if most <= 0:  # nothing is left to gain
             break
         candidates = order[:block].sort().values
-        outside = (float(largest[block]), int(order[block])) if len(order) > block else (-1.0, n)
+        outside = (bound, int(bound_at)) if len(order) > block else (-1.0, n)
         # Only the examples that some candidate may cover better than before count: few, once there are picks.
         upper = kernel.of(squared_distances(x32[candidates], x32, norms32), RESOLUTION, +1)
         columns = torch.nonzero((upper >= history[-1]).any(0))[:, 0]
         rows, u, m = kernel.of(squared_distances(x[candidates], x[columns])), weights[columns], covered[columns]
         gains = (rows - m).clamp_(min=0) @ u
         positions = candidates.tolist()
-        taken = []
+        taken, gone = [], torch.zeros(len(candidates), dtype=torch.bool, device=x.device)
         while True:
-            rounded = (gains / grid).round_()
-            rounded[taken] = -1
-            best = int(rounded.argmax())
-            gain = float(rounded[best])
+            rounded = (gains / grid).round_().masked_fill_(gone, -1)
+            # In one piece: on a GPU the host waits once.
+            best, gain = torch.stack([rounded.argmax().double(), rounded.amax()]).tolist()
+            best = int(best)
             # A bound outside that equals the gain may be that of an equal gain, and the lower index comes first.
             certain = gain > outside[0] or (gain == outside[0] and positions[best] < outside[1])
             if gain <= 0 or not certain or len(picks) + len(taken) == budget:
                 break
             taken.append(best)
+            gone[best : best + 1].fill_(True)
             raised = torch.nonzero(rows[best] > m)[:, 0]
             there = rows[:, raised]
             # What each candidate would have gained at these examples, less what it still would.
@@ -196,7 +196,7 @@ def _largest(values, count):
 def _gain_bounds(x, covered, kernel, weights):
     """Upper bounds of all gains: float64 (n,). One product per pair of tiles serves both its rows and its columns."""
     bounds = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    tile = int(_TEMPORARY[x.device.type] ** 0.5)
+    tile = int(temporaries.elements(x) ** 0.5)
     norms = x.square().sum(1)
     tiles = [slice(start, start + tile) for start in range(0, len(x), tile)]
     for at, rows in enumerate(tiles):

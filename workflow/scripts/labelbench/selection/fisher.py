@@ -23,6 +23,7 @@ import torch
 
 from labelbench.common.errors import UserError
 from labelbench.common.progress import track
+from labelbench.selection import temporaries
 
 # Scores that differ by less than this part are equal: of those the first is taken.
 TIE = 1e-9
@@ -46,8 +47,16 @@ _RESOLUTION = 1e-6
 
 def first_best(scores) -> tuple[float, int]:
     """(largest of the float64 `scores`, position of the first that ties with it)."""
-    best = scores.max().item()
-    return best, int((scores >= best - TIE * abs(best)).int().argmax())
+    best = scores.max()
+    first = (scores >= best - TIE * best.abs()).int().argmax()
+    # In one piece: on a GPU the host waits once.
+    best, first = torch.stack([best, first.double()]).tolist()
+    return best, int(first)
+
+
+def on_device(rows, x):
+    """A slice as it is; int64 positions as a tensor beside `x`, so that all that is taken there crosses once."""
+    return rows if isinstance(rows, slice) else torch.as_tensor(rows, device=x.device)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def trade(examples: RankOne, information, total, count: int, sign: int, what: st
     memory besides the arguments. Returns (count,) int64, in pick order.
     """
     free = torch.ones(len(examples.weights), dtype=torch.bool, device=information.device)
-    most = max(block, _LARGEST_BLOCK // len(total))
+    most = max(block, temporaries.share(_LARGEST_BLOCK) // len(total))
     sizes, levels, outside = _levels(free, block)
     fresh, picks, whole = 0, [], 0
     with track(count, what) as progress:
@@ -241,7 +250,7 @@ def _follow(x, state, outside, count, fresh):
         a -= c * along.square()
         b -= c * along * (2 * across - c * b[at] * along)
         taken.append(at)
-        gone[at] = True
+        gone[at : at + 1].fill_(True)  # a slice: a number as index makes a GPU wait for the host
     return taken, len(outside)
 
 
@@ -262,6 +271,7 @@ class Softmax:
 
     def take(self, rows) -> "Softmax":
         """The examples at `rows` (slice or int64 positions)."""
+        rows = on_device(rows, self.features)
         return Softmax(self.features[rows], self.probabilities[rows], self.classes)
 
     def _expectation(self):
@@ -337,6 +347,8 @@ class Factors:
     roots: torch.Tensor
 
     def take(self, rows) -> "Factors":
+        """The examples at `rows` (slice or int64 positions)."""
+        rows = on_device(rows, self.features)
         return Factors(self.features[rows], self.roots[rows])
 
     def times(self, columns) -> torch.Tensor:
@@ -378,7 +390,7 @@ class Inverse:
 
     def effect(self, examples: Softmax, at: int, sign: int) -> "Change":
         """What adding the information of an example to M (`sign` 1) or taking it from M (−1) does to A and C."""
-        example = examples.take([at]).factors()
+        example = examples.take(slice(at, at + 1)).factors()
         return Change.of(example, example.multiply(self.inverse), example.multiply(self.product), sign)
 
     def apply(self, *changes) -> None:
@@ -454,6 +466,7 @@ class Lookahead:
 
     def scores(self, rows, sign: int) -> torch.Tensor:
         """`Gains.scores` of the examples at `rows`, once the noted changes are made."""
+        rows = on_device(rows, self.inner)
         gains = Gains(self.examples.take(rows), self.inner[rows], self.outer[rows])
         for change in self.changes:
             gains.follow(change)
@@ -461,7 +474,7 @@ class Lookahead:
 
     def note(self, row: int, sign: int) -> None:
         """Notes that the example at `row` is added to M or taken from it, after the changes noted before."""
-        example = self.examples.take([row])
+        example = self.examples.take(slice(row, row + 1))
         v, w = (product[:, row].T @ example.roots[0] for product in self.products)
         for change in self.changes:
             along, across = (product[0].T for product in change.along(example))

@@ -20,15 +20,13 @@ import numpy as np
 import torch
 
 from labelbench.common import progress
+from labelbench.selection import temporaries
 
 # A dot product of a few hundred float32 terms is good to a few units in the last place (6e-8) of the norms.
 RESOLUTION = 2e-6
 
 # Points that k-centre compares with each other at a time, at most: 4096² float64 distances are 128 MiB.
 LARGEST_BLOCK = 4096
-
-# Elements of the largest temporary: on a CPU it should stay in the cache, on a GPU it should amortise the launches.
-_TEMPORARY = {"cpu": 1 << 19, "cuda": 1 << 26}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def lower(nearest: torch.Tensor, pool: Points, centres: Points, block: int = 512
     for start in range(0, len(centres.norms), block):
         part = centres.take(slice(start, start + block))
         minus_twice = -2 * part.vectors
-        step = max(_TEMPORARY[nearest.device.type] // len(part.norms), 256)
+        step = max(temporaries.elements(nearest) // len(part.norms), 256)
         for first in range(0, len(nearest), step):
             rows = pool.take(slice(first, first + step))
             found = _distances_less_own_norm(rows, part, minus_twice).amin(1).add_(rows.norms)

@@ -41,7 +41,7 @@ def build(settings, mean, std, num_classes, seed):
     settings: the plug-in's `name` and settings; mean, std: (d,) float32 of the pool's clean embeddings.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed sets those of GPUs for good
         return Proxy(settings, mean, std, num_classes)
 
 

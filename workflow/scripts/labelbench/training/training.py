@@ -1,6 +1,8 @@
 """The training loop shared by all trainers, on cached embeddings and on images."""
 
+import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +11,17 @@ import torch.nn.functional as F
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from labelbench.common import gpu_memory
 from labelbench.embedding.encoder import resolved_precision
 from labelbench.training import checkpoint as checkpoints
 
 EVALUATION_BATCH = 4096
+
+# Views stay on a GPU where they take no more than this part of its free memory.
+RESIDENT = 0.5
+
+# Bytes of views that cross to a GPU in one piece: some dozen steps.
+_PIECE = 1 << 26
 
 
 class Problem(NamedTuple):
@@ -71,13 +80,24 @@ def on_device(arrays, device):
 class CachedViews:
     """Weak and strong views from embedding files: epoch e uses augmentation seed e mod n (LabelBench paper, §3.2).
 
-    weak, strong: n arrays (N, d) float16 each, which live on the device from here on.
+    weak, strong: n arrays (N, d) float16 each. They live on the device from here on, unless that is a GPU whose memory
+    they would fill: then they stay in the memory of the host, from which the rows of a few steps at a time cross to the
+    GPU while it computes earlier steps (`streamed`). What steps get is the same.
     """
 
     def __init__(self, weak, strong, device):
         self.device = device
-        self._weak = [torch.from_numpy(a).to(device) for a in weak]
-        self._strong = [torch.from_numpy(a).to(device) for a in strong]
+        self._weak, self._strong = ([torch.from_numpy(a) for a in arrays] for arrays in (weak, strong))
+        size, free = sum(a.nbytes for a in (*weak, *strong)), gpu_memory.free(device)
+        self.streamed = free is not None and size > RESIDENT * free
+        if self.streamed:
+            logging.getLogger("labelbench").info(
+                "the views (%.1f GB) stay in the memory of the host: %.1f GB of the GPU's are free",
+                size / 1e9,
+                free / 1e9,
+            )
+        else:
+            self._weak, self._strong = ([a.to(device) for a in arrays] for arrays in (self._weak, self._strong))
 
     def batches(self, epoch, first_step, plan):
         """The views of an epoch's steps, in order: (weak labelled, weak unlabelled, strong unlabelled).
@@ -86,11 +106,55 @@ class CachedViews:
         None, for which the last two are None. first_step counts the steps of earlier epochs.
         """
         weak, strong = self._weak[epoch % len(self._weak)], self._strong[epoch % len(self._strong)]
+        if self.streamed:
+            yield from _streamed(weak, strong, plan, self.device)
+            return
         labelled, unlabelled = (on_device(arrays, self.device) for arrays in zip(*plan, strict=True))
         for mine, others in zip(labelled, unlabelled, strict=True):
             # index_select copies whole rows, several times faster than indexing with [].
             pair = (None, None) if others is None else (weak.index_select(0, others), strong.index_select(0, others))
             yield weak.index_select(0, mine), *pair
+
+
+def _streamed(weak, strong, plan, device):
+    """The views of the steps of `plan`, as `CachedViews.batches` gives them, from tensors (N, d) of the host.
+
+    One piece is gathered by a thread while the steps of the piece before are computed.
+    """
+    row = weak[:1].nbytes
+    steps = max(
+        _PIECE // max(row * (len(mine) + 2 * len(others if others is not None else ())) for mine, others in plan), 1
+    )
+    pieces = [plan[first : first + steps] for first in range(0, len(plan), steps)]
+
+    def gathered(views, at):
+        """A buffer for the rows of `views` at these positions, and the work that fills it."""
+        at = [part for part in at if part is not None]
+        # Of pinned memory, which a GPU reads by itself. torch gives it to nobody else before it has been read.
+        buffer = torch.empty((sum(map(len, at)), views.shape[1]), dtype=views.dtype, pin_memory=True)
+        if not at:
+            return buffer, None
+        return buffer, reader.submit(torch.index_select, views, 0, torch.from_numpy(np.concatenate(at)), out=buffer)
+
+    def begun(piece):
+        labelled, unlabelled = zip(*piece, strict=True)
+        return [gathered(weak, labelled), gathered(weak, unlabelled), gathered(strong, unlabelled)]
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = begun(pieces[0])
+        for number, piece in enumerate(pieces):
+            now, ahead = ahead, begun(pieces[number + 1]) if number + 1 < len(pieces) else None
+            crossed = []
+            for buffer, work in now:
+                if work is not None:
+                    work.result()
+                crossed.append(buffer.to(device, non_blocking=True))
+            mine = iter(crossed[0].split([len(at) for at, _ in piece]))
+            sizes = [len(at) for _, at in piece if at is not None]
+            weak_of_others, strong_of_others = (iter(part.split(sizes)) if sizes else None for part in crossed[1:])
+            for _, others in piece:
+                pair = (None, None) if others is None else (next(weak_of_others), next(strong_of_others))
+                yield next(mine), *pair
 
 
 def cycle(n, size, rng):
@@ -197,12 +261,23 @@ def _in_precision(model, precision, device):
 
 @torch.no_grad()
 def predict(model, batches, precision="float32"):
-    """Logits (n, K) float32 on the CPU of inputs that come batch by batch; computed in `float32` or `bfloat16`."""
+    """Logits (n, K) float32 on the CPU of inputs that come batch by batch; computed in `float32` or `bfloat16`.
+
+    A batch that a GPU has no memory for is computed in parts, as are those after it.
+    """
     was_training = model.training
     model.eval()
-    logits = torch.cat([_in_precision(model, precision, x.device)(x).cpu() for x in batches])
+    logits, parts = [], 1
+    for x in batches:
+
+        def outputs(divisor, x=x):
+            forward = _in_precision(model, precision, x.device)
+            return divisor, torch.cat([forward(part).cpu() for part in x.split(-(-len(x) // divisor))])
+
+        parts, found = gpu_memory.fitted(outputs, first=parts)
+        logits.append(found)
     model.train(was_training)
-    return logits
+    return torch.cat(logits)
 
 
 def fit(

@@ -29,6 +29,7 @@ def orders(pool: Pool, indices: np.ndarray) -> np.ndarray:
     with track(pool.num_classes, "orders", unit="classes") as progress:
         for row in result:
             bits = row.to(pool.device).index_select(0, by_confidence)
-            row.copy_(by_confidence.index_select(0, bits.sort(stable=True).indices))
+            # Narrow before it crosses: a copy that waits is converted by the host.
+            row.copy_(by_confidence.index_select(0, bits.sort(stable=True).indices).int())
             progress.update()
     return result.numpy()

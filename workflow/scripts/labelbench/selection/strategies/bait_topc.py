@@ -63,30 +63,28 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     candidates = examples.take(slice(left))
     state = fisher.Inverse(labelled, total)
     gains = fisher.Gains.of(candidates, state)
-    added = []
+    added, gone = [], torch.zeros(left, dtype=torch.bool, device=features.device)
     with track(min(2 * budget, left), "bait_topc: adding") as progress:
         while len(added) < min(2 * budget, left):
-            scores = gains.scores(1)
-            scores[added] = -torch.inf
-            _, best = fisher.first_best(scores)
+            _, best = fisher.first_best(gains.scores(1).masked_fill_(gone, -torch.inf))
             change = state.effect(candidates, best, 1)
             state.apply(change)
             gains.follow(change)
             added.append(best)
+            gone[best : best + 1].fill_(True)
             progress.update(1)
 
     last_first = added[::-1]
     candidates = candidates.take(last_first)
     gains = fisher.Gains.of(candidates, state)
-    removed = []
+    removed, gone = [], torch.zeros(len(added), dtype=torch.bool, device=features.device)
     with track(len(added) - budget, "bait_topc: removing") as progress:
         while len(added) - len(removed) > budget:
-            scores = gains.scores(-1)
-            scores[removed] = -torch.inf
-            _, best = fisher.first_best(scores)
+            _, best = fisher.first_best(gains.scores(-1).masked_fill_(gone, -torch.inf))
             change = state.effect(candidates, best, -1)
             state.apply(change)
             gains.follow(change)
             removed.append(best)
+            gone[best : best + 1].fill_(True)
             progress.update(1)
     return pool.unlabelled[np.delete(last_first, removed)[::-1]]

@@ -92,7 +92,7 @@ def _mean_distances(x, candidates, neighbours, dtype):
     for start in range(0, len(candidates), step):
         rows = torch.as_tensor(candidates[start : start + step], device=x.device)
         squared = torch.addmm(norms, y[rows], y.T, alpha=-2).add_(norms[rows, None])
-        squared[torch.arange(len(rows)), rows] = torch.inf
+        squared[torch.arange(len(rows), device=x.device), rows] = torch.inf
         # Copies are at distance 0, whatever the rounding.
         found = squared.topk(neighbours, largest=False).values
         found = torch.where(found > 1e-12, found, 0).sqrt()
