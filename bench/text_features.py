@@ -28,11 +28,13 @@ def texts(package):
     """(places, texts) of all sentences in the source package."""
     with zipfile.ZipFile(package) as files:
         name = next(name for name in files.namelist() if name.endswith("hutto_ICWSM_2014.tar.gz"))
-        archive = tarfile.open(fileobj=io.BytesIO(files.read(name)))
+        content = io.BytesIO(files.read(name))
     found = []
-    for name, place in PLACES.items():
-        lines = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt").read().decode("latin-1").splitlines()
-        found += [(place, line.split("\t", 2)[2].strip()) for line in lines if line.count("\t") >= 2]
+    with tarfile.open(fileobj=content) as archive:
+        for name, place in PLACES.items():
+            file = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
+            lines = file.read().decode("latin-1").splitlines()
+            found += [(place, line.split("\t", 2)[2].strip()) for line in lines if line.count("\t") >= 2]
     return zip(*found, strict=True)
 
 

@@ -261,3 +261,18 @@ def test_no_encoder_is_trained_on_features(config):
     assert "shards" in refused(config, merged(ON_FEATURES, {"datasets": {"texts": {"shards": 2}}}))
     taken = {"encoders": {"given": {"name": "timm"}}}
     assert "`given` is the name for embeddings" in refused(config, merged(ON_FEATURES, taken))
+
+
+def test_a_shortlist_is_a_setting_of_any_strategy(config):
+    short = {"coreset_short": {"name": "coreset", "shortlist": {"by": ["margin", "random"], "size": 400}}}
+    study = plan.study(merged(config, {"strategies": short}))
+    entry = study.strategies["coreset_short"]
+    assert entry.settings["shortlist"] == {"by": ("margin", "random"), "size": 400, "cells": 1000}
+    assert "shortlist" not in study.strategies["coreset"].settings
+    assert plan.uses(entry) == {"features", "probabilities"}
+    by_margin = {"mine": {"name": "random", "shortlist": {"size": 400}}}
+    assert plan.uses(plan.study(merged(config, {"strategies": by_margin})).strategies["mine"]) == {"probabilities"}
+    wrong = {"strategies": {"coreset": {"shortlist": {"by": "luck"}}}}
+    assert "config, strategies: coreset: shortlist: by must be among" in refused(config, wrong)
+    first = {"strategies": short, "run": {"initial": "coreset_short"}}
+    assert "coreset_short has a shortlist, which is for later rounds" in refused(config, first)

@@ -10,6 +10,7 @@ from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
 from labelbench.data.oracle import Oracle
 from labelbench.embedding import embeddings
+from labelbench.selection import shortlist
 from labelbench.selection.pool import Head, Pool
 
 job = snakemake  # noqa: F821
@@ -18,7 +19,9 @@ spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
 dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
-strategy, config = registry.configured("strategies", spec["strategy"])
+settings = dict(spec["strategy"])
+short = settings.pop("shortlist", None)
+strategy, config = registry.configured("strategies", settings)
 true_labels = dataset.splits["pool"].labels
 budget, left = spec["budget"], len(true_labels) - len(labels.index)
 if budget > left:
@@ -66,6 +69,8 @@ if getattr(strategy, "UPPER_BOUND", False):
             "study, or fill the labels in."
         )
     extra["true_labels"] = true_labels
+if short:
+    pool = shortlist.shortened(pool, budget, shortlist.Config(**short), rng)
 chosen = strategy.select(pool, budget, config, rng, **extra)
 cost = watch.cost(job, pool.device if job.input.proxy else "cpu", select_seconds=watch.seconds())
 if "oracle" not in extra:

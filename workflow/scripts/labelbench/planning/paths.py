@@ -42,7 +42,7 @@ def labels_of_round_before(study, wildcards):
 
 def uses_model(entry):
     """Whether a strategy looks at a model of the pool."""
-    return bool({"features", "probabilities", "head"} & set(entry.module.USES))
+    return bool({"features", "probabilities", "head"} & plan.uses(entry))
 
 
 def proxy_of_round_before(study, wildcards):

@@ -15,7 +15,7 @@ from labelbench.common import registry
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
 from labelbench.embedding import given
-from labelbench.selection import strategies
+from labelbench.selection import shortlist, strategies
 from labelbench.selection.initial import SEEDS
 
 
@@ -402,6 +402,8 @@ def _initial(name, strategies, run, encoders):
     entry = strategies[chosen(where, [name], strategies)[0]]
     if kind(entry) != "batch":
         raise UserError(f"{where}: {name} learns from labels as it goes and cannot choose the first ones.")
+    if "shortlist" in entry.settings:
+        raise UserError(f"{where}: {name} has a shortlist, which is for later rounds. Define one without.")
     if "head" in entry.module.USES:
         raise UserError(f"{where}: {name} looks into a trained model, and in round 1 there is none yet.")
     if "probabilities" in entry.module.USES:
@@ -460,6 +462,27 @@ def _tuning(name, entry, settings, tune):
     return Tuning(complete(where, Config, how), candidates)
 
 
+def _strategies(settings):
+    """Entries of strategies by name. One with a `shortlist` has it among its settings, completed."""
+    settings = {name: dict(values or {}) for name, values in settings.items()}
+    short = {name: values.pop("shortlist") for name, values in settings.items() if "shortlist" in values}
+    entries = resolve("strategies", settings)
+    for name, values in short.items():
+        if values is not None:
+            config = complete(f"config, strategies: {name}: shortlist", shortlist.Config, values)
+            entry = entries[name]
+            entries[name] = entry._replace(settings={**entry.settings, "shortlist": dataclasses.asdict(config)})
+    return entries
+
+
+def uses(strategy):
+    """What a strategy's entry asks of the pool, its shortlist included."""
+    found = set(strategy.module.USES)
+    if "shortlist" in strategy.settings:
+        found |= set(shortlist.uses(shortlist.Config(**strategy.settings["shortlist"])))
+    return found
+
+
 def initial_uses(study):
     """What the strategy of round 1 asks the pool for."""
     return study.initial.module.USES if study.initial.module else ()
@@ -495,7 +518,7 @@ def study(config):
         "encoders": resolve("encoders", config["encoders"]),
         "selectors": resolve("selectors", selectors, kind="proxies"),
         "trainers": resolve("trainers", trainers),
-        "strategies": resolve("strategies", config["strategies"]),
+        "strategies": _strategies(config["strategies"]),
     }
     if "initial" in defined["strategies"]:
         raise UserError("config, strategies: `initial` is the name of the first round, which strategies share.")
