@@ -17,7 +17,7 @@ from labelbench.selection import shortlist
 from labelbench.selection.pool import Pool
 from labelbench.selection.shards import NpyRows, Shards
 from labelbench.selection.strategies import _scores
-from pools import NAMES, SEQUENTIAL, UPPER_BOUNDS, blobs, classes, run
+from pools import FEWER, NAMES, SEQUENTIAL, UPPER_BOUNDS, blobs, classes, run
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,6 +34,7 @@ def test_the_function_picks_what_the_strategy_picks(name):
         labels=truth[labelled],
         probabilities=probabilities,
         head=known["head"],
+        settings=FEWER.get(name),
         **extra,
     )
     assert np.array_equal(picks, run(name, features, probabilities, labelled, 20, **known))
