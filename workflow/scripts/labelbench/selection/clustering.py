@@ -77,8 +77,9 @@ def _nearest(x, centres, exact):
     step = max(_TEMPORARY[x.device.type] // len(centres), 64)
     for rows in torch.arange(len(x), device=x.device).split(step):
         squared = torch.addmm(norms, x[rows], centres.T, alpha=-2)
-        smallest, cluster[rows] = squared.min(1)
+        cluster[rows] = squared.argmin(1)
         if exact:
+            smallest = squared.gather(1, cluster[rows, None])[:, 0]
             unsure = rows[(squared <= smallest[:, None] + doubt).sum(1) > 1]
             cluster[unsure] = _nearest_for_certain(x[unsure].double(), double)
     return cluster
