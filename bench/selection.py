@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests"), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT / name) for name in ("workflow/scripts", "tests/selection", "bench")]
 
 
 def load(folder):
@@ -68,9 +68,9 @@ def main():
     import yaml
     from synthetic_pool import synthetic, three_sizes
 
+    from labelbench import select as select_alone
     from labelbench.common import registry
     from labelbench.common.errors import UserError
-    from labelbench.data.oracle import Oracle
     from labelbench.planning import plan
     from labelbench.selection.pool import Head, Pool
 
@@ -85,34 +85,44 @@ def main():
             features, weight, bias, labels, labelled = load(args.input)
         else:
             features, weight, bias, labels, labelled = synthetic(*three_sizes(args.synthetic), args.seed, 1000)
-        head = Head(*(torch.as_tensor(x, device=args.device) for x in (weight, bias)))
-        pool = Pool.from_head(features, head, labelled, labels[labelled], device=args.device)
-        pool.check_budget(args.budget)
     except UserError as error:
         sys.exit(str(error))
 
-    def extra(oracle):
-        needs = {"oracle": oracle} if getattr(strategy, "SEQUENTIAL", False) else {}
-        return needs | ({"true_labels": labels} if getattr(strategy, "UPPER_BOUND", False) else {})
-
     def select():
-        needs = extra(Oracle(labels, args.budget))
-        return strategy.select(pool, args.budget, config, np.random.default_rng(args.seed), **needs)
+        return select_alone(
+            features,
+            strategy=args.strategy,
+            budget=args.budget,
+            labelled=labelled,
+            labels=labels[labelled],
+            head=(weight, bias),
+            settings=values,
+            seed=args.seed,
+            answer=labels.__getitem__,
+            true_labels=labels,
+            device=args.device,
+        )
 
     def reference():
         import references
 
+        head = Head(*(torch.as_tensor(x, device=args.device) for x in (weight, bias)))
+        pool = Pool.from_head(features, head, labelled, labels[labelled], device=args.device)
         features_, probabilities = (
             x.double().cpu().numpy() for x in pool.features_and_probabilities(np.arange(len(features)))
         )
         view = references.View(features_, probabilities, labelled, labels[labelled], len(bias), weight, bias)
-        needs = extra(lambda index: int(labels[index]))
+        needs = {"oracle": lambda index: int(labels[index])} if getattr(strategy, "SEQUENTIAL", False) else {}
+        needs |= {"true_labels": labels} if getattr(strategy, "UPPER_BOUND", False) else {}
         rng = np.random.default_rng(args.seed)
         return timed(lambda: references.load(args.strategy).select(view, args.budget, config, rng, **needs))
 
     seconds, cpu_seconds, reference_seconds = [], [], []
     for repeat in range(args.repeats):
-        elapsed, cpu, picks = timed(select)
+        try:
+            elapsed, cpu, picks = timed(select)
+        except UserError as error:
+            sys.exit(str(error))
         seconds.append(elapsed)
         cpu_seconds.append(cpu)
         if repeat == 0:

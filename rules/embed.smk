@@ -27,6 +27,32 @@ rule embed:
         "../workflow/scripts/embed.py"
 
 
+# The same files where a dataset consists of embeddings.
+rule take_features:
+    input:
+        dataset="<results>/datasets/{dataset}.h5",
+        features=of_study(paths.source_files),
+        clean=of_study(paths.clean_behind_views),
+    output:
+        embeddings="<results>/embeddings/{dataset}/{encoder}/{view}.h5",
+        cost="<results>/embeddings/{dataset}/{encoder}/{view}.cost.json",
+    log:
+        "<logs>/take_features/{dataset}/{encoder}/{view}.log",
+    wildcard_constraints:
+        dataset=paths.datasets_of_features(STUDY),
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=small(2000),
+        runtime=minutes(60),
+    params:
+        spec=of_study(specs.embed_spec),
+        code=of_study(specs.take_features_code),
+    script:
+        "../workflow/scripts/take_features.py"
+
+
 # A dataset with `shards` above 1 is embedded by that many jobs, which a kill does not undo when they are done.
 rule embed_shard:
     input:

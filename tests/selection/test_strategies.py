@@ -17,7 +17,7 @@ from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.data.oracle import Oracle
 from labelbench.selection.pool import Head, Pool
-from pools import NAMES, SEQUENTIAL, UPPER_BOUNDS, blobs, classes, expect, run, small_pools
+from pools import FEWER, NAMES, SEQUENTIAL, UPPER_BOUNDS, blobs, classes, expect, run, small_pools
 
 SAME_PICKS = [name for name in NAMES if references.load(name).SAME_PICKS]
 
@@ -109,7 +109,7 @@ def test_a_strategy_uses_no_more_than_it_says(name):
             pool = dataclasses.replace(pool, head=None)
         extra = {"oracle": Oracle(true_labels, 30)} if name in SEQUENTIAL else {}
         extra |= {"true_labels": true_labels} if name in UPPER_BOUNDS else {}
-        return module.select(pool, 30, module.Config(), np.random.default_rng(0), **extra)
+        return module.select(pool, 30, module.Config(**FEWER.get(name, {})), np.random.default_rng(0), **extra)
 
     picks = select(truth[labelled], truth)
     if "labels" not in module.USES:

@@ -2,6 +2,8 @@
 
 import h5py
 import numpy as np
+import pandas as pd
+import pytest
 from PIL import Image
 
 from conftest import configure, copy_workflow, snakemake
@@ -115,3 +117,26 @@ def test_a_study_with_noise(tmp_path):
     configure(repo, {"datasets": {"noisy": {"noise": {"rate": 0.4}}}})
     again = {(w["dataset"], w["trial"]) for rule, w in planned(repo) if rule == "initial_labels"}
     assert again == {("noisy", "0"), ("noisy", "1"), ("mine", "1")}  # the last was not asked for before
+
+
+@pytest.mark.slow
+def test_features_and_a_shortlist_from_a_file_to_tables(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    np.save(tmp_path / "x.npy", rng.standard_normal((300, 4)).astype(np.float32) + 3 * labels[:, None])
+    np.save(tmp_path / "y.npy", labels)
+    data = {"name": "features", "features": str(tmp_path / "x.npy"), "label": str(tmp_path / "y.npy")}
+    run = {
+        "trainers": ["flexmatch"],
+        "strategies": ["random", "short"],
+        "finetune": {"trainers": [], "rounds": ["last"]},
+    }
+    repo = study(tmp_path, {"mine": data}, **run)
+    configure(repo, {"strategies": {"short": {"name": "badge", "shortlist": {"by": "margin", "size": 9}}}})
+    configure(repo, {"augmentations": 1})
+    snakemake(repo, "-c1")
+    final = pd.read_csv(repo / "results/tables/final_mine.csv")
+    assert set(final["strategy"]) == {"random", "short"}
+    metrics = pd.read_csv(repo / "results/tables/metrics.csv")
+    assert set(metrics["encoder"]) == {"given"}
+    assert metrics.loc[metrics["split"] == "test", "value"].max() > 0.9

@@ -10,7 +10,7 @@ from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
 from labelbench.data.oracle import Oracle
 from labelbench.embedding import embeddings
-from labelbench.selection import temporaries
+from labelbench.selection import shortlist, temporaries
 from labelbench.selection.pool import Head, Pool
 
 job = snakemake  # noqa: F821
@@ -19,7 +19,9 @@ spec = json.loads(job.params.spec)
 trial, round_ = int(job.wildcards.trial), int(job.wildcards.round)
 dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
-strategy, config = registry.configured("strategies", spec["strategy"])
+settings = dict(spec["strategy"])
+short = settings.pop("shortlist", None)
+strategy, config = registry.configured("strategies", settings)
 true_labels = dataset.splits["pool"].labels
 budget, left = spec["budget"], len(true_labels) - len(labels.index)
 if budget > left:
@@ -73,6 +75,8 @@ def selected(divisor):
     smaller = pool if divisor == 1 else replace(pool, chunk_size=pool.chunk_size // divisor)
     rng = seeds.generator(spec["seed"], trial, round_, "selection")
     with temporaries.divided(divisor):
+        if short:
+            smaller = shortlist.shortened(smaller, budget, shortlist.Config(**short), rng)
         return strategy.select(smaller, budget, config, rng, **needs), oracle
 
 

@@ -6,13 +6,13 @@ import torch
 from labelbench.selection import clustering
 
 
-def nearest_to_centres(view, candidates, count, rng):
+def nearest_to_centres(view, candidates, count, rng, clusters=clustering.k_means):
     """The candidate nearest to each centre of `count` clusters of the unit vectors, in the order of the clusters.
 
     The clustering itself is the library's, with tests of its own, and so are float32 and the rounding of ties.
     """
     x = torch.nn.functional.normalize(torch.tensor(view.features[candidates], dtype=torch.float32), dim=1)
-    centres, cluster = (out.numpy() for out in clustering.k_means(x, count, rng))
+    centres, cluster = (out.numpy() for out in clusters(x, count, rng))
     x = x.numpy().astype(np.float64)
     picks = []
     for k in range(count):

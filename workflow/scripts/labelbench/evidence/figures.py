@@ -34,14 +34,15 @@ _LOOKS = {
 }
 _COMMON = tuple(_LOOKS.values())
 # Markers and lines are used up before a pair of them comes again in another colour.
+_PAIRS = [*itertools.product(_LINES, ("p", "*", "d", "H")), *itertools.product(_LINES, ("1", "3"))]
 _FURTHER = [
     (_COLOURS[(i + block) % len(_COLOURS)], marker, line)
     for block in range(len(_COLOURS))
-    for i, (line, marker) in enumerate(itertools.product(_LINES, ("p", "*", "d", "H")))
+    for i, (line, marker) in enumerate(_PAIRS)
 ]
 _LESS_COMMON = (
     *("bait_binary", "bait_topc", "maxherding", "uherding", "probcover", "dropquery", "cluster_margin", "alfamix"),
-    *("base", "power_margin", "class_balanced", "kmeans", "oracle"),
+    *("base", "power_margin", "class_balanced", "kmeans", "oracle", "refine", "tcm", "falcun", "clue"),
 )
 # Trainers and selectors never stand in one figure with strategies and take the same looks, the grey one for what
 # others are compared with.

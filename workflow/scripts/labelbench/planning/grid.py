@@ -14,11 +14,12 @@ def final_models(study):
     """All runs of the study, each once, with the models that are fine-tuned on their labels."""
     found = {}
     for grid in study.grids:
-        for d, e, s in itertools.product(grid.datasets, grid.encoders, grid.selectors):
+        for d in grid.datasets:
             models = list(itertools.product(grid.finetuned_rounds[d], grid.finetune_trainers))
-            for t, a, n in itertools.product(grid.trainers[s], grid.strategies, range(grid.trials)):
-                run = {"dataset": d, "encoder": e, "selector": s, "trainer": t, "strategy": a, "trial": n}
-                found.setdefault(tuple(run.items()), {}).update(dict.fromkeys(models))
+            for e, s in itertools.product(plan.encoders(grid, d, study.datasets), grid.selectors):
+                for t, a, n in itertools.product(grid.trainers[s], grid.strategies, range(grid.trials)):
+                    run = {"dataset": d, "encoder": e, "selector": s, "trainer": t, "strategy": a, "trial": n}
+                    found.setdefault(tuple(run.items()), {}).update(dict.fromkeys(models))
     return found
 
 

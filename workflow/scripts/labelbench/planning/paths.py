@@ -42,7 +42,7 @@ def labels_of_round_before(study, wildcards):
 
 def uses_model(entry):
     """Whether a strategy looks at a model of the pool."""
-    return bool({"features", "probabilities", "head"} & set(entry.module.USES))
+    return bool({"features", "probabilities", "head"} & plan.uses(entry))
 
 
 def proxy_of_round_before(study, wildcards):
@@ -60,8 +60,23 @@ def selectors_that_train(study, end_to_end):
 
 def datasets_embedded_in(study, one_job):
     """Constraint of a rule: the datasets each view of which is embedded in one job, or in several."""
-    names = [name for name, parts in study.shards.items() if (parts == 1) == one_job]
+    names = [n for n, parts in study.shards.items() if (parts == 1) == one_job and not _of_features(study, n)]
     return "|".join(names) or NEVER
+
+
+def _of_features(study, dataset):
+    return plan.of_features(study.datasets[dataset])
+
+
+def datasets_of_features(study):
+    """Constraint of a rule: the datasets that consist of embeddings."""
+    return "|".join(name for name in study.datasets if _of_features(study, name)) or NEVER
+
+
+def clean_behind_views(study, wildcards):
+    """What the augmented views of a dataset of embeddings are made from, where it does not bring such views along."""
+    entry = study.datasets[wildcards.dataset]
+    return f"{EMBEDDINGS}/clean.h5" if wildcards.view != "clean" and not entry.config.weak else []
 
 
 def embeddings(study, wildcards, round_):

@@ -14,7 +14,8 @@ import yaml
 from labelbench.common import registry
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
-from labelbench.selection import strategies
+from labelbench.embedding import given
+from labelbench.selection import shortlist, strategies
 from labelbench.selection.initial import SEEDS
 
 
@@ -251,6 +252,40 @@ def end_to_end(selector):
     return getattr(selector.module, "END_TO_END", False)
 
 
+def of_features(dataset):
+    """Whether a dataset's entry consists of embeddings: no encoder makes them, and nothing can be trained on images."""
+    return getattr(dataset.module, "FEATURES", False)
+
+
+def encoders(grid, dataset, datasets):
+    """Names of the encoders behind the embeddings of a dataset in a grid; `given` where it consists of embeddings."""
+    return [given.NAME] if of_features(datasets[dataset]) else grid.encoders
+
+
+def _with_given(encoders, datasets):
+    """The encoders, and `given` where a dataset consists of embeddings. Raises `UserError` where the name is taken."""
+    if not any(map(of_features, datasets.values())):
+        return encoders
+    if given.NAME in encoders:
+        raise UserError(f"config, encoders: `{given.NAME}` is the name for embeddings that a dataset consists of.")
+    entry = Entry(given.NAME, {"name": given.NAME}, None, "labelbench/embedding/given.py", given)
+    return {**encoders, given.NAME: entry}
+
+
+def _check_features(where, grid, defined, refreshes):
+    """Raise `UserError` where a grid would train an encoder on a dataset that consists of embeddings."""
+    datasets = [name for name in grid.datasets if of_features(defined["datasets"][name])]
+    selectors = [s for s in grid.selectors if end_to_end(defined["selectors"][s]) or s in refreshes]
+    wrong = [("finetune: trainers", name) for name in grid.finetune_trainers] + [("selectors", s) for s in selectors]
+    if datasets and wrong:
+        key, name = wrong[0]
+        remedy = "Write finetune: {trainers: [], rounds: [last]}" if key != "selectors" else "Choose linear or shallow"
+        raise UserError(
+            f"{where}: {key}: {name} trains an encoder on images, and {datasets[0]} consists of embeddings. {remedy}, "
+            "or give the dataset a grid of its own."
+        )
+
+
 def _grids(run, defined, budgets):
     """The `Run` of each grid; a grid takes what it does not say from the config's `run`, one that is null is off.
 
@@ -350,6 +385,8 @@ def _refreshes(settings, defined, grids, budgets):
 def _initial(name, strategies, run, encoders):
     """The entry of the strategy `name` that buys the first labels. Raises `UserError` where it cannot.
 
+    encoders: entries of those that are run, by name.
+
     `labelbench` is no strategy: it names the batches that the paper's published runs began with.
     """
     where = "config, run: initial"
@@ -365,11 +402,13 @@ def _initial(name, strategies, run, encoders):
     entry = strategies[chosen(where, [name], strategies)[0]]
     if kind(entry) != "batch":
         raise UserError(f"{where}: {name} learns from labels as it goes and cannot choose the first ones.")
+    if "shortlist" in entry.settings:
+        raise UserError(f"{where}: {name} has a shortlist, which is for later rounds. Define one without.")
     if "head" in entry.module.USES:
         raise UserError(f"{where}: {name} looks into a trained model, and in round 1 there is none yet.")
     if "probabilities" in entry.module.USES:
-        for encoder in run.encoders:
-            if not encoders[encoder].module.has_text_tower(encoders[encoder].config):
+        for encoder, used in encoders.items():
+            if not used.module.has_text_tower(used.config):
                 raise UserError(
                     f"{where}: {name} asks for class probabilities. In round 1 these are the zero-shot head's, and the "
                     f"encoder {encoder} has no text tower to make one from. Choose a strategy that uses features only."
@@ -423,6 +462,27 @@ def _tuning(name, entry, settings, tune):
     return Tuning(complete(where, Config, how), candidates)
 
 
+def _strategies(settings):
+    """Entries of strategies by name. One with a `shortlist` has it among its settings, completed."""
+    settings = {name: dict(values or {}) for name, values in settings.items()}
+    short = {name: values.pop("shortlist") for name, values in settings.items() if "shortlist" in values}
+    entries = resolve("strategies", settings)
+    for name, values in short.items():
+        if values is not None:
+            config = complete(f"config, strategies: {name}: shortlist", shortlist.Config, values)
+            entry = entries[name]
+            entries[name] = entry._replace(settings={**entry.settings, "shortlist": dataclasses.asdict(config)})
+    return entries
+
+
+def uses(strategy):
+    """What a strategy's entry asks of the pool, its shortlist included."""
+    found = set(strategy.module.USES)
+    if "shortlist" in strategy.settings:
+        found |= set(shortlist.uses(shortlist.Config(**strategy.settings["shortlist"])))
+    return found
+
+
 def initial_uses(study):
     """What the strategy of round 1 asks the pool for."""
     return study.initial.module.USES if study.initial.module else ()
@@ -435,23 +495,30 @@ def study(config):
     views, shards, noise, datasets = {}, {}, {}, {}
     for name, settings in config["datasets"].items():
         settings = dict(settings or {})
-        views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", Views, settings.pop("views", {})))
+        views[name] = settings.pop("views", {})
         shards[name] = settings.pop("shards", 1)
         if type(shards[name]) is not int or shards[name] < 1:
             raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
         mistakes = settings.pop("noise", None)
         noise[name] = _noise(name, mistakes) if mistakes else {}
         datasets[name] = settings
+    datasets = resolve("datasets", datasets)
+    for name, entry in datasets.items():
+        # A dataset that consists of embeddings has views of its own kind.
+        kind_of_views = getattr(entry.module, "Views", Views)
+        views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", kind_of_views, views[name]))
+        if of_features(entry) and shards[name] > 1:
+            raise UserError(f"config, datasets: {name}: shards: its embeddings are there already. Leave it out.")
     selectors = {name: dict(settings or {}) for name, settings in config["selectors"].items()}
     refreshes = {name: settings.pop("refresh") for name, settings in selectors.items() if "refresh" in settings}
     trainers = {name: dict(settings or {}) for name, settings in config["trainers"].items()}
     tune = {name: settings.pop("tune") for name, settings in trainers.items() if "tune" in settings}
     defined = {
-        "datasets": resolve("datasets", datasets),
+        "datasets": datasets,
         "encoders": resolve("encoders", config["encoders"]),
         "selectors": resolve("selectors", selectors, kind="proxies"),
         "trainers": resolve("trainers", trainers),
-        "strategies": resolve("strategies", config["strategies"]),
+        "strategies": _strategies(config["strategies"]),
     }
     if "initial" in defined["strategies"]:
         raise UserError("config, strategies: `initial` is the name of the first round, which strategies share.")
@@ -463,6 +530,10 @@ def study(config):
     budgets = {d: Schedule(**config["budgets"].get(d, config["budgets"]["default"])) for d in defined["datasets"]}
     grids = _grids(config["run"], defined, budgets)
     run = _union(grids)
+    for grid in grids:
+        _check_features("config, run", grid, defined, refreshes)
+    defined["encoders"] = _with_given(defined["encoders"], datasets)
+    used = {e: defined["encoders"][e] for grid in grids for d in grid.datasets for e in encoders(grid, d, datasets)}
     imports = {name: settings for name, settings in config.get("imports", {}).items() if settings is not None}
     if not run.datasets and not imports:
         raise UserError("config, run: datasets is empty and nothing is imported: name a dataset to run.")
@@ -470,7 +541,7 @@ def study(config):
         seed=config["seed"],
         grids=grids,
         run=run,
-        initial=_initial(config["run"].get("initial", "random"), defined["strategies"], run, defined["encoders"]),
+        initial=_initial(config["run"].get("initial", "random"), defined["strategies"], run, used),
         views=views,
         shards=shards,
         noise=noise,

@@ -47,6 +47,10 @@ def embed_code(study, wildcards):
     return _image_job_code(study, "embed.py", wildcards)
 
 
+def take_features_code(study, wildcards):
+    return provenance.digest("take_features.py", study.datasets[wildcards.dataset].source)
+
+
 def embed_part(study, wildcards):
     return f"{wildcards.part} of {wildcards.parts}"
 

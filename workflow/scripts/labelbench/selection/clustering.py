@@ -84,13 +84,48 @@ def _sums(x, cluster, clusters, grid):
 
 
 def _nearest(x, centres, exact):
-    """Index of the nearest centre of each row of x: int64 (n,)."""
-    centres = centres if exact else centres.float()
+    """Index of the nearest centre of each row of x: int64 (n,).
+
+    If `exact`, where float32 leaves a doubt which is nearest, float64 decides.
+    """
+    double, centres = centres, centres.float()
     norms = centres.square().sum(1)
+    doubt = 4 * greedy.RESOLUTION * max(float(norms.max()), 1.0)
     cluster = torch.empty(len(x), dtype=torch.int64, device=x.device)
     step = max(temporaries.elements(x) // len(centres), 64)
     for rows in torch.arange(len(x), device=x.device).split(step):
-        squared = torch.addmm(norms, x[rows].to(centres.dtype), centres.T, alpha=-2)
-        # Multiples of 2⁻³⁴, for vectors of about unit length: true ties are ties.
-        cluster[rows] = ((squared * 2.0**34).round_() if exact else squared).argmin(1)
+        squared = torch.addmm(norms, x[rows], centres.T, alpha=-2)
+        cluster[rows] = squared.argmin(1)
+        if exact:
+            smallest = squared.gather(1, cluster[rows, None])[:, 0]
+            unsure = rows[(squared <= smallest[:, None] + doubt).sum(1) > 1]
+            cluster[unsure] = _nearest_for_certain(x[unsure].double(), double)
     return cluster
+
+
+def _nearest_for_certain(x, centres):
+    squared = torch.addmm(centres.square().sum(1), x, centres.T, alpha=-2)
+    # Multiples of 2⁻³⁴, for vectors of about unit length: true ties are ties.
+    return squared.mul_(2.0**34).round_().argmin(1)
+
+
+def weighted_k_means(x, weights, clusters: int, rng: np.random.Generator):
+    """As `k_means`, but a centre is the mean of its rows by their weights; one level of clusters, however many.
+
+    weights: (n,) float64, not negative. Seeds are drawn without the weights. A cluster whose rows weigh nothing keeps
+    its centre. Memory for a float64 copy of 8192 rows.
+    """
+    seeds = greedy.d2_sampling(greedy.points(x), clusters, rng)
+    centres = x[torch.as_tensor(seeds, device=x.device)].double()
+    cluster, exact = None, len(x) * clusters <= _EXACT
+    for _ in range(ITERATIONS):
+        before, cluster = cluster, _nearest(x, centres, exact)
+        if before is not None and torch.equal(before, cluster):
+            break
+        totals = torch.zeros(clusters, dtype=torch.float64, device=x.device).index_add_(0, cluster, weights)
+        sums = torch.zeros_like(centres)
+        for rows, part, weight in zip(x.split(8192), cluster.split(8192), weights.split(8192), strict=True):
+            sums.index_add_(0, part, rows.double() * weight[:, None])
+        moved = totals > 0
+        centres[moved] = sums[moved] / totals[moved, None]
+    return centres.float(), cluster

@@ -50,12 +50,14 @@ class Pool:
 
     def __post_init__(self):
         for name in ("labelled", "labels", "unlabelled"):
-            array = np.array(getattr(self, name), dtype=np.int64)
+            # A view: of a hundred million indices, a copy is most of the memory.
+            array = np.asarray(getattr(self, name), dtype=np.int64).view()
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if self.labelled.shape != self.labels.shape:
             raise ValueError(f"{len(self.labels)} labels for {len(self.labelled)} labelled examples")
-        if np.any(np.diff(self.unlabelled) <= 0):
+        pieces = (self.unlabelled[at : at + 1_000_001] for at in range(0, len(self.unlabelled), 1_000_000))
+        if any((piece[1:] <= piece[:-1]).any() for piece in pieces):
             raise ValueError("unlabelled indices must be strictly ascending")
         if np.isin(self.labelled, self.unlabelled).any():
             raise ValueError("an example cannot be both labelled and unlabelled")

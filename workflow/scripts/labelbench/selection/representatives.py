@@ -7,15 +7,19 @@ from labelbench.selection import clustering
 from labelbench.selection.greedy import RESOLUTION
 
 
-def representatives(features: torch.Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
+def representatives(features: torch.Tensor, count: int, rng: np.random.Generator, weights=None) -> np.ndarray:
     """Positions (count,) int64 of the example nearest to the centre of each of `count` k-means clusters.
 
+    weights: (n,) float64, not negative, what each example counts for its centre; None: all alike.
     features: (n, d) float32, n >= count; scaled to unit length here (zeros stay), which overwrites them. Of equally
     near examples the first is taken. Where fewer than `count` clusters have members (copies), the first of the other
     examples make up the number.
     """
     torch.nn.functional.normalize(features, dim=1, out=features)
-    centres, cluster = clustering.k_means(features, count, rng)
+    if weights is None:
+        centres, cluster = clustering.k_means(features, count, rng)
+    else:
+        centres, cluster = clustering.weighted_k_means(features, weights, count, rng)
     squared = torch.cat(
         [
             (part.double() - centres[own].double()).square().sum(1)

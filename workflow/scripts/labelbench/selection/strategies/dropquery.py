@@ -11,6 +11,11 @@ USES = ("features", "head")
 # Candidates for each pick that the authors' code asks for before it clusters; the paper does not say.
 CANDIDATES = 25
 
+# Examples whose dropped features are in memory at a time; and what float32 may lose, in lengths of its factors, in the
+# difference of two products of a few thousand terms.
+ROWS = 512
+ROUNDING = 1e-5
+
 
 @dataclass(frozen=True)
 class Config:
@@ -57,14 +62,34 @@ def _changed(pool, config, rng):
     """In how many passes the prediction of each unlabelled example differs: (U,) int64."""
     import torch
 
-    # In float64, so that the order in which products are summed decides nothing.
-    head = Head(pool.head.weight.double(), pool.head.bias.double())
-    changed = np.empty(len(pool.unlabelled), dtype=np.int64)
+    changed = torch.empty(len(pool.unlabelled), dtype=torch.int64)
+    predict = _Predictions(pool.head)
     for rows, features in pool.feature_chunks(pool.unlabelled):
-        # Drawn example after example, so that the size of the chunks makes no difference.
-        kept = rng.random((len(features), config.passes, features.shape[1]), dtype=np.float32) >= config.dropout
-        features = features.double()
-        dropped = features[:, None] / (1 - config.dropout) * torch.from_numpy(kept).to(features.device)
-        predicted = head.logits(features).argmax(1, keepdim=True)
-        changed[rows] = (head.logits(dropped).argmax(2) != predicted).sum(1).cpu().numpy()
-    return changed
+        for part, of in zip(changed[rows].split(ROWS), features.split(ROWS), strict=True):
+            # Drawn example after example, so that the size of the chunks makes no difference.
+            drawn = rng.random((len(of), config.passes, of.shape[1]), dtype=np.float32)
+            kept = torch.from_numpy(drawn >= np.float32(config.dropout)).to(of.device)
+            dropped = torch.where(kept, of[:, None], 0).flatten(0, 1)
+            predicted, after = predict(of, 1.0), predict(dropped, 1 - config.dropout)
+            part.copy_((after.view(-1, config.passes) != predicted[:, None]).sum(1))
+    return changed.numpy()
+
+
+class _Predictions:
+    """Predicted classes of features as float64 has them, from products in float32 where these leave no doubt."""
+
+    def __init__(self, head):
+        self._head, self._double = head, Head(head.weight.double(), head.bias.double())
+        self._largest = float(head.weight.norm(dim=1).max()), float(head.bias.abs().max())
+
+    def __call__(self, x, scale):
+        """Classes (m,) int64 of x (m, d) float32 divided by `scale`."""
+        import torch
+
+        weight, bias = self._largest
+        logits = torch.addmm(self._head.bias * scale, x, self._head.weight.T)
+        largest, predicted = logits.max(1)
+        doubt = ROUNDING * (weight * x.norm(dim=1) + bias)
+        unsure = ((logits >= (largest - doubt)[:, None]).sum(1) > 1).nonzero()[:, 0]
+        predicted[unsure] = self._double.logits(x[unsure].double() / scale).argmax(1)
+        return predicted
