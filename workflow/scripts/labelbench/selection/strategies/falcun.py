@@ -26,7 +26,8 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     u = 1 − (p(1) − p(2)) is an example's uncertainty, and at first its diversity d as well. Each pick is drawn with
     probability ∝ (u + d)^γ. After each, d falls to the L1 distance of the class probabilities to those of the pick
     where that is smaller, and is scaled to [0, 1] over the unlabelled examples, picks included, as
-    scikit-activeml's version does. Only the picks of this batch count. Where all relevances vanish, the pick is uniform.
+    scikit-activeml's version does. Only the picks of this batch count. Where all relevances vanish, the pick is
+    uniform.
     O(U·budget·K) time and O(UK) memory. Raises UserError if fewer than `budget` examples are unlabelled.
     Gilhuber, Beer, Ma & Seidl, "FALCUN: a simple and efficient deep active learning strategy", ECML PKDD 2024.
     """
