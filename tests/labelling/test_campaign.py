@@ -60,6 +60,15 @@ def test_a_batch_without_all_answers_waits():
     assert (state.open, state.next) == (None, 2)
 
 
+@pytest.mark.parametrize("tenths", range(1, 11))
+def test_a_share_of_a_batch_is_enough_to_the_image(tenths):
+    of = 6 * tenths
+    for answered, waits in ((of - 1, True), (of, False)):
+        answers = labels(**{f"n{n}": "ab"[n % 2] for n in range(answered)})
+        state = campaign.state([batch(1, range(60))], answers, SEED, complete=1 - (10 - tenths) / 10)
+        assert (state.open is not None) == waits, (answered, tenths)
+
+
 def test_an_answer_nobody_asked_for_counts_from_the_batch_that_knew_it():
     early = batch(1, [1, 2], known=(name(8),))
     later = batch(2, [3, 4], known=(name(9),))
