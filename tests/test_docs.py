@@ -54,3 +54,11 @@ def test_every_config_is_a_study(overlay):
     config = merged(default, changes)
     plan.check(config, REPO / "workflow/schemas/config.schema.yaml")
     plan.study(config)
+
+
+def test_every_rule_has_its_row():
+    told = set(re.findall(r"`([a-z_]+)`", (REPO / "docs/how-it-works.md").read_text()))
+    files = [REPO / "Snakefile", REPO / "workflow/Snakefile", *(REPO / "rules").glob("*.smk")]
+    rules = {name for path in files for name in re.findall(r"^ *(?:rule|checkpoint) (\w+):", path.read_text(), re.M)}
+    assert len(rules) > 20
+    assert rules - told == {"all"} & rules
