@@ -237,7 +237,7 @@ def summary(found, settings):
             "usual_automatic": np.mean([p["usual_automatic"] for p in promised]),
         }
     for at, share in enumerate(settings.forecast):
-        given, covered = _forecasts(found, at)
+        given, covered = _forecasts(found, at, share)
         reached = [c["reached"][at]["labels"] if c["reached"][at] else np.inf for c in found]
         rates |= {
             f"forecasts_{share:g}": given,
@@ -247,22 +247,25 @@ def summary(found, settings):
     return {name: float(value) for name, value in rates.items()}
 
 
-def _forecasts(found, at):
-    """(share of the rounds that give a range, share of the ranges that hold the truth) for a target by its position.
+def _forecasts(found, at, share):
+    """(share of the rounds that give a range, share of the ranges that hold the truth) for a target: percent, position.
 
-    Rounds count before the target is reached, whose whole reach was labelled in the end: there the truth is known.
+    Rounds count until the audit shows that the target is reached, as long as the truth is known: the target was
+    reached in the end, or all that a forecast looks ahead to was labelled. A range that begins at the present labels
+    says that the target may be reached already.
     """
     asked = covers = given = 0
     for one in found:
         truth = one["reached"][at]["labels"] if one["reached"][at] else np.inf
         for r in one["rounds"]:
-            if "reach" not in r or r["reach"] > one["rounds"][-1]["labels"] or truth <= r["labels"]:
+            known = truth < np.inf or r.get("reach", np.inf) <= one["rounds"][-1]["labels"]
+            if "reach" not in r or not known or r["low"] >= share / 100:
                 continue
             asked += 1
             if r["forecast"][at]:
                 low, high = r["forecast"][at]
                 given += 1
-                covers += low <= truth and (high is None or truth <= high)
+                covers += low <= max(truth, r["labels"]) and (high is None or max(truth, r["labels"]) <= high)
     return given / asked if asked else np.nan, covers / given if given else np.nan
 
 
