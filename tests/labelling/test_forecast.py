@@ -8,6 +8,12 @@ import pytest
 from labelbench.labelling import forecast
 
 
+@pytest.fixture(autouse=True)
+def fewer_draws(monkeypatch):  # for time
+    monkeypatch.setattr(forecast, "DRAWS", 4000)
+    monkeypatch.setattr(forecast, "ENOUGH", 20.0)
+
+
 def audit(rng, labels, error, images=150):
     """hits (R, n) of models with these errors on the same images: an image has a difficulty that all models share."""
     difficulty = rng.random(images)
@@ -19,9 +25,7 @@ def curve(exponent, floor=0.0, now=0.1, at=200):
     return lambda n: floor + scale * n**-exponent
 
 
-def test_ranges_hold_the_truth_of_known_curves(monkeypatch):
-    monkeypatch.setattr(forecast, "DRAWS", 4000)  # for time
-    monkeypatch.setattr(forecast, "ENOUGH", 20.0)
+def test_ranges_hold_the_truth_of_known_curves():
     rng = np.random.default_rng(0)
     labels, target, held, given = [50, 100, 150, 200], 0.93, 0, 0
     for _ in range(400):
