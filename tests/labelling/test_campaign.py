@@ -114,6 +114,22 @@ def test_audit_images_are_never_trained_on():
     assert state.audit == {name(1), name(2)}
 
 
+@pytest.mark.parametrize("half", [{}, {"n3": "a"}])
+def test_a_promise_opens_no_round_though_its_images_were_asked_before(half):
+    batches = [batch(1, [1, 2]), batch(2, [3, 4])]
+    before = campaign.state(batches, labels(n1="a", n2="b", **half), SEED)
+    batches.append(batch(3, [4, 5], kind="promise"))
+    for answered in ({}, {"n4": "b"}, {"n4": "b", "n5": "a"}):
+        after = campaign.state(batches, labels(n1="a", n2="b", **half, **answered), SEED)
+        assert after.rounds == before.rounds
+        assert (after.open is None) == (len(answered) == 2)
+    # What was left open counts once people label on.
+    batches.append(batch(4, [6, 7]))
+    rounds = campaign.state(batches, labels(n1="a", n2="b", n4="b", n5="a", n6="b", n7="a", **half), SEED).rounds
+    assert [round_.number for round_ in rounds] == ([1, 2, 4] if half else [1, 4])
+    assert (name(3) in rounds[-1].labels) == bool(half)
+
+
 def test_images_of_a_promise_are_never_trained_on():
     batches = [batch(1, [1, 2]), batch(2, [3, 4], kind="promise")]
     state = campaign.state(batches, labels(n1="a", n2="b", n3="a", n4="b"), SEED)

@@ -178,13 +178,17 @@ def state(batches, answers, seed, complete=1.0):
     (round 0 where that is the first), or from the last round.
     """
     ordinary = [batch for batch in batches if batch.kind == "batch"]
+    promised = {image.sha256 for batch in batches if batch.kind == "promise" for image in batch.images}
     waiting, closed = None, []
     for batch in batches:
-        answered = sum(image.sha256 in answers for image in batch.images)
-        # Rounded: four fifths of 60 are 48, whatever 0.8 is in binary.
-        if batch is batches[-1] and answered < round(complete * len(batch.images), 9):
+        answered = [image.sha256 for image in batch.images if image.sha256 in answers]
+        enough = round(complete * len(batch.images), 9)  # rounded: four fifths of 60 are 48, whatever 0.8 is in binary
+        if batch is batches[-1] and len(answered) < enough:
             waiting = batch
-        elif batch.kind == "batch" and answered:  # one that nobody has touched teaches nothing
+        # A promise, whose images may be in an open batch as well, opens no round: its model is frozen. And a batch
+        # that nobody has touched teaches nothing.
+        taught = sum(name not in promised for name in answered)
+        if batch.kind == "batch" and taught and (taught >= enough or batch is not ordinary[-1]):
             closed.append(batch.number)
     since = {}
     for batch in ordinary:
@@ -193,7 +197,6 @@ def state(batches, answers, seed, complete=1.0):
     for batch in ordinary:
         for image in batch.images:
             since.setdefault(image.sha256, batch.number)
-    promised = {image.sha256 for batch in batches if batch.kind == "promise" for image in batch.images}
     latest = max(closed, default=0)
     trained = {}
     for name, answer in answers.items():
