@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
@@ -350,7 +351,7 @@ def fit(
             (labels.index[mine], None if others is None else unlabelled[others])
             for mine, others in zip(chosen, drawn, strict=True)
         ]
-        model.train()
+        _train_mode(model)
         taken = []
         of_labelled = on_device([labels.label[at] for at in chosen], device)
         examples = zip(views.batches(epoch, first, plan), of_labelled, on_device(drawn, device), strict=True)
@@ -391,6 +392,19 @@ def fit(
     model.load_state_dict(best)
     model.eval()
     return history
+
+
+def _train_mode(model):
+    """Put the model in training mode; where a part of it is frozen, so are its statistics of batches (BatchNorm).
+
+    They are no parameters: a frozen layer in training mode would go on averaging what it sees, at any learning rate.
+    """
+    model.train()
+    if all(parameter.requires_grad for parameter in model.parameters()):
+        return
+    for module in model.modules():
+        if isinstance(module, _NormBase) and not any(parameter.requires_grad for parameter in module.parameters()):
+            module.eval()
 
 
 def _validated(model, validation, precision):
