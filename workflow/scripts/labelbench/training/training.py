@@ -30,6 +30,7 @@ class Problem(NamedTuple):
 
     labels: (L,) int64 on the device, of the labelled examples; steps: of the whole training, unless it stops early;
     rng: numpy Generator for what the objective draws, all of it when it is set up: a resumed run draws the same.
+    mixing: whether what the model makes of an example depends on the others of its batch (BatchNorm).
     """
 
     labels: torch.Tensor
@@ -38,6 +39,7 @@ class Problem(NamedTuple):
     steps: int
     rng: np.random.Generator
     device: str
+    mixing: bool = False
 
 
 class Batch(NamedTuple):
@@ -320,7 +322,8 @@ def fit(
     forward = _in_precision(model, precision, device)
     rng_labelled, rng_unlabelled, rng_objective = rng.spawn(3)
     targets = torch.as_tensor(labels.label, device=device)
-    problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device)
+    mixing = bool(_learning_statistics(model))
+    problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device, mixing)
     objective, state = trainer.objective(config, problem)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = Optimiser(config.optimiser, parameters, config.weight_decay)
@@ -394,16 +397,23 @@ def fit(
     return history
 
 
-def _train_mode(model):
-    """Put the model in training mode; where a part of it is frozen, so are its statistics of batches (BatchNorm).
+def _learning_statistics(model):
+    """The layers that learn statistics of batches (BatchNorm) when all of `model` that is not frozen is trained.
 
-    They are no parameters: a frozen layer in training mode would go on averaging what it sees, at any learning rate.
+    Statistics are no parameters: a frozen layer in training mode would go on averaging what it sees, at any learning
+    rate. In a model of which nothing is frozen, layers without parameters learn, too.
     """
+    whole = all(parameter.requires_grad for parameter in model.parameters())
+    layers = [module for module in model.modules() if isinstance(module, _NormBase)]
+    return [layer for layer in layers if whole or any(parameter.requires_grad for parameter in layer.parameters())]
+
+
+def _train_mode(model):
+    """Put the model in training mode, all but the statistics of what is frozen."""
+    learning = _learning_statistics(model)
     model.train()
-    if all(parameter.requires_grad for parameter in model.parameters()):
-        return
     for module in model.modules():
-        if isinstance(module, _NormBase) and not any(parameter.requires_grad for parameter in module.parameters()):
+        if isinstance(module, _NormBase) and module not in learning:
             module.eval()
 
 
