@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from labelbench.common import registry
+from labelbench.common.errors import UserError
 from labelbench.data import label_set
 from labelbench.training import training
 from labelbench.training.trainers import _semi, fixmatch, flexmatch, freematch, passive, pseudolabel, softmatch, uda
@@ -261,6 +262,28 @@ def test_the_loop_tells_trainers_whether_examples_depend_on_each_other():
         training.fit(model, trainer, config, views, labels, len(clean), 4, validation, rng, logging.getLogger("test"))
     assert told == [False, True, False, True, False]
     assert [int(module.num_batches_tracked) for module in (norm, frozen, bare, layers[-1][1])] == [6, 0, 6, 0]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_batch_of_batchnorm_has_one_example(name):
+    trainer, seen = registry.load("trainers", name), []
+    clean, views, labels, _, validation = a_problem(labelled=17)
+    settings = {"supervised_warmup": 1.0, "ramp": 0.0} if name in SEMI else {}
+    config = trainer.Config(epochs=2, batch_size=4, min_steps_per_epoch=6, **settings)
+
+    def batch_sizes(norms, labels=labels, config=config):
+        model = torch.nn.Sequential(Floats(), *norms, torch.nn.Linear(8, 4))
+        model.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])) if model.training else None)
+        rng = np.random.default_rng(0)
+        training.fit(model, trainer, config, views, labels, len(clean), 4, validation, rng, logging.getLogger("test"))
+        return [seen.pop(0) for _ in seen[:]]
+
+    assert batch_sizes([]) == 2 * [4, 4, 4, 4, 1, 4]
+    assert batch_sizes([torch.nn.BatchNorm1d(8)]) == 2 * [4, 4, 4, 5, 4, 4]
+    one = label_set.empty("f", 0).extended(np.arange(1), np.zeros(1, np.int64), 1)
+    for labels_, config_ in ((one, config), (labels, trainer.Config(batch_size=1, **settings))):
+        with pytest.raises(UserError, match="at least 2"):
+            batch_sizes([torch.nn.BatchNorm1d(8)], labels_, config_)
 
 
 class Floats(torch.nn.Module):

@@ -84,6 +84,9 @@ def test_fewer_labels_than_a_batch_are_trained_on():
 
 def test_batches():
     rng = np.random.default_rng(0)
+    assert [training.bounds(n, 4, 2) for n in (0, 1, 4, 5, 6, 9)] == [
+        [0], [0, 1], [0, 4], [0, 5], [0, 4, 6], [0, 4, 9]
+    ]  # fmt: skip
     batches = list(training.passes(10, 4, 5, rng))
     assert [len(b) for b in batches] == [4, 4, 2, 4, 4]
     assert sorted(np.concatenate(batches[:3])) == list(range(10))

@@ -1,5 +1,6 @@
 """The training loop shared by all trainers, on cached embeddings and on images."""
 
+import itertools
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from labelbench.common import gpu_memory
+from labelbench.common.errors import UserError
 from labelbench.embedding.encoder import resolved_precision
 from labelbench.training import checkpoint as checkpoints
 
@@ -168,27 +170,39 @@ def cycle(n, size, rng):
             yield order[begin : begin + size]
 
 
-def passes(n, size, steps, rng):
-    """Batches of one epoch: `steps` batches from passes over n positions, the last of each pass possibly smaller."""
+def bounds(n, size, smallest=1):
+    """Where the batches of one pass over n positions begin, and n: `size` each, the last one with what is left.
+
+    One that would have fewer than `smallest` is part of the batch before it, if there is any.
+    """
+    begins = list(range(0, n, size))
+    if len(begins) > 1 and n - begins[-1] < smallest:
+        begins.pop()
+    return [*begins, n]
+
+
+def passes(n, size, steps, rng, smallest=1):
+    """Batches of one epoch: `steps` batches from passes over n positions, each with the batches of `bounds`."""
     made = 0
     while made < steps:
         order = rng.permutation(n)
-        for begin in range(0, n, size):
+        for begin, end in itertools.pairwise(bounds(n, size, smallest)):
             if made == steps:
                 return
-            yield order[begin : begin + size]
+            yield order[begin:end]
             made += 1
 
 
-def draws(config, num_labelled, num_unlabelled, size, steps_per_epoch, rng_labelled, rng_unlabelled):
+def draws(config, num_labelled, num_unlabelled, size, steps_per_epoch, rng_labelled, rng_unlabelled, smallest=1):
     """Per epoch the examples of its steps: two lists of positions, among the labelled and among the unlabelled.
 
     size: unlabelled examples of a step. Where it is 0, or a step has no use for them yet, there is None in their place.
+    smallest: as in `bounds`.
     """
     steps = steps_per_epoch * config.epochs
     stream = cycle(num_unlabelled, size, rng_unlabelled) if size else None
     for first in range(0, steps, steps_per_epoch):
-        labelled = list(passes(num_labelled, config.batch_size, steps_per_epoch, rng_labelled))
+        labelled = list(passes(num_labelled, config.batch_size, steps_per_epoch, rng_labelled, smallest))
         unlabelled = [next(stream) if stream else None for _ in labelled]
         used = [config.unlabelled_weight_at(step / steps) > 0 for step in range(first, first + steps_per_epoch)]
         yield labelled, [at if use else None for at, use in zip(unlabelled, used, strict=True)]
@@ -313,16 +327,25 @@ def fit(
     Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
     supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
     unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true. NaN where no
-    unlabelled loss was used. Raises FloatingPointError if no state had a finite loss.
+    unlabelled loss was used. Raises FloatingPointError if no state had a finite loss, and `UserError` where all batches
+    of a model with BatchNorm would have one example; one such batch at the end of a pass joins the one before.
     """
     unlabelled = np.setdiff1d(np.arange(pool_size), labels.index)
-    steps_per_epoch = max(math.ceil(len(labels.index) / config.batch_size), config.min_steps_per_epoch)
+    mixing = bool(_learning_statistics(model))
+    if mixing and min(len(labels.index), config.batch_size) == 1:
+        raise UserError(
+            "An encoder with BatchNorm cannot be trained on one labelled image at a time, for it compares the images "
+            f"of a batch: there are {len(labels.index)} labels, and batch_size is {config.batch_size}. Both must be at "
+            "least 2. The trainer `lora` leaves BatchNorm as it is."
+        )
+    smallest = 2 if mixing else 1
+    of_a_pass = len(bounds(len(labels.index), config.batch_size, smallest)) - 1
+    steps_per_epoch = max(of_a_pass, config.min_steps_per_epoch)
     steps = steps_per_epoch * config.epochs
     precision = resolved_precision(config.precision, device)
     forward = _in_precision(model, precision, device)
     rng_labelled, rng_unlabelled, rng_objective = rng.spawn(3)
     targets = torch.as_tensor(labels.label, device=device)
-    mixing = bool(_learning_statistics(model))
     problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device, mixing)
     objective, state = trainer.objective(config, problem)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -342,7 +365,9 @@ def fit(
         log.info("go on after epoch %d, from %s", len(history), checkpoint)
 
     size = min(trainer.unlabelled_batch(config), len(unlabelled))
-    of_epochs = draws(config, len(targets), len(unlabelled), size, steps_per_epoch, rng_labelled, rng_unlabelled)
+    of_epochs = draws(
+        config, len(targets), len(unlabelled), size, steps_per_epoch, rng_labelled, rng_unlabelled, smallest
+    )
     for epoch, (chosen, drawn) in enumerate(of_epochs):
         if epoch < len(history):
             continue  # only its draws are repeated
