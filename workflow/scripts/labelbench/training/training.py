@@ -266,7 +266,7 @@ def learning_rate_factor(config, step, steps):
 
 
 def _in_precision(model, precision, device):
-    """The model as a function to float32 outputs that computes in `float32` or `bfloat16`."""
+    """The model as a function to float32 outputs that computes in `float32` or `bfloat16`, all but its `Classifier`."""
     kind = torch.device(device).type
 
     def forward(x):
