@@ -81,10 +81,11 @@ def test_the_message_says_what_was_held_and_what_helps(full):
 
 
 def test_every_rule_that_computes_on_a_gpu_has_its_advice():
-    # A rule ends where something begins in the first column.
+    # A rule ends where another begins, or something in the first column.
     rules = "\n".join(path.read_text() for path in (REPO / "rules").glob("*.smk"))
-    found = re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)( with)?:\n((?: .*\n|\n)*)", rules, re.MULTILINE)
-    on_gpu = {name for name, _, block in found if re.search(r"\bgpu=", block)}
+    head = r" *(?:use rule \w+ as|rule) (\w+)(?: with)?:\n"
+    found = re.findall(rf"^{head}((?:(?!{head}) .*\n|\n)*)", rules, re.MULTILINE)
+    on_gpu = {name for name, block, _ in found if re.search(r"\bgpu=", block)}
     assert len(on_gpu) >= 10 and on_gpu <= set(gpu_memory.HELP)
 
 

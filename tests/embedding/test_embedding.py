@@ -92,6 +92,8 @@ def test_rows_are_the_encoders_own(tmp_path, glyphclip):
     with h5py.File(path) as file:
         assert file.attrs["weights"] == glyphclip.weights_hash
         assert file.attrs["precision"] == "float32"
+        assert "Normalize(mean=(0.48145466, 0.4578275, 0.40821073)" in file.attrs["preprocessing"]
+        assert " at 0x" not in file.attrs["preprocessing"]
         assert file.attrs["view"] == "clean"
 
 

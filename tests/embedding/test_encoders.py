@@ -19,6 +19,7 @@ from labelbench.data.datasets import digits
 from labelbench.embedding.encoder import hash_weights, resolved_precision
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
+from labelbench.planning import plan
 
 import open_clip  # isort: skip
 import timm  # isort: skip
@@ -245,6 +246,104 @@ def test_a_failure_that_is_not_the_checkpoints_stays_itself(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model_and_transforms", out_of_memory)
     with pytest.raises(MemoryError):
         open_clip_encoder.load(glyphclip())
+
+
+# (mean, std, interpolation, resize mode) of one tag of each family, as open_clip lists them.
+OPENAI, HALF = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)), ((0.5,) * 3, (0.5,) * 3)
+FAMILIES = {
+    ("ViT-B-32", "openai"): (*OPENAI, "bicubic", "shortest"),
+    ("coca_ViT-L-14", "laion2b_s13b_b90k"): (*OPENAI, "bicubic", "shortest"),
+    ("convnext_base_w", "laion2b_s13b_b82k"): (*OPENAI, "bicubic", "shortest"),
+    ("ViT-L-14", "laion2b_s32b_b82k"): (*HALF, "bicubic", "shortest"),
+    ("ViT-H-14", "dfn5b"): (*OPENAI, "bicubic", "squash"),
+    ("ViT-B-16-SigLIP", "webli"): (*HALF, "bicubic", "squash"),
+    ("ViT-B-32-SigLIP2-256", "webli"): (*HALF, "bicubic", "squash"),
+    ("ViT-L-14-CLIPA", "datacomp1b"): ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", "squash"),
+    ("MobileCLIP-S1", "datacompdr"): ((0.0,) * 3, (1.0,) * 3, "bilinear", "shortest"),
+}
+
+
+def preprocessing(model, pretrained, **settings):
+    return tuple(
+        open_clip_encoder._preprocessing(
+            open_clip_encoder.Config(model, pretrained, **settings), openai_file=False
+        ).values()
+    )
+
+
+@pytest.mark.parametrize(("model", "tag"), FAMILIES)
+def test_images_are_made_for_a_file_as_for_its_tag(model, tag):
+    assert preprocessing(model, tag) == FAMILIES[model, tag]
+    assert preprocessing(model, "./weights.pt", like=tag) == FAMILIES[model, tag]
+
+
+def test_a_file_is_like_all_tags_of_its_model_or_its_config_must_say():
+    """All 196 tags: what a file gets without a word is what the tag gets, or an error that names the tags."""
+    differing = set()
+    for model, tag in open_clip.list_pretrained():
+        try:
+            assert preprocessing(model, "./weights.pt") == preprocessing(model, tag)
+        except UserError as error:
+            assert tag in str(error)
+            differing.add(model)
+    assert differing == {"ViT-L-14", "ViT-H-14", "ViT-H-14-quickgelu"}
+    with pytest.raises(UserError, match="like: openai"):
+        preprocessing("ViT-L-14", "./weights.pt")
+    assert preprocessing("ViT-L-14", "./weights.pt", mean=HALF[0], std=HALF[1])[:2] == HALF
+    assert preprocessing(STOCK, "./weights.pt") == (*OPENAI, "bicubic", "shortest")  # no tags
+    assert preprocessing("ViT-B-16-SigLIP", "webli", resize_mode="shortest")[3] == "shortest"
+
+
+@pytest.mark.parametrize(("model", "tag"), [("ViT-B-16-SigLIP", "webli"), ("MobileCLIP-S1", "datacompdr")])
+def test_transforms_of_tag_and_file_are_one(model, tag, tmp_path, monkeypatch):
+    config = home_made(tmp_path, "mine", TOWER)
+    known = open_clip.get_pretrained_cfg(model, tag)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "mine", {tag: known})
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *args, **kwargs: config.pretrained)
+    of_file = open_clip_encoder.load(config)
+    of_tag = open_clip_encoder.load(open_clip_encoder.Config("mine", tag, config.model_config))
+    _, _, expected = open_clip.create_model_and_transforms("mine", tag)
+    picture = Image.fromarray(np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8))
+    assert torch.equal(of_file.transform(picture), expected(picture))
+    assert torch.equal(of_tag.transform(picture), expected(picture))
+    plain = open_clip_encoder.load(dataclasses.replace(config, mean=OPENAI[0], std=OPENAI[1]))
+    assert not torch.equal(plain.transform(picture), expected(picture))
+
+
+def test_openais_own_file_is_like_openais_tag():
+    config = open_clip_encoder.Config("ViT-L-14", "./ViT-L-14.pt")
+    assert tuple(open_clip_encoder._preprocessing(config, openai_file=True).values())[:2] == OPENAI
+
+
+def test_like_also_says_the_activation(tmp_path, monkeypatch):
+    config = home_made(tmp_path, "mine", TOWER)
+    tags = {"exact": {"url": "x"}, "approximate": {"url": "x", "quick_gelu": True}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "mine", tags)
+    batch = images(2, 16)
+    exact, approximate = (open_clip_encoder.load(dataclasses.replace(config, like=tag)).embed(batch) for tag in tags)
+    assert torch.equal(exact, open_clip_encoder.load(config).embed(batch))
+    assert not torch.allclose(exact, approximate, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mean": (0.5,)}, "mean needs three numbers"),
+        ({"std": (0.5, 0.5, 0)}, "std must be above 0"),
+        ({"pretrained": "openai", "like": "openai"}, "the tag openai says itself"),
+    ],
+)
+def test_settings_of_images_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        open_clip_encoder.Config(**{"model": "ViT-B-32", "pretrained": "./weights.pt", **settings})
+
+
+def test_settings_of_images_come_from_a_config_file():
+    settings = {"model": "ViT-B-32", "pretrained": "./weights.pt", "mean": [0, 0, 0], "std": [1, 1.0, 1]}
+    entry = plan.resolve("encoders", {"open_clip": settings})["open_clip"]
+    assert entry.config.mean == (0, 0, 0)
+    with pytest.raises(UserError, match="interpolation"):
+        plan.resolve("encoders", {"open_clip": {**settings, "interpolation": "cubic"}})
 
 
 def test_wrong_names_are_answered_with_the_right_ones(tmp_path):

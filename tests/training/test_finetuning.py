@@ -11,14 +11,16 @@ from sklearn.linear_model import LogisticRegression
 
 from conftest import REPO
 from labelbench.common import jobs, torchvision_cpu  # noqa: F401
-from labelbench.data import dataset_file  # noqa: F401
+from labelbench.data import dataset_file, label_set  # noqa: F401
 from labelbench.data.views import Config as ViewsConfig
 from labelbench.data.views import make_views
 from labelbench.embedding import embeddings, images  # noqa: F401
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
-from labelbench.training import proxy  # noqa: F401
-from labelbench.training.trainers import linear_probe_then_finetune, lora
+from labelbench.embedding.encoders._clip_tower import ImageTower
+from labelbench.training import proxy, training  # noqa: F401
+from labelbench.training.trainers import linear_probe_then_finetune, lora, passive
+from small_trainings import LOG
 
 torch.set_num_threads(1)
 GLYPHCLIP = REPO / "resources/glyphclip/glyphclip"
@@ -99,6 +101,109 @@ def test_lora_trains_low_rank_changes_of_frozen_matrices(name, adapted):
     for key, value in model[0].named_parameters():
         if not key.endswith((".a", ".b")):
             assert torch.equal(value, frozen[re.sub(r"parametrizations\.(\w+)\.original", r"\1", key)])
+
+
+# Every kind of image tower that open_clip 3.3 knows, small: the keywords of its own vision transformer, the layers of
+# its ResNet, or a model of timm.
+SMALL = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "heads": 2, "mlp_ratio": 2.0, "output_dim": 8}
+TOWERS = {
+    "vit": SMALL,
+    "layer scale": SMALL | {"ls_init_value": 1e-4},
+    "average pool": SMALL | {"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True},
+    "custom attention": SMALL | {"block_type": "custom", "qk_norm": True},
+    "coca": SMALL | {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "resnet": [1, 1, 1, 1],
+    "siglip": {"model_name": "test_vit3", "embed_dim": 8, "pool": "", "image_size": 160},
+    "convnext": {"model_name": "convnext_atto", "embed_dim": 8, "image_size": 32},
+    "eva02": {"model_name": "eva02_tiny_patch14_224", "embed_dim": 8, "pool": "token", "image_size": 224},
+    "mobileclip": {"model_name": "fastvit_t8", "embed_dim": 8, "pool": "avg", "image_size": 64},
+    "vitamin": {"model_name": "vitamin_small_224", "embed_dim": 8, "image_size": 224},
+}
+
+
+def a_tower(settings):
+    """(image tower, its side in pixels)"""
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    if isinstance(settings, list):
+        return ModifiedResNet(settings, output_dim=8, heads=2, image_size=32, width=8), 32
+    return (TimmModel if "model_name" in settings else VisionTransformer)(**settings), settings["image_size"]
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_lora_adapts_all_matrices_of_every_image_tower(name):
+    tower, side = a_tower(TOWERS[name])
+    model = torch.nn.Sequential(ImageTower(tower, normalize=True), torch.nn.Linear(8, 3)).eval()
+    shapes = {key: value.shape for key, value in model[0].named_parameters()}
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model(x)
+    lora.prepare(lora.Config(rank=2), model, None, None, np.random.default_rng(0))
+    adapted = {
+        re.sub(r"parametrizations\.(\w+)\.0\.b", r"\1", key)
+        for key, value in model[0].named_parameters()
+        if value.requires_grad and key.endswith(".b")
+    }
+    # What is left: biases and norms, embeddings, learned queries and scales, convolutions of several pixels, and
+    # open_clip's last projection, which is no module of its own.
+    left = {key: shape for key, shape in shapes.items() if key not in adapted and sum(n > 1 for n in shape) > 1}
+    others = r"class_embedding|positional_embedding|pos_embed|latent|\.query$|visual\.proj$"
+    assert all(re.search(others, key) or (len(shape) == 4 and shape[-1] > 1) for key, shape in left.items()), left
+    torch.testing.assert_close(model(x), before)
+    model(x).square().sum().backward()
+    gradients = {key: value.grad for key, value in model[0].named_parameters() if key.endswith(".b")}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    assert (
+        sum(bool(gradient.abs().max() > 0) for gradient in gradients.values()) >= len(gradients) // 2
+    )  # a ResNet begins with others at 0
+
+
+def batch_statistics(model):
+    return {k: v.clone() for k, v in model.state_dict().items() if k.endswith(("running_mean", "running_var"))}
+
+
+def trained_on_noise(trainer, model, views, **settings):
+    config = trainer.Config(
+        **{"epochs": 1, "min_steps_per_epoch": 4, "batch_size": 4, "early_stopping": "none"} | settings
+    )
+    labels = label_set.empty("f", 0).extended(np.arange(8), np.arange(8) % 3, 1)
+    training.fit(model, trainer, config, views, labels, 40, 3, None, np.random.default_rng(0), LOG)
+
+
+class NoiseViews:
+    """Images of one scale as weak views and of ten times that as strong ones."""
+
+    def batches(self, epoch, first_step, plan):
+        rng = torch.Generator().manual_seed(first_step)
+        for labelled, others in plan:
+            pair = (None, None)
+            if others is not None:
+                pair = (torch.randn(len(others), 3, 32, 32, generator=rng) for _ in range(2))
+            weak, strong = pair
+            yield torch.randn(len(labelled), 3, 32, 32, generator=rng), weak, None if strong is None else 10 * strong
+
+
+def test_lora_leaves_the_statistics_of_batches_alone():
+    model = images.classifier(an_encoder("efficientnet_lite0"), None, 3, seed=0)
+    lora.prepare(lora.Config(rank=2), model, None, None, np.random.default_rng(0))
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before, features = batch_statistics(model), model[0](x).detach()
+    assert len(before) > 80
+    trained_on_noise(lora, model, NoiseViews(), learning_rate=1e-12, weight_decay=0.0)
+    after = batch_statistics(model)
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    torch.testing.assert_close(model[0](x), features, rtol=1e-5, atol=1e-6)
+
+
+def test_a_trainer_of_everything_updates_the_statistics_of_batches():
+    model = images.classifier(an_encoder("efficientnet_lite0"), None, 3, seed=0)
+    before = batch_statistics(model)
+    trained_on_noise(passive, model, NoiseViews(), learning_rate=1e-12)
+    after = batch_statistics(model)
+    assert all(not torch.equal(value, after[key]) for key, value in before.items())
 
 
 def test_the_linear_probe_is_the_penalised_logistic_regression():

@@ -1,6 +1,9 @@
 """The losses of the trainers against slow references written from their papers, and what all trainers must survive."""
 
+import copy
+import logging
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from labelbench.common import registry
+from labelbench.common.errors import UserError
 from labelbench.data import label_set
 from labelbench.training import training
 from labelbench.training.trainers import _semi, fixmatch, flexmatch, freematch, passive, pseudolabel, softmatch, uda
@@ -200,6 +204,91 @@ def test_unlabelled_loss_teaches_the_student_and_not_the_teacher(name):
     assert gradient[0].abs().max() > 1e-6
     if name != "pseudolabel":  # where the student sees the weak view too
         assert gradient[1] is None
+
+
+# BatchNorm
+
+
+def a_mixing_model():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("case", REFERENCES)
+def test_all_views_pass_through_batchnorm_as_one_batch(case):
+    """The loss, its gradient and the statistics are those of one pass of labelled, weak and strong views."""
+    trainer, settings, reference = REFERENCES[case]
+    config = trainer.Config(unlabelled_weight=0.7, batch_size=4, **settings)
+    model, plain = a_mixing_model(), reference(config)
+    objective, _ = trainer.objective(config, a_setting()._replace(mixing=True))
+    for number, batch in enumerate(batches()):
+        batch = batch._replace(strong=batch.strong * 3 + 1)
+        twin = copy.deepcopy(model)
+        views = [batch.labelled, batch.weak] + [batch.strong] * (trainer is not pseudolabel)
+        labelled, weak, *strong = twin(torch.cat(views)).split([len(part) for part in views])
+        strong = strong[0] if strong else weak
+        extra, expected = plain(weak.detach().softmax(1).tolist(), weak, strong, batch.unlabelled.tolist())
+        loss = sum(of_one(x, int(y)) for x, y in zip(labelled, batch.labels, strict=True)) / 4 + extra
+        step = objective(model, batch, number)
+        np.testing.assert_allclose(step.weights, expected, rtol=1e-4, atol=1e-6)
+        assert step.loss.item() == pytest.approx(loss.item(), rel=1e-4)
+        mine, theirs = (torch.autograd.grad(value, m[0].weight)[0] for value, m in ((step.loss, model), (loss, twin)))
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+        assert model[1].num_batches_tracked == number + 1
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(getattr(model[1], name), getattr(twin[1], name))
+
+
+def test_the_loop_tells_trainers_whether_examples_depend_on_each_other():
+    told = []
+
+    class Recorded(passive.Config):
+        pass
+
+    trainer = SimpleNamespace(
+        Config=Recorded,
+        unlabelled_batch=passive.unlabelled_batch,
+        objective=lambda config, problem: told.append(problem.mixing) or passive.objective(config, problem),
+    )
+    clean, views, labels, _, validation = a_problem()
+    norm, linear = torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 4)
+    frozen = copy.deepcopy(norm).requires_grad_(False)
+    bare = torch.nn.BatchNorm1d(8, affine=False)
+    layers = ([torch.nn.LayerNorm(8)], [norm], [frozen], [bare], [frozen, copy.deepcopy(bare)])
+    for before in layers:
+        model = torch.nn.Sequential(Floats(), *before, linear)
+        config = Recorded(epochs=2, batch_size=8)
+        rng = np.random.default_rng(0)
+        training.fit(model, trainer, config, views, labels, len(clean), 4, validation, rng, logging.getLogger("test"))
+    assert told == [False, True, False, True, False]
+    assert [int(module.num_batches_tracked) for module in (norm, frozen, bare, layers[-1][1])] == [6, 0, 6, 0]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_batch_of_batchnorm_has_one_example(name):
+    trainer, seen = registry.load("trainers", name), []
+    clean, views, labels, _, validation = a_problem(labelled=17)
+    settings = {"supervised_warmup": 1.0, "ramp": 0.0} if name in SEMI else {}
+    config = trainer.Config(epochs=2, batch_size=4, min_steps_per_epoch=6, **settings)
+
+    def batch_sizes(norms, labels=labels, config=config):
+        model = torch.nn.Sequential(Floats(), *norms, torch.nn.Linear(8, 4))
+        model.register_forward_pre_hook(lambda _, x: seen.append(len(x[0])) if model.training else None)
+        rng = np.random.default_rng(0)
+        training.fit(model, trainer, config, views, labels, len(clean), 4, validation, rng, logging.getLogger("test"))
+        return [seen.pop(0) for _ in seen[:]]
+
+    assert batch_sizes([]) == 2 * [4, 4, 4, 4, 1, 4]
+    assert batch_sizes([torch.nn.BatchNorm1d(8)]) == 2 * [4, 4, 4, 5, 4, 4]
+    one = label_set.empty("f", 0).extended(np.arange(1), np.zeros(1, np.int64), 1)
+    for labels_, config_ in ((one, config), (labels, trainer.Config(batch_size=1, **settings))):
+        with pytest.raises(UserError, match="at least 2"):
+            batch_sizes([torch.nn.BatchNorm1d(8)], labels_, config_)
+
+
+class Floats(torch.nn.Module):
+    def forward(self, x):
+        return x.float()
 
 
 @pytest.mark.parametrize("name", SEMI)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from conftest import REPO
-from labelbench.training import proxy, results, training
+from labelbench.common.classifier import Classifier
+from labelbench.training import metrics, proxy, results, training
 from labelbench.training.trainers import flexmatch, passive
 from small_trainings import LOG, a_problem, a_proxy, accuracy, fitted
 
@@ -84,6 +85,9 @@ def test_fewer_labels_than_a_batch_are_trained_on():
 
 def test_batches():
     rng = np.random.default_rng(0)
+    assert [training.bounds(n, 4, 2) for n in (0, 1, 4, 5, 6, 9)] == [
+        [0], [0, 1], [0, 4], [0, 5], [0, 4, 6], [0, 4, 9]
+    ]  # fmt: skip
     batches = list(training.passes(10, 4, 5, rng))
     assert [len(b) for b in batches] == [4, 4, 2, 4, 4]
     assert sorted(np.concatenate(batches[:3])) == list(range(10))
@@ -175,6 +179,36 @@ def test_bfloat16_is_near_and_not_the_same():
     assert half[1][0]["train_loss"] == pytest.approx(full[1][0]["train_loss"], rel=0.05)
     assert half[1][0]["train_loss"] != full[1][0]["train_loss"]
     assert accuracy(half[0], *half[2:]) == pytest.approx(accuracy(full[0], *full[2:]), abs=0.1)
+
+
+def test_logits_are_float32_whatever_computes_the_features():
+    """In bfloat16, logits between 16 and 32 are multiples of 0.125, and the largest is often several classes'."""
+    torch.manual_seed(0)
+    backbone, head = torch.nn.Linear(16, 32), Classifier(32, 1000)
+    with torch.no_grad():
+        head.weight.mul_(100)
+    model, x = torch.nn.Sequential(backbone, head), torch.randn(200, 16)
+    features = training.predict(backbone, [x], "bfloat16")
+    assert not torch.equal(features, training.predict(backbone, [x]))
+    logits = training.predict(model, [x], "bfloat16")
+    assert torch.equal(logits, training.predict(head, [features]))  # what a fine-tune's metrics are computed from
+    top = logits.topk(2, 1).values
+    assert top.max() > 16
+    assert (top[:, 0] > top[:, 1]).all()
+    assert torch.unique(logits).numel() > 0.9 * logits.numel()
+
+
+def test_early_stopping_sees_what_the_metrics_see():
+    clean, views, labels, _, validation = a_problem()
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), Classifier(16, 4))
+    config, rng = passive.Config(epochs=3, precision="bfloat16", learning_rate=0.02), np.random.default_rng(0)
+    halves = (lambda: [batch.float() for batch in validation[0]()], validation[1])
+    seen = SimpleNamespace()
+    seen.batches = lambda *at: (tuple(None if v is None else v.float() for v in step) for step in views.batches(*at))
+    history = training.fit(model, passive, config, seen, labels, len(clean), 4, halves, rng, LOG)
+    features = training.predict(model[0], halves[0](), "bfloat16")
+    loss = metrics.cross_entropy(training.predict(model[1], [features]).numpy(), validation[1])
+    assert loss == pytest.approx(min(epoch["val_loss"] for epoch in history), rel=1e-6)
 
 
 def test_true_labels_of_the_pool_change_a_diagnostic_and_nothing_else():

@@ -14,8 +14,11 @@ _TRAINING = (
 _SELECTION = "docs/strategies.md says which strategies hold less of the pool; `pca_dim` and `largest_part` lessen it."
 _PROXY = "A smaller `batch_size` or `unlabelled_ratio`, or the selector `linear`, need less."
 HELP = {
-    **dict.fromkeys(["embed", "embed_shard", "embed_images", "zero_shot_head", "zero_shot_pool"], _IMAGES),
+    **dict.fromkeys(
+        ["embed", "embed_shard", "embed_images", "zero_shot_head", "zero_shot_pool", "predict_images"], _IMAGES
+    ),
     **dict.fromkeys(["finetune", "finetune_round", "refresh", "finetune_again", "try_finetune"], _TRAINING),
+    "finetune_answers": _TRAINING,
     **dict.fromkeys(["select_batch", "initial_labels"], _SELECTION),
     **dict.fromkeys(["train_proxy", "train_proxy_again", "try_proxy"], _PROXY),
 }

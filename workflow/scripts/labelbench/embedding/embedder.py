@@ -6,6 +6,7 @@ from torch.utils.data import Dataset
 from labelbench.common import hdf5, progress
 from labelbench.data.views import image_seed
 from labelbench.embedding import embeddings
+from labelbench.embedding.encoder import preprocessing
 from labelbench.embedding.images import Clean, ahead
 
 # Images a forward pass. Matrix products of another number of rows may round differently: of EfficientNet-Lite0's rows,
@@ -82,5 +83,11 @@ def embed(path, data, view, views, attributes, part=1, parts=1):
             embeddings.write(file, names, len(rows), encoder.dim, batches)
         if views is None and parts == 1:
             embeddings.write_standardisation(file)
-        made = {"view": view, "weights": encoder.weights_hash, "precision": encoder.precision, **attributes}
-        embeddings.describe(file, {"fingerprint": dataset.fingerprint, **made})
+        made = {
+            "fingerprint": dataset.fingerprint,
+            "view": view,
+            "weights": encoder.weights_hash,
+            "preprocessing": preprocessing(encoder.transform),
+            "precision": encoder.precision,
+        }
+        embeddings.describe(file, {**made, **attributes})

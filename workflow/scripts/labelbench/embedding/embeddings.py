@@ -2,7 +2,8 @@
 
 A file of the clean view has a dataset (n, d) for each split, and the pool's `mean` and `std` (d,) float32; a file of
 augmented views has the pool's `weak` and `strong` (N, d). Attributes: `fingerprint` of the dataset; `view`; `encoder`;
-`weights`, the hash of its weights; `precision` of the forward pass; `spec` and `code` of the job.
+`weights`, the hash of its weights; `preprocessing`, how images were made for it; `precision` of the forward pass;
+`spec` and `code` of the job.
 """
 
 import contextlib
@@ -68,7 +69,7 @@ def _chunks(datasets):
 def gather(path, shards):
     """Write the embedding file whose parts are the files `shards`, in order: the bytes of a file made in one piece.
 
-    Raises `UserError` if the shards are not of one making (weights, dataset, precision, settings, code).
+    Raises `UserError` if the shards are not of one making (weights, dataset, preprocessing, precision, settings, code).
     """
     with contextlib.ExitStack() as stack:
         parts = [stack.enter_context(hdf5.read(shard, "embed_shard")) for shard in shards]

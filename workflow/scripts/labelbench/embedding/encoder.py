@@ -69,6 +69,12 @@ def hash_weights(state):
     return digest.hexdigest()
 
 
+def preprocessing(transform):
+    """Text that says what an evaluation transform does: its stages with their settings."""
+    # A function's repr has its address in memory.
+    return "; ".join(getattr(stage, "__name__", None) or repr(stage) for stage in transform.transforms)
+
+
 def disagreements(model_state, checkpoint, at_most=3):
     """Lines naming the first tensors in which a checkpoint and a model differ: other shape, missing, superfluous."""
     shapes, names = [], []

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from labelbench.common import jobs, registry
+from labelbench.common.classifier import Classifier
 from labelbench.common.errors import UserError
 from labelbench.data import dataset_file
 from labelbench.data.views import image_seed
@@ -179,7 +180,7 @@ def classifier(encoder, head, num_classes, seed):
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed sets those of GPUs for good
-        linear = nn.Linear(encoder.backbone_dim, num_classes)
+        linear = Classifier(encoder.backbone_dim, num_classes)
     if head is not None:
         with torch.no_grad():
             linear.weight.copy_(head)

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from labelbench.common import registry
+from labelbench.common.classifier import Classifier
 from labelbench.common.errors import UserError
 
 
@@ -25,7 +26,7 @@ class Proxy(nn.Module):
         self.register_buffer("shift", -torch.as_tensor(mean) * scale)
         plugin, config = registry.configured("proxies", settings)
         self.hidden, width = plugin.hidden(config, len(mean))
-        self.head = nn.Linear(width, num_classes)
+        self.head = Classifier(width, num_classes)
 
     def features(self, x):
         """What strategies see of an example: (n, w) float32, the classifier's input."""

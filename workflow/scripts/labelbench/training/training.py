@@ -1,5 +1,6 @@
 """The training loop shared by all trainers, on cached embeddings and on images."""
 
+import itertools
 import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from labelbench.common import gpu_memory
+from labelbench.common.errors import UserError
 from labelbench.embedding.encoder import resolved_precision
 from labelbench.training import checkpoint as checkpoints
 
@@ -29,6 +32,7 @@ class Problem(NamedTuple):
 
     labels: (L,) int64 on the device, of the labelled examples; steps: of the whole training, unless it stops early;
     rng: numpy Generator for what the objective draws, all of it when it is set up: a resumed run draws the same.
+    mixing: whether what the model makes of an example depends on the others of its batch (BatchNorm).
     """
 
     labels: torch.Tensor
@@ -37,6 +41,7 @@ class Problem(NamedTuple):
     steps: int
     rng: np.random.Generator
     device: str
+    mixing: bool = False
 
 
 class Batch(NamedTuple):
@@ -165,27 +170,39 @@ def cycle(n, size, rng):
             yield order[begin : begin + size]
 
 
-def passes(n, size, steps, rng):
-    """Batches of one epoch: `steps` batches from passes over n positions, the last of each pass possibly smaller."""
+def bounds(n, size, smallest=1):
+    """Where the batches of one pass over n positions begin, and n: `size` each, the last one with what is left.
+
+    One that would have fewer than `smallest` is part of the batch before it, if there is any.
+    """
+    begins = list(range(0, n, size))
+    if len(begins) > 1 and n - begins[-1] < smallest:
+        begins.pop()
+    return [*begins, n]
+
+
+def passes(n, size, steps, rng, smallest=1):
+    """Batches of one epoch: `steps` batches from passes over n positions, each with the batches of `bounds`."""
     made = 0
     while made < steps:
         order = rng.permutation(n)
-        for begin in range(0, n, size):
+        for begin, end in itertools.pairwise(bounds(n, size, smallest)):
             if made == steps:
                 return
-            yield order[begin : begin + size]
+            yield order[begin:end]
             made += 1
 
 
-def draws(config, num_labelled, num_unlabelled, size, steps_per_epoch, rng_labelled, rng_unlabelled):
+def draws(config, num_labelled, num_unlabelled, size, steps_per_epoch, rng_labelled, rng_unlabelled, smallest=1):
     """Per epoch the examples of its steps: two lists of positions, among the labelled and among the unlabelled.
 
     size: unlabelled examples of a step. Where it is 0, or a step has no use for them yet, there is None in their place.
+    smallest: as in `bounds`.
     """
     steps = steps_per_epoch * config.epochs
     stream = cycle(num_unlabelled, size, rng_unlabelled) if size else None
     for first in range(0, steps, steps_per_epoch):
-        labelled = list(passes(num_labelled, config.batch_size, steps_per_epoch, rng_labelled))
+        labelled = list(passes(num_labelled, config.batch_size, steps_per_epoch, rng_labelled, smallest))
         unlabelled = [next(stream) if stream else None for _ in labelled]
         used = [config.unlabelled_weight_at(step / steps) > 0 for step in range(first, first + steps_per_epoch)]
         yield labelled, [at if use else None for at, use in zip(unlabelled, used, strict=True)]
@@ -249,7 +266,7 @@ def learning_rate_factor(config, step, steps):
 
 
 def _in_precision(model, precision, device):
-    """The model as a function to float32 outputs that computes in `float32` or `bfloat16`."""
+    """The model as a function to float32 outputs that computes in `float32` or `bfloat16`, all but its `Classifier`."""
     kind = torch.device(device).type
 
     def forward(x):
@@ -310,16 +327,26 @@ def fit(
     Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
     supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
     unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true. NaN where no
-    unlabelled loss was used. Raises FloatingPointError if no state had a finite loss.
+    unlabelled loss was used. Raises FloatingPointError if no state had a finite loss, and `UserError` where all batches
+    of a model with BatchNorm would have one example; one such batch at the end of a pass joins the one before.
     """
     unlabelled = np.setdiff1d(np.arange(pool_size), labels.index)
-    steps_per_epoch = max(math.ceil(len(labels.index) / config.batch_size), config.min_steps_per_epoch)
+    mixing = bool(_learning_statistics(model))
+    if mixing and min(len(labels.index), config.batch_size) == 1:
+        raise UserError(
+            "An encoder with BatchNorm cannot be trained on one labelled image at a time, for it compares the images "
+            f"of a batch: there are {len(labels.index)} labels, and batch_size is {config.batch_size}. Both must be at "
+            "least 2. The trainer `lora` leaves BatchNorm as it is."
+        )
+    smallest = 2 if mixing else 1
+    of_a_pass = len(bounds(len(labels.index), config.batch_size, smallest)) - 1
+    steps_per_epoch = max(of_a_pass, config.min_steps_per_epoch)
     steps = steps_per_epoch * config.epochs
     precision = resolved_precision(config.precision, device)
     forward = _in_precision(model, precision, device)
     rng_labelled, rng_unlabelled, rng_objective = rng.spawn(3)
     targets = torch.as_tensor(labels.label, device=device)
-    problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device)
+    problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device, mixing)
     objective, state = trainer.objective(config, problem)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = Optimiser(config.optimiser, parameters, config.weight_decay)
@@ -338,7 +365,9 @@ def fit(
         log.info("go on after epoch %d, from %s", len(history), checkpoint)
 
     size = min(trainer.unlabelled_batch(config), len(unlabelled))
-    of_epochs = draws(config, len(targets), len(unlabelled), size, steps_per_epoch, rng_labelled, rng_unlabelled)
+    of_epochs = draws(
+        config, len(targets), len(unlabelled), size, steps_per_epoch, rng_labelled, rng_unlabelled, smallest
+    )
     for epoch, (chosen, drawn) in enumerate(of_epochs):
         if epoch < len(history):
             continue  # only its draws are repeated
@@ -350,7 +379,7 @@ def fit(
             (labels.index[mine], None if others is None else unlabelled[others])
             for mine, others in zip(chosen, drawn, strict=True)
         ]
-        model.train()
+        _train_mode(model)
         taken = []
         of_labelled = on_device([labels.label[at] for at in chosen], device)
         examples = zip(views.batches(epoch, first, plan), of_labelled, on_device(drawn, device), strict=True)
@@ -391,6 +420,26 @@ def fit(
     model.load_state_dict(best)
     model.eval()
     return history
+
+
+def _learning_statistics(model):
+    """The layers that learn statistics of batches (BatchNorm) when all of `model` that is not frozen is trained.
+
+    Statistics are no parameters: a frozen layer in training mode would go on averaging what it sees, at any learning
+    rate. In a model of which nothing is frozen, layers without parameters learn, too.
+    """
+    whole = all(parameter.requires_grad for parameter in model.parameters())
+    layers = [module for module in model.modules() if isinstance(module, _NormBase)]
+    return [layer for layer in layers if whole or any(parameter.requires_grad for parameter in layer.parameters())]
+
+
+def _train_mode(model):
+    """Put the model in training mode, all but the statistics of what is frozen."""
+    learning = _learning_statistics(model)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _NormBase) and module not in learning:
+            module.eval()
 
 
 def _validated(model, validation, precision):

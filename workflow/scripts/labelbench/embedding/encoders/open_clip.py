@@ -25,8 +25,13 @@ class Config:
     the pooled features before the projection. `precision`: `float32`, `bfloat16`, or `auto`, which is the latter on a
     GPU that has it natively; of embedding only.
 
-    OpenAI's and some other early checkpoints were trained with an approximate activation. Tags and OpenAI's own files
-    say so themselves; for other copies of these weights name the model whose name ends in -quickgelu.
+    Images are resized (`resize_mode`, `interpolation`) and normalised (`mean`, `std`, of pixels from 0 to 1) as in the
+    model's training. What is not set here a tag says, and OpenAI's own files are known; for another file, `like` names
+    the tag that its weights were trained like, else it is what all tags of the model share: `load` refuses where they
+    differ. A model without tags has OpenAI's.
+
+    OpenAI's and some other early checkpoints were trained with an approximate activation. Tags, `like` and OpenAI's own
+    files say so themselves; for other copies of these weights name the model whose name ends in -quickgelu.
     """
 
     model: str
@@ -34,6 +39,20 @@ class Config:
     model_config: str = ""
     projection: bool = True
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    like: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    interpolation: Literal["", "bicubic", "bilinear"] = ""
+    resize_mode: Literal["", "shortest", "longest", "squash"] = ""
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (0, 3):
+                raise ValueError(f"{name} needs three numbers, for red, green and blue")
+        if self.std and min(self.std) <= 0:
+            raise ValueError("std must be above 0: pixels are divided by it")
+        if self.like and not _is_path(self.pretrained):
+            raise ValueError(f"like is for a checkpoint in a file; the tag {self.pretrained} says itself what it needs")
 
 
 def files(config):
@@ -77,13 +96,15 @@ def load(config, device="cpu"):
     config = _located(config)
     _check_model(config)
     _check_pretrained(config)
-    openai_file = _is_path(config.pretrained) and _is_torchscript(config.pretrained)
-    tag = open_clip.get_pretrained_cfg(config.model.replace("/", "-"), config.pretrained)
+    openai_file = _is_openai_file(config)
+    tag = open_clip.get_pretrained_cfg(config.model.replace("/", "-"), config.like or config.pretrained)
+    preprocessing = {f"image_{name}": value for name, value in _preprocessing(config, openai_file).items()}
     try:
         model, _, transform = open_clip.create_model_and_transforms(
             config.model,
             config.pretrained,
             device=device,
+            **preprocessing,
             # open_clip only warns where the activation is not the one that a tag's weights were trained with.
             force_quick_gelu=openai_file or tag.get("quick_gelu", False),
             # torch reads TorchScript only so. It does not unpickle it: nothing in the file is run here.
@@ -134,6 +155,47 @@ def load(config, device="cpu"):
 def _is_path(pretrained):
     # No tag of open_clip has a slash or a dot in it.
     return "/" in pretrained or "." in pretrained
+
+
+def _is_openai_file(config):
+    return _is_path(config.pretrained) and _is_torchscript(config.pretrained)
+
+
+def _preprocessing(config, openai_file):
+    """How images are made for the model: `mean`, `std`, `interpolation`, `resize_mode`.
+
+    Raises `UserError` where the config leaves something open in which the tags of the model differ.
+    """
+    import open_clip
+
+    model, plain = config.model.replace("/", "-"), open_clip.transform.PreprocessCfg()
+
+    def of_tag(name):
+        """What a tag says, as far as the config does not."""
+        says = open_clip.get_pretrained_cfg(model, name) | {k: v for k, v in said.items() if v}
+        found = {key: says.get(key) or getattr(plain, key) for key in said}
+        return {key: tuple(value) if key in ("mean", "std") else value for key, value in found.items()}
+
+    said = {key: getattr(config, key) for key in ("mean", "std", "interpolation", "resize_mode")}
+    if not _is_path(config.pretrained):
+        return of_tag(config.pretrained)
+    if config.like or openai_file:
+        return of_tag(config.like or "openai")
+    ways = {}
+    for tag in open_clip.list_pretrained_tags_by_model(model) or [""]:
+        way = of_tag(tag)
+        ways.setdefault(tuple(way.values()), (way, []))[1].append(tag)
+    if len(ways) == 1:
+        return next(iter(ways.values()))[0]
+    differing = [key for key in said if len({way[key] for way, _ in ways.values()}) > 1]
+    lines = [f"{', '.join(f'{key} {way[key]}' for key in differing)}: {', '.join(tags)}" for way, tags in ways.values()]
+    raise UserError(
+        f"encoder {config.model}: weights of this model were trained on images made in different ways, and the file "
+        f"{config.pretrained} does not say which are its own:\n  "
+        + "\n  ".join(lines)
+        + f"\nName the tag that it was trained like, for instance `like: {next(iter(ways.values()))[1][0]}`, or set "
+        + f"{' and '.join(f'`{key}`' for key in differing)}."
+    )
 
 
 def _is_torchscript(path):
@@ -191,17 +253,17 @@ def _check_model(config):
 
 
 def _check_pretrained(config):
-    """See that the tag or the file exists, before anything is built or downloaded."""
+    """See that the tag or the file exists, and the tag that it is `like`, before anything is built or downloaded."""
     import open_clip
 
     model = config.model.replace("/", "-")
-    if _is_path(config.pretrained):
-        if not Path(config.pretrained).is_file():
-            raise UserError(f"encoder {config.model}: the checkpoint {config.pretrained} does not exist.")
-    elif not open_clip.pretrained.is_pretrained_cfg(model, config.pretrained):
+    if _is_path(config.pretrained) and not Path(config.pretrained).is_file():
+        raise UserError(f"encoder {config.model}: the checkpoint {config.pretrained} does not exist.")
+    tag = config.like if _is_path(config.pretrained) else config.pretrained
+    if tag and not open_clip.pretrained.is_pretrained_cfg(model, tag):
         tags = open_clip.list_pretrained_tags_by_model(model)
         raise UserError(
-            f"encoder {config.model}: open_clip has no weights tagged {config.pretrained!r} for it. "
+            f"encoder {config.model}: open_clip has no weights tagged {tag!r} for it. "
             + (f"Its tags: {', '.join(tags)}." if tags else "It has no tags at all.")
             + " A checkpoint file is named by a path with a / or an ending (./weights.pt)."
         )
@@ -216,8 +278,8 @@ def _explained(config, error):
     if not _is_path(config.pretrained):
         return UserError(
             f"encoder {config.model}: the weights tagged {config.pretrained!r} could not be loaded: {error} "
-            "They are downloaded at first use; without internet here, download them where there is, copy the file "
-            "and write its path as `pretrained`."
+            "They are downloaded at first use; without internet here, download them where there is, copy the file, "
+            f"write its path as `pretrained`, and `like: {config.pretrained}`, so that images are made for it alike."
         )
     try:
         whole = not _is_torchscript(config.pretrained)

@@ -15,7 +15,8 @@ class Optimisation:
     all steps in which the learning rate rises linearly; schedule: what it does then, over the steps that are left
     (`training.learning_rate_factor`); first_period, period_factor: of `warm_restarts` only, the first period in steps
     and how much longer each next one is. max_gradient_norm: longer gradients are scaled down to it (0: never).
-    precision: what the model computes in; auto is bfloat16 on a GPU that has it natively, float32 elsewhere.
+    precision: of all layers but the last, which is float32; auto is bfloat16 on a GPU that has it natively, float32
+    elsewhere.
     label_smoothing: ε, the labelled targets become 1 - ε + ε/K and ε/K. class_weights: whether labelled examples
     weigh by the inverse frequency of their class among the bought labels.
     """

@@ -63,6 +63,10 @@ def consistency(config, problem, teach, student="strong", extra=None):
     teach: (probabilities q (U, K) of the weak views, positions (U,) among the unlabelled examples) → weights w (U,)
     float32 and targets t, classes (U,) int64 or distributions (U, K); called without gradient. student: the view that
     learns, strong or weak. extra: (logits (U, K) of the student view, w) → a scalar to add to L, not weighted by λ_u.
+
+    All views pass through a model with BatchNorm as one batch, as in FixMatch and USB (Wang et al. 2022): it is
+    normalised by the statistics of all, which are updated once a step. In other models rows are on their own, and the
+    teacher's views pass first, without the memory that a gradient takes.
     """
     import torch
     import torch.nn.functional as F
@@ -76,14 +80,17 @@ def consistency(config, problem, teach, student="strong", extra=None):
         if weight == 0 or batch.weak is None:
             loss = cross_entropy(model(batch.labelled), batch.labels)
             return Step(loss, loss)
+        together, teacher = [batch.labelled, batch.weak], None
         if student == "strong":
-            with torch.no_grad():
-                q = model(batch.weak).softmax(1)
-        logits = model(torch.cat([batch.labelled, batch.strong if student == "strong" else batch.weak]))
-        labelled, taught = logits.split([len(batch.labels), len(batch.unlabelled)])
+            together.insert(1, batch.strong)
+            if not problem.mixing:
+                with torch.no_grad():
+                    teacher = model(together.pop())
+        parts = model(torch.cat(together)).split([len(views) for views in together])
+        labelled, taught = parts[:2]
+        teacher = parts[-1] if teacher is None else teacher
         with torch.no_grad():
-            q = q if student == "strong" else taught.softmax(1)
-            weights, targets = teach(q, batch.unlabelled)
+            weights, targets = teach(teacher.softmax(1), batch.unlabelled)
         of_labelled = cross_entropy(labelled, batch.labels)
         unsupervised = (F.cross_entropy(taught, targets, reduction="none") * weights).mean()
         loss = of_labelled + weight * unsupervised

@@ -27,9 +27,10 @@ class Config(passive.Config):
 def prepare(config, model, features, labels, rng):
     """Freeze the backbone and put adapters on its matrices, which become its only parameters that are trained.
 
-    Matrices are the weights of linear layers, of attention's projections (of query, key and value in one) and of 1×1
-    convolutions, which are linear layers of every pixel: all of a transformer but its embedding of patches, and most of
-    an EfficientNet. A is drawn from N(0, 1/width), B is zero, so that training begins with the pretrained model.
+    Matrices are the weights of linear layers, of attention's projections (of query, key and value in one, or of each
+    where they differ in width, as in CoCa's pooling) and of 1×1 convolutions, which are linear layers of every pixel:
+    all of a transformer but its embedding of patches, and most of an EfficientNet. A is drawn from N(0, 1/width), B is
+    zero, so that training begins with the pretrained model, whose statistics of batches `training.fit` leaves alone.
     """
     import torch
     from torch import nn
@@ -51,8 +52,19 @@ def prepare(config, model, features, labels, rng):
     backbone = model[0].requires_grad_(False)
     # A list, because the adapters become modules of the backbone, too.
     for module in list(backbone.modules()):
-        pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
-        if isinstance(module, nn.Linear) or pointwise:
-            parametrize.register_parametrization(module, "weight", Adapted(module.weight.detach()))
-        elif isinstance(module, nn.MultiheadAttention):
-            parametrize.register_parametrization(module, "in_proj_weight", Adapted(module.in_proj_weight.detach()))
+        for name in _matrices(module):
+            parametrize.register_parametrization(module, name, Adapted(getattr(module, name).detach()))
+
+
+# Where an attention of torch's or of open_clip's has projections of its own, not linear layers.
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+def _matrices(module):
+    """The names of those of a module's own parameters that are matrices, by `prepare`."""
+    from torch import nn
+
+    pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+    if isinstance(module, nn.Linear) or pointwise:
+        return ["weight"]
+    return [name for name in _PROJECTIONS if module._parameters.get(name) is not None]
