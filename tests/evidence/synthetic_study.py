@@ -92,10 +92,10 @@ def write(
                         stage=stage,
                         model=model,
                         metrics={
-                            "test": _kinds(test) | {"loss": 2 * (1 - test)},
+                            "test": _kinds(test) | {"loss": 2 * max(1 - test, 0.0)},
                             "val": _kinds(test - 0.003),
                             "pool": {f"pool_{k}": v for k, v in _kinds(pool).items()}
-                            | {"pool_model_accuracy": pool - 0.004},
+                            | {"pool_model_accuracy": min(pool, 1.0) - 0.004},
                             "": {"mask_rate": 0.8, "epochs": 12},
                         },
                     )

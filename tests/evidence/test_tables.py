@@ -58,7 +58,7 @@ def leave(folder, name="metrics.json", **content):
 
 
 def test_rows_of_one_model(tmp_path):
-    values = {"test": {"accuracy": 0.9}, "": {"mask_rate": None, "epochs": 3, "device": "cpu", "early": True}}
+    values = {"test": {"accuracy": 0.9}, "": {"mask_rate": None, "epochs": 3}}
     metrics = leave(tmp_path / "a", **synthetic_study.record(metrics=values))
     cost = leave(tmp_path / "a", "cost.json", train_seconds=1.5, peak_memory_mb=400)
     select = leave(tmp_path / "a", "select_cost.json", select_seconds=0.2, peak_memory_mb=300)

@@ -186,7 +186,9 @@ def test_what_was_changed_without_its_checksum_is_named(archived, tmp_path):
 
 def test_chosen_settings_travel_with_the_study(archived, tmp_path):
     name = "tuned/digits/glyphclip/linear-flexmatch.json"
-    record = {"dataset": "digits", "chosen": {"learning_rate": 0.01}}
+    identity = {"dataset": "digits", "encoder": "glyphclip", "selector": "linear", "trainer": "flexmatch"}
+    tried = {"num_labels": 9, "metric": "accuracy", "candidates": [{"settings": {}, "score": 0.5}]}
+    record = identity | tried | {"chosen": {"learning_rate": 0.01}}
 
     def add(members):
         members[name] = json.dumps(record).encode()

@@ -13,20 +13,133 @@ against the results that were made of them.
 """
 
 import base64
+import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import stat
 import zipfile
+import zlib
 from pathlib import Path
 
+from labelbench.common import json_files, names, schemas
 from labelbench.common.errors import UserError
+from labelbench.common.names import shortened
 
 FORMAT = "labelbench study, version 1"
 MANIFEST, CHECKSUMS = "manifest.json", "checksums.json"
+# Far above what a study leaves (20,000 models: some 60,000 members, 200 MB), far below what fills a machine.
+MOST_MEMBERS, DEEPEST = 1_000_000, 16
+LARGEST_JSON, LARGEST_MEMBER, LARGEST_ARCHIVE = 64 * 1024**2, 1024**3, 8 * 1024**3
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can say
 _RECORDED = ("rule", "input", "log", "params", "starttime", "endtime", "external_jobid", "input_checksums")
+
+_NAME = {"type": "string", "pattern": names.RULE.pattern, "description": f"a name: {names.IN_WORDS}"}
+_COUNT = {"type": "integer", "minimum": 0}
+
+
+def _tuple(*items):
+    return {"type": "array", "prefixItems": list(items), "items": False, "minItems": len(items)}
+
+
+def _list(item):
+    return {"type": "array", "items": item}
+
+
+def _by_name(item, **more):
+    return {"type": "object", "propertyNames": _NAME, "additionalProperties": item, **more}
+
+
+def _exactly(properties):
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+_TEXTS = _by_name({"type": "string"})
+_PUBLISHED = {
+    "type": "object",
+    "properties": {
+        "dataset": _NAME,
+        "encoders": _TEXTS,
+        "selectors": _TEXTS,
+        "trainers": _list(_NAME),
+        "strategies": _TEXTS,
+    },
+    "additionalProperties": False,
+}
+_CONTENTS = _exactly(
+    {
+        "lead": {"enum": ["accuracy", "balanced_accuracy", "macro_f1", "worst_class_accuracy", "worst_group_accuracy"]},
+        "runs": {**_list(_tuple(_NAME, _NAME, _NAME, _NAME)), "minItems": 1},
+        "kinds": _by_name({"enum": ["batch", "sequential", "upper bound"]}),
+        "models": _list(_tuple(_NAME, _NAME)),
+        "passive": _list(_NAME),
+        "end_to_end": _list(_NAME),
+        "trials": {"type": "integer", "minimum": 1},
+        "evaluations": {"type": "boolean"},
+        "curves": {"type": "boolean"},
+        "costs": {"type": "boolean"},
+        "published": _PUBLISHED,
+    }
+)
+_BUDGET = _tuple(
+    {"type": "integer", "minimum": 1},
+    {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+    {"type": "integer", "minimum": 1, "maximum": 1000},
+)
+_DEFINED = {
+    "type": "object",
+    "properties": {"budget": _BUDGET, "noise": {"type": "object"}, "views": {"type": "object"}},
+    "required": ["budget", "noise", "views"],
+}
+_SETTINGS = _by_name({"type": "object"})
+_DEFINITIONS = {
+    "type": "object",
+    "properties": {
+        "seed": _COUNT,
+        "datasets": _by_name(_DEFINED),
+        **dict.fromkeys(("encoders", "selectors", "trainers", "strategies"), _SETTINGS),
+    },
+    "required": ["seed", "datasets", "encoders", "selectors", "trainers", "strategies"],
+}
+_DATASET = {
+    "type": "object",
+    "properties": {
+        "fingerprint": {"type": "string", "pattern": "[0-9a-f]{1,64}", "description": "a fingerprint (hex digits)"},
+        "pool_size": _COUNT,
+        "splits": _by_name(_COUNT),
+        "class_names": _list({"type": "string"}),
+    },
+    "required": ["fingerprint", "pool_size"],
+}
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "contents": _by_name(_CONTENTS, minProperties=1),
+        "definitions": _DEFINITIONS,
+        "datasets": _by_name(_DATASET),
+        "tuned": _list({"type": "string"}),
+    },
+    "required": ["contents", "definitions", "datasets", "tuned"],
+}
+# What the job of a tuned trainer leaves, as far as tables show it.
+TUNED = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("dataset", "encoder", "selector", "trainer"), _NAME),
+        "num_labels": _COUNT,
+        "metric": _NAME,
+        "candidates": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"]},
+            "minItems": 1,
+        },
+        "chosen": {"type": "object", "propertyNames": _NAME},
+    },
+    "required": ["dataset", "encoder", "selector", "trainer", "num_labels", "metric", "candidates", "chosen"],
+}
 
 
 def write(path, files, texts):
@@ -48,34 +161,46 @@ def write(path, files, texts):
 
 
 def manifest(path):
-    """The manifest of an archive. Raises `UserError` for what is none, or of another format."""
+    """The manifest of an archive. Raises `UserError` for what is none, is of another format, or says what cannot be."""
     content = load(path, MANIFEST)
     if content.get("format") != FORMAT:
         raise UserError(
-            f"{path} has the format {content.get('format')!r}, and this version of the workflow reads {FORMAT!r}: use "
-            "the version that made it, or have it made again."
+            f"{path} has the format {shortened(content.get('format'))}, and this version of the workflow reads "
+            f"{FORMAT!r}: use the version that made it, or have it made again."
         )
+    if wrong := schemas.problem(content, _SCHEMA):
+        where, what = wrong
+        raise UserError(f"The archive {path} was refused: {MANIFEST}{', ' * bool(where)}{where}: {what}")
+    for dataset, held in content["contents"].items():
+        strategies = {run[-1] for run in held["runs"]}
+        if dataset not in content["datasets"] or dataset not in content["definitions"]["datasets"]:
+            raise UserError(
+                f"The archive {path} was refused: {MANIFEST} says what was run on {dataset}, not what it is."
+            )
+        if absent := sorted(strategies - set(held["kinds"])):
+            raise UserError(f"The archive {path} was refused: {MANIFEST} does not say of what kind {absent[0]} is.")
     return content
 
 
-def extract(path, folder):
-    """Unpack an archive into `folder`. Raises `UserError` where members are missing, too many, or changed."""
+def extract(path, folder, wanted):
+    """Check all members of an archive and unpack those into `folder` of which `wanted(name)` is true.
+
+    Members are read in pieces, never whole. Raises `UserError` where they are missing, too many, or changed.
+    """
     expected = load(path, CHECKSUMS)
-    with zipfile.ZipFile(path) as archive:
-        names = set(archive.namelist()) - {CHECKSUMS}
+    with _opened(path) as (archive, members):
+        names = set(members) - {CHECKSUMS}
         _refuse(path, "lacks", set(expected) - names)
         _refuse(path, "holds what was not there when it was made:", names - set(expected))
         edited = set()
         for name in sorted(names):
-            content = _member(path, archive, name)
-            if hashlib.sha256(content).hexdigest() != expected[name]:
-                edited.add(name)
-            elif Path(name).is_absolute() or ".." in Path(name).parts:
-                raise UserError(f"{path} would write outside its folder: {name}.")
-            else:
+            target = Path(os.devnull)
+            if wanted(name):
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+            with target.open("wb") as file:
+                if _copied(path, archive, members[name], file) != expected[name]:
+                    edited.add(name)
         _refuse(path, "was changed after it was made:", edited)
 
 
@@ -86,20 +211,84 @@ def _refuse(path, what, names):
 
 
 def load(path, name):
-    """A JSON member. Raises `UserError` for a file that is no archive, or lacks it."""
+    """A JSON object of an archive. Raises `UserError` for a file that is no archive, lacks it, or holds another one."""
+    with _opened(path) as (archive, members):
+        _refuse(path, "lacks", {name} - set(members))
+        if members[name].file_size > LARGEST_JSON:
+            raise UserError(f"The archive {path} was refused: {name} would be larger than {_size(LARGEST_JSON)}.")
+        text = io.BytesIO()
+        _copied(path, archive, members[name], text)
     try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse(path, "lacks", {name} - set(archive.namelist()))
-            return json.loads(_member(path, archive, name))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        content = json_files.loads(text.getvalue())
+    except ValueError as error:
+        raise UserError(f"The archive {path} was refused: {name} cannot be read ({error}).") from None
+    if not isinstance(content, dict):
+        raise UserError(f"The archive {path} was refused: {name} holds no object with names and values.")
+    return content
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """An open archive, and its members by name: those whose names, kinds and sizes are what an archive may have."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise UserError(f"There is no archive {path}.") from None
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not an archive of a study ({error}).") from None
+    with archive:
+        found = archive.infolist()
+        if len(found) > MOST_MEMBERS:
+            raise UserError(f"The archive {path} was refused: it has {len(found):,} members, {MOST_MEMBERS:,} at most.")
+        members = {}
+        for member in found:
+            if reason := _wrong_member(member, members):
+                raise UserError(
+                    f"The archive {path} was refused: its member {shortened(member.filename, 100)} {reason}."
+                )
+            members[member.filename] = member
+        if (total := sum(member.file_size for member in found)) > LARGEST_ARCHIVE:
+            raise UserError(
+                f"The archive {path} was refused: unpacked it would take {_size(total)}, and {_size(LARGEST_ARCHIVE)} "
+                "is the most that the results of a study are taken to need."
+            )
+        yield archive, members
 
 
-def _member(path, archive, name):
+def _wrong_member(member, others):
+    """Why a member is refused; empty where it may stand in an archive."""
+    name, kind = member.filename, member.external_attr >> 16
+    parts = name.split("/")
+    if name in others:
+        return "is there twice"
+    if not all(names.obeys(part) for part in parts) or len(parts) > DEEPEST:
+        return f"has no name of a result: up to {DEEPEST} names joined by /. Names are {names.IN_WORDS}"
+    if stat.S_IFMT(kind) not in (0, stat.S_IFREG):
+        return "is no plain file but a link or a device"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"is compressed by method {member.compress_type}, and only deflate is read"
+    if member.file_size > LARGEST_MEMBER:
+        return f"would be {_size(member.file_size)} large, and {_size(LARGEST_MEMBER)} is the most"
+    return ""
+
+
+def _size(count):
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
+
+
+def _copied(path, archive, member, file):
+    """Write a member's content to a file; its sha256 in hex."""
+    digest = hashlib.sha256()
     try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-        raise UserError(f"The archive {path} is damaged at {name} ({error}). It was not imported.") from None
+        with archive.open(member) as source:
+            while piece := source.read(1024**2):
+                digest.update(piece)
+                file.write(piece)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"The archive {path} is damaged at {member.filename} ({error}). It was not imported.") from None
+    return digest.hexdigest()
 
 
 def environment():

@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from labelbench.common import json_files
 from labelbench.common.errors import UserError
+from labelbench.common.names import shortened
 
 IDENTITY = (
     "dataset",
@@ -56,29 +57,31 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
-        record = _load(path, (*IDENTITY, "pair", "metrics"))
+        record = _record(path, (*IDENTITY, "pair"))
         identity = {field: record[field] for field in (*IDENTITY, "pair")}
         by_folder[path.parent] = identity
-        rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
+        rows += [row for split, values in record["metrics"].items() for row in _rows(path, identity, split, values)]
     for path in map(Path, cost_files):
         if path.parent not in by_folder:
             raise UserError(f"{path} has no metrics.json beside it among the inputs: it belongs to no model.")
-        costs = _load(path)
+        costs = json_files.read(path, cure=_CURE)
         if path.name == "select_cost.json":
             costs = {name if name.startswith("select_") else f"select_{name}": v for name, v in costs.items()}
-        rows += _rows(by_folder[path.parent], "", costs)
+        rows += _rows(path, by_folder[path.parent], "", costs)
     for path in map(Path, replicate_files):
-        record = _load(path, (*IDENTITY, "pair", "metrics"))
+        record = _record(path, (*IDENTITY, "pair"))
         stage = next(part for part in reversed(path.parts) if part.startswith(REPLICATE))
         identity = {field: record[field] for field in (*IDENTITY, "pair")} | {"stage": stage}
-        rows += [row for split, values in record["metrics"].items() if split for row in _rows(identity, split, values)]
+        for split, values in record["metrics"].items():
+            rows += _rows(path, identity, split, values) if split else []
     for path in map(Path, zero_shot_files):
-        record = _load(path, ("dataset", "encoder", "metrics"))
+        record = _record(path, ("dataset", "encoder"))
         identity = _before_labels(record["dataset"], record["encoder"])
-        rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
+        rows += [row for split, values in record["metrics"].items() for row in _rows(path, identity, split, values)]
     for path in map(Path, embedding_files):
         encoder, dataset = path.parent, path.parent.parent  # of another name in the cache between workflows
-        rows += _rows(_before_labels(dataset.name, encoder.name) | {"model": path.name.split(".")[0]}, "", _load(path))
+        identity = _before_labels(dataset.name, encoder.name) | {"model": path.name.split(".")[0]}
+        rows += _rows(path, identity, "", json_files.read(path, cure=_CURE))
     return rows
 
 
@@ -87,23 +90,47 @@ def _before_labels(dataset, encoder):
     return identity | {"dataset": dataset, "encoder": encoder, "stage": "zero_shot"}
 
 
-def _load(path, fields=()):
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): delete it, so that its job runs again.") from None
-    missing = [field for field in fields if field not in content]
-    if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}: delete it, so that its job runs again.")
-    return content
+_CURE = "Delete it, so that its job runs again."
+_COUNTS = ("trial", "round", "num_labels")
+_FRACTIONS = ("accuracy", "macro_f1", "mask_rate")  # ends of the names of metrics that are shares
 
 
-def _rows(identity, split, values):
-    """One row per number; text and null are no values."""
+def _record(path, fields):
+    """A file of metrics that holds these fields, each of the type that the table needs, and metrics by split."""
+    record = json_files.read(path, (*fields, "metrics"), _CURE)
+    for field in fields:
+        right = _is_count(record[field]) if field in _COUNTS else isinstance(record[field], str)
+        if not right:
+            what = "a whole number from 0" if field in _COUNTS else "a text"
+            raise UserError(f"{path}: {field} is {shortened(record[field])}, and {what} is due. {_CURE}")
+    metrics = record["metrics"]
+    if not isinstance(metrics, dict) or not all(isinstance(values, dict) for values in metrics.values()):
+        raise UserError(f"{path}: metrics are due as numbers by split and name. {_CURE}")
+    return record
+
+
+def _is_count(value):
+    return type(value) is int and value >= 0
+
+
+def wrong(metric, value):
+    """What is wrong with the value of a metric, in words; empty where it can be."""
+    if not json_files.is_number(value):
+        return f"{metric} is {shortened(value)}, and a number is due"
+    if value < 0:
+        return f"{metric} is {value}, and cannot be negative"
+    return f"{metric} is {value}, and a share is at most 1" if metric.endswith(_FRACTIONS) and value > 1 + 1e-6 else ""
+
+
+def _rows(path, identity, split, values):
+    """One row per number; null is no value. Raises `UserError`, naming the file, for what cannot be a value."""
+    for metric, value in values.items():
+        if value is not None and (reason := wrong(metric, value)):
+            raise UserError(f"{path}: {split or 'costs and training'}: {reason}. {_CURE}")
     return [
         {**identity, "split": split, "metric": metric, "value": float(value)}
         for metric, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None
     ]
 
 

@@ -5,10 +5,12 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from labelbench.common import names, schemas
 from labelbench.common.errors import UserError
+from labelbench.common.names import shortened
 from labelbench.data import label_set
 from labelbench.evidence import archive, study
-from labelbench.evidence.contents import Contents
+from labelbench.evidence.contents import FIELDS, Contents
 from labelbench.training import results
 
 
@@ -19,6 +21,18 @@ class Config:
 
     file: str
     datasets: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        check_shown(self.datasets)
+
+
+def check_shown(datasets):
+    """Raise `ValueError` unless datasets are shown under names, each of which stands for a text."""
+    for here, there in datasets.items():
+        if not names.obeys(here):
+            raise ValueError(f"datasets: {shortened(here)} is no name. Names are {names.IN_WORDS}")
+        if not isinstance(there, str):
+            raise ValueError(f"datasets: {here}: {shortened(there)} is not the name that it has there")
 
 
 def files(config):
@@ -67,11 +81,12 @@ def read(config, log):
     """
     manifest = archive.manifest(config.file)
     with tempfile.TemporaryDirectory() as folder:
-        archive.extract(config.file, folder)
+        archive.extract(config.file, folder, _is_read)
         log.info("all members are as they were made")
         *files, replicates = (sorted(Path(folder).glob(pattern)) for pattern in _MEMBERS)
         models = [path for path in files[0] if path not in set(replicates)]
         rows = study.read(models, *files[1:], replicates)
+        _check_names(config.file, manifest, rows)
         strategies = dict.fromkeys(run[-1] for held in manifest["contents"].values() for run in held["runs"])
         rows = study.share_first_round(rows, strategies)
         _check(config.file, manifest, rows, folder)
@@ -84,7 +99,41 @@ def tuned(config):
     manifest = archive.manifest(config.file)
     shown = _shown(config, manifest)
     records = [archive.load(config.file, name) for name in manifest["tuned"]]
+    for name, record in zip(manifest["tuned"], records, strict=True):
+        if wrong := schemas.problem(record, archive.TUNED):
+            where, what = wrong
+            raise UserError(f"The archive {config.file} was refused: {name}{', ' * bool(where)}{where}: {what}")
     return [record | {"dataset": shown[record["dataset"]]} for record in records if record["dataset"] in shown]
+
+
+def _is_read(name):
+    """Whether rows are made of a member, or checked against it."""
+    return name.endswith((".json", "labels.h5")) and name.startswith(("runs/", "embeddings/", "initial/"))
+
+
+def _check_names(path, manifest, rows):
+    """Raise `UserError` for a row about what the manifest does not list: names become titles, columns and paths."""
+    held = manifest["contents"]
+    known = {
+        "dataset": set(held),
+        **{
+            field: {run[at] for about in held.values() for run in about["runs"]} | {""}
+            for at, field in enumerate(FIELDS)
+        },
+    }
+    known["strategy"] |= {study.SHARED}
+    for row in rows:
+        for field, listed in known.items():
+            if row[field] not in listed:
+                raise UserError(
+                    f"The archive {path} was refused: it holds results of the {field} {shortened(row[field])}, which "
+                    f"{archive.MANIFEST} does not list."
+                )
+        if not all(names.obeys(row[field]) for field in ("model", "split", "metric", "stage", "pair") if row[field]):
+            raise UserError(
+                f"The archive {path} was refused: it holds results of {shortened(row['dataset'])} whose model, split, "
+                f"metric, stage or pair is no name. Names are {names.IN_WORDS}."
+            )
 
 
 # The files that `study.read` takes, in its order.
@@ -115,9 +164,9 @@ def _check(path, manifest, rows, folder):
     for dataset, held in manifest["contents"].items():
         initial, batches, rounds = manifest["definitions"]["datasets"][dataset]["budget"]
         about = manifest["datasets"][dataset]
-        for names in held["runs"]:
+        for of_run in held["runs"]:
             for trial in range(held["trials"]):
-                run = (dataset, *names, trial)
+                run = (dataset, *of_run, trial)
                 missing = sorted(set(range(1, rounds + 1)) - set(counts[run]))
                 if missing:
                     raise UserError(f"The archive {path} lacks the metrics of {_told(run)}, round {missing[0]}.")
@@ -131,8 +180,8 @@ def _check(path, manifest, rows, folder):
 
 
 def _told(run):
-    *names, trial = run
-    return f"{'/'.join(names)}, trial {trial}"
+    *of_run, trial = run
+    return f"{'/'.join(of_run)}, trial {trial}"
 
 
 def _wrong_labels(path, about, trial, counts, pairs, manifest):

@@ -9,7 +9,6 @@ labels are worth to such a model are the curves alone in
 """
 
 import hashlib
-import math
 import pickle
 import re
 import statistics
@@ -20,8 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from labelbench.common import registry
+from labelbench.common import names, registry
 from labelbench.common.errors import UserError
+from labelbench.common.json_files import is_number
+from labelbench.common.names import shortened
 from labelbench.evidence import paper
 from labelbench.evidence.contents import FIELDS, Contents
 from labelbench.selection.initial import SEEDS
@@ -44,6 +45,7 @@ METRICS = {
     "_runtime": ("", "elapsed_seconds"),
 }
 LEAD = {"iwildcam": "macro_f1"}  # of the paper's tables; others accuracy
+LARGEST = 64 * 1024**2  # bytes of a file
 _RUN = re.compile(r"embed_(?P<embed>[^/]+)/model_(?P<model>[^/]+)/trainer_(?P<trainer>[^/]+)/(?P<file>[^/]+)\.pkl")
 _EVALUATION = re.compile(
     r"proxy_(?P<proxy>[^/]+)/model_(?P<model>[^/]+)/trainer_(?P<trainer>[^/]+?)_eval_trainer_(?P<evaluated>[^/]+)/"
@@ -62,8 +64,11 @@ class Config:
 
     def __post_init__(self):
         for name, place in self.datasets.items():
-            if not isinstance(place, str) or not re.fullmatch(r"[^/]+/bs_[0-9]+", place):
-                raise ValueError(f"datasets: {name}: {place!r} is no folder such as cifar10/bs_1000")
+            if not names.obeys(name):
+                raise ValueError(f"datasets: {shortened(name)} is no name. Names are {names.IN_WORDS}")
+            source, _, batch = place.partition("/") if isinstance(place, str) else ("", "", "")
+            if not names.obeys(source) or not re.fullmatch("bs_[0-9]+", batch):
+                raise ValueError(f"datasets: {name}: {shortened(place)} is no folder such as cifar10/bs_1000")
 
 
 class Run(NamedTuple):
@@ -118,6 +123,8 @@ def _run(path, dataset, place):
         encoder, selector = about["model"], "finetune"
     else:
         encoder, selector = about["embed"], about["model"]
+    for part in (encoder, selector, about["trainer"], *filter(None, [model])):
+        names.check(str(path), part)
     return Run(
         path, dataset, encoder.lower(), selector, about["trainer"], name["strategy"], SEEDS.index(seed), stage, model
     )
@@ -225,8 +232,12 @@ class _Plain(pickle.Unpickler):
 def _load(path):
     """Curves by metric name, and the labels or None. Raises `UserError` for anything but numbers in that shape."""
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise UserError(f"{path} was refused: it has {size:,} bytes, and results of LabelBench have some 100,000.")
         with path.open("rb") as file:
             content = _Plain(file).load()
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
     except Exception as error:  # a broken pickle raises what it likes
@@ -236,27 +247,31 @@ def _load(path):
         ) from None
     curves, labels = content if isinstance(content, list) and len(content) == 2 else (content, None)
     rounds = curves.get("Num Labeled") if isinstance(curves, dict) else None
-    right = isinstance(rounds, list) and rounds and all(_is_number(n) and n == int(n) for n in rounds)
+    right = isinstance(rounds, list) and rounds and all(is_number(n) and n == int(n) for n in rounds)
     right = right and (labels is None or isinstance(labels, list))
     found = {"Num Labeled": list(map(int, rounds))} if right else {}
     for name in METRICS if right else ():
         values = curves.get(name, [None] * len(rounds))
         # W&B, where the files come from, writes what is not finite as a text.
-        right = right and isinstance(values, list) and all(v in (None, *_NOT_FINITE) or _is_number(v) for v in values)
-        found[name] = [v if _is_number(v) else None for v in values] if right else []
+        right = right and isinstance(values, list) and all(v in (None, *_NOT_FINITE) or is_number(v) for v in values)
+        found[name] = [v if is_number(v) else None for v in values] if right else []
     if not right or any(len(values) != len(rounds) for values in found.values()):
         raise UserError(
             f"{path} does not hold results of LabelBench: a list for each metric, with one number for each entry of "
             "'Num Labeled'."
         )
+    from labelbench.evidence import study  # it needs pandas, which planning does without
+
+    if min(found["Num Labeled"]) < 1:
+        raise UserError(f"{path} was refused: 'Num Labeled' holds {min(found['Num Labeled'])}, and counts begin at 1.")
+    for name, (_, metric) in METRICS.items():
+        for round_, value in enumerate(found[name], start=1):
+            if value is not None and (reason := study.wrong(metric, value)):
+                raise UserError(f"{path} was refused: {name!r}, round {round_}: {reason}.")
     return found, labels
 
 
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-
-
-def _is_number(value):
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _pairs(curves):
