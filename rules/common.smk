@@ -15,12 +15,15 @@ from labelbench.planning.specs import spec
 from labelbench.common.errors import UserError
 
 try:
+    # Snakemake has read them already, but keeps the last of two entries of one name.
+    for file in [] if workflow.modifier.skip_configfile else workflow.configfiles:
+        plan.read(file)
     # What an overlay includes lies between config.yaml and the overlay.
     config |= plan.merged(
-        plan.merged(config, plan.included(config.get("include", []))),
+        plan.merged(config, plan.included(config.get("include"))),
         workflow.config_settings.overwrite_config,
     )
-    plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
+    config |= plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -47,7 +47,8 @@ def test_unknown_setting(config):
 
 
 def test_wrong_type(config):
-    assert "epochs: 'many' is not of type 'integer'" in refused(config, {"trainers": {"passive": {"epochs": "many"}}})
+    message = refused(config, {"trainers": {"passive": {"epochs": "many"}}})
+    assert "config, trainers: passive: epochs: the text 'many' stands where a whole number is due." in message
 
 
 def test_impossible_value(config):

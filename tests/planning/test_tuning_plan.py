@@ -41,12 +41,12 @@ def test_without_candidates_a_study_is_what_it_was(config):
         ({"learning_rat": [1e-3]}, "there is no setting 'learning_rat'. Did you mean 'learning_rate'?"),
         ({"learning_rate": 1e-3}, "learning_rate needs a list of candidates, such as [0.001, 0.003], not 0.001"),
         ({"learning_rate": []}, "learning_rate needs a list of candidates"),
-        ({"learning_rate": [1e-3, "1e-2"]}, "learning_rate: '1e-2' is not of type 'number'"),
+        ({"learning_rate": [1e-3, "fast"]}, "learning_rate: the text 'fast' stands where a number is due"),
         ({"threshold": [0.9, 1.5]}, "threshold is a probability"),
         ({"folds": 3}, "names no setting with candidates"),
         ({"epochs": [3], "folds": 1}, "folds must be at least 2"),
         ({"epochs": [3], "fraction": 0.0}, "fraction is a share of the pool in (0, 1], not 0.0"),
-        ({"epochs": [3], "by": "cross"}, "by: 'cross' is not one of"),
+        ({"epochs": [3], "by": "cross"}, "by: the text 'cross' is none of"),
     ],
 )
 def test_candidates_that_cannot_be(config, tune, message):

@@ -195,7 +195,7 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
         ({"classes": ["one", "One"]}, "are one class to a reader"),
         ({"images": "nowhere"}, "there is no folder and no table"),
         ({"bacth": 3}, "Did you mean 'batch'"),
-        ({"batch": "many"}, "'many' is not of type 'integer'"),
+        ({"batch": "many"}, "the text 'many' stands where a whole number is due"),
     ],
 )
 def test_settings_that_cannot_be_meant(run, change, words):

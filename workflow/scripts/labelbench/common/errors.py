@@ -12,5 +12,5 @@ class UserError(Exception):
 
 def did_you_mean(name, known):
     """A question with the nearest of the `known` names, to follow a sentence; empty where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -4,6 +4,7 @@ matched whole; and what is wrong is said in words.
 
 import functools
 import math
+import re
 
 import jsonschema
 
@@ -31,8 +32,6 @@ def _is_number(checker, value):
 
 
 def _matches_whole(validator, pattern, value, schema):
-    import re
-
     if isinstance(value, str) and not re.fullmatch(pattern, value):
         yield jsonschema.ValidationError(f"{shortened(value)} does not match {pattern}")
 
@@ -58,15 +57,13 @@ def problem(value, schema):
 
 def _in_words(error):
     value, rule = error.instance, error.validator_value
-    if error.parent is not None and error.parent.validator == "propertyNames":
-        error = error.parent
     match error.validator:
         case "type" | "anyOf":
-            return f"{_told(value)} stands where {expected(error.schema)} is due."
+            return f"{told(value)} stands where {expected(error.schema)} is due."
         case "enum" | "const":
             known = [rule] if error.validator == "const" else rule
             hint = did_you_mean(value, map(str, known)) if isinstance(value, str) else ""
-            return f"{_told(value)} is none of {', '.join(map(str, known))}.{hint}"
+            return f"{told(value)} is none of {', '.join(map(str, known))}.{hint}"
         case "additionalProperties" if rule is False:
             known = list(error.schema.get("properties", {}))
             unknown = next(key for key in value if key not in known)
@@ -83,16 +80,20 @@ def _in_words(error):
         case "exclusiveMinimum":
             return f"{value} is too small: it is above {rule}."
         case "minItems" | "minLength" | "minProperties":
-            return f"{_told(value)} is empty: name at least {rule}." if rule == 1 else f"at least {rule} are due."
+            if len(value):
+                return f"{told(value)} has too few entries: {expected(error.schema)} is due."
+            return f"{told(value)} is empty, and {expected(error.schema)} is due."
         case "uniqueItems":
             twice = next(item for at, item in enumerate(value) if item in value[:at])
             return f"{shortened(twice)} stands twice in the list."
+        case "prefixItems" | "items":
+            return f"{told(value)} has too many entries: {expected(error.schema)} is due."
         case "pattern":
             return f"{shortened(value)} is not {error.schema.get('description', f'of the form {rule}')}."
     return f"{error.message}."
 
 
-def _told(value):
+def told(value):
     """A value and what it is, as its writer would say."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value}, which is no number,"
@@ -107,15 +108,69 @@ def _told(value):
 
 def expected(schema):
     """What a schema asks for, in words."""
-    if "description" in schema and "type" not in schema:
+    if "description" in schema and "pattern" in schema:
         return schema["description"]
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(expected(part) for part in schema["anyOf"]))
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
+    if "prefixItems" in schema:
+        inner = dict.fromkeys(expected(item).removeprefix("a ") for item in schema["prefixItems"])
+        return f"a list of {len(schema['prefixItems'])}: {' or '.join(inner)} each"
+    if _kinds(schema) == ["array"] and schema.get("items"):
+        few = {"integer": "whole numbers", "number": "numbers", "string": "texts", "array": "lists"}
+        known = _kinds(schema["items"])
+        return f"a list of {few[known[0]]} ([…])" if len(known) == 1 and known[0] in few else _WORDS["array"]
+    return " or ".join(_WORDS[kind] for kind in _kinds(schema)) or "something else"
+
+
+def _kinds(schema):
     kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds == ["array"] and (inner := schema.get("items", {})) and "type" in inner:
-        few = {"integer": "whole numbers", "number": "numbers", "string": "texts"}.get(str(inner["type"]))
-        return f"a list of {few} ([…])" if few else _WORDS["array"]
-    return " or ".join(_WORDS[kind] for kind in kinds)
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+_WHOLE = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+
+
+def taken(value, schema, root=None):
+    """A value with its texts as numbers, or true and false, wherever the schema asks for these and the text is one.
+
+    `1e-3` is a text to YAML 1.1, and so is every number inside Snakemake's `--config run='{trials: 2}'`.
+    root: the schema that `$ref`s point into.
+    """
+    root = root or schema
+    if "$ref" in schema:
+        place = root
+        for key in schema["$ref"].removeprefix("#/").split("/"):
+            place = place[key]
+        value = taken(value, place, root)
+    for part in schema.get("anyOf", []):
+        if problem(value, part) is None:
+            return value
+    for part in schema.get("anyOf", []):
+        if problem(other := taken(value, part, root), part) is None:
+            return other
+    if isinstance(value, str):
+        return _number(value, _kinds(schema))
+    if isinstance(value, dict):
+        named, others = schema.get("properties", {}), schema.get("additionalProperties")
+        inner = {key: named.get(key, others) for key in value}
+        return {key: taken(item, inner[key], root) if inner[key] else item for key, item in value.items()}
+    if isinstance(value, list):
+        items, first = schema.get("items"), schema.get("prefixItems", [])
+        schemas = [*first, *[items] * (len(value) - len(first))]
+        return [taken(item, of, root) if of else item for item, of in zip(value, schemas, strict=False)] + (
+            value[len(schemas) :]
+        )
+    return value
+
+
+def _number(text, kinds):
+    if "integer" in kinds and _WHOLE.fullmatch(text):
+        return int(text)
+    if "number" in kinds and _NUMBER.fullmatch(text):
+        return float(text)
+    if "boolean" in kinds and text in ("true", "false"):
+        return text == "true"
+    return text

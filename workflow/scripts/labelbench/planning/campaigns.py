@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labelbench.common import names
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
 from labelbench.labelling import campaign as campaigns_state
@@ -101,8 +102,7 @@ def campaign(section, seed, defined):
     """
     where = "config, label"
     settings = plan.complete(where, Settings, {k: v for k, v in section.items() if v is not None})
-    if not settings.campaign.replace("_", "").replace("-", "").isalnum() or not settings.campaign.isascii():
-        raise UserError(f"{where}: campaign: {settings.campaign!r} names a folder: use letters, digits, - and _.")
+    names.check(f"{where}: campaign", settings.campaign)
     entries = {}
     for key in ("encoder", "selector", "trainer"):
         section_of = getattr(defined, f"{key}s")
@@ -382,8 +382,30 @@ class Rehearsal:
     looks: int = 10
     forecast: list[float] = field(default_factory=list)
 
+    def __post_init__(self):
+        for name in ("campaigns", "jobs", "pool", "rounds", "batch", "looks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.jobs > 1000:
+            raise ValueError(f"jobs is at most 1000, not {self.jobs}")
+        if not self.variants:
+            raise ValueError("variants is empty: name at least one, such as {plain: {}}")
 
-VARIES = {"first": "kmeans", "strategy": "margin", "mistakes": 0.0, "skips": 0.0, "late": 0.0}
+
+@dataclass(frozen=True)
+class Variant:
+    """In what campaigns differ: names of strategies, shares of answers from 0 to 1."""
+
+    first: str = "kmeans"
+    strategy: str = "margin"
+    mistakes: float = 0.0
+    skips: float = 0.0
+    late: float = 0.0
+
+    def __post_init__(self):
+        for name in ("mistakes", "skips", "late"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share: from 0 to 1, not {getattr(self, name)}")
 
 
 def rehearsal(section, defined):
@@ -399,14 +421,8 @@ def rehearsal(section, defined):
     shared |= {key: getattr(found, key) for key in plain} | judged_by(found)
     specs = {}
     for name, settings in found.variants.items():
-        settings = settings or {}
-        for key in settings:
-            if key not in VARIES:
-                hint = did_you_mean(key, VARIES)
-                raise UserError(
-                    f"{where}: variants: {name}: there is no {key!r}.{hint} There are: {', '.join(VARIES)}."
-                )
-        settings = VARIES | settings
+        names.check(f"{where}: variants", name)
+        settings = dataclasses.asdict(plan.complete(f"{where}: variants: {name}", Variant, settings or {}))
         for key in ("first", "strategy"):
             plan.chosen(f"{where}: variants: {name}: {key}", [settings[key]], defined.strategies)
             entry = defined.strategies[settings[key]]

@@ -3,20 +3,22 @@
 import dataclasses
 import hashlib
 import itertools
+import math
 import types
 import typing
 from pathlib import Path
 from typing import NamedTuple
 
-import jsonschema
-import yaml
-
-from labelbench.common import registry
+from labelbench.common import json_files, registry, schemas, yaml_files
 from labelbench.common.errors import UserError, did_you_mean
+from labelbench.common.names import shortened
 from labelbench.common.provenance import canonical
 from labelbench.embedding import given
 from labelbench.selection import shortlist, strategies
 from labelbench.selection.initial import SEEDS
+
+MOST_JOBS = 200_000  # planning takes 2 ms and 20 kB for each
+MOST_CANDIDATES = 10_000
 
 
 class Entry(NamedTuple):
@@ -42,21 +44,33 @@ def merged(base, overlay):
     return result
 
 
-def included(files, seen=()):
+def included(files, seen=None):
     """What the config files of an `include` say together: each below the next, and above what it includes itself.
 
-    `seen`: a list of the files that were read already; none is read twice. Raises `UserError` for one that cannot be.
+    files: a list, or the one file; seen: a list of the files that were read already; none is read twice. Raises
+    `UserError` for one that cannot be.
     """
-    content, seen = {}, seen or []
+    files = [files] if isinstance(files, str) else [] if files is None else files
+    if not isinstance(files, list) or not all(isinstance(file, str) and file for file in files):
+        raise UserError(f"config, include: {schemas.told(files)} stands where a list of config files is due.")
+    content, seen = {}, [] if seen is None else seen
     for file in files:
         if file in seen:
             continue
         seen.append(file)
         try:
-            own = yaml.safe_load(Path(file).read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"config, include: {file} cannot be read: {error}") from None
-        content = merged(merged(content, included(own.get("include", []), seen)), own)
+            own = read(file)
+        except UserError as error:
+            raise UserError(f"config, include: {error}") from None
+        content = merged(merged(content, included(own.get("include"), seen)), own)
+    return content
+
+
+def read(file):
+    """The settings in a config file. Raises `UserError` with the line where it is none, or says something twice."""
+    content = json_files.read(file, cure="") if str(file).endswith(".json") else yaml_files.load(file)
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds {schemas.told(content)}, and settings by name are due (run: {{…}}).")
     return content
 
 
@@ -64,26 +78,33 @@ _JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", 
 
 
 def _schema(annotation):
+    args = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple and args[-1] is not Ellipsis:
+        items = list(map(_schema, args))
+        return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
     if typing.get_origin(annotation) in (tuple, list):
-        return {"type": "array", "items": _schema(typing.get_args(annotation)[0])}
+        return {"type": "array", "items": _schema(args[0])}
     if isinstance(annotation, types.UnionType):
-        return {"anyOf": [_schema(a) for a in typing.get_args(annotation)]}
+        return {"anyOf": [_schema(a) for a in args]}
     if typing.get_origin(annotation) is typing.Literal:
-        return {"enum": list(typing.get_args(annotation))}
+        return {"enum": list(args)}
     if annotation is type(None):
         return {"type": "null"}
     return {"type": _JSON_TYPES[annotation]}
 
 
 def check(config, schema):
-    """Raise `UserError` unless `config` satisfies the JSON schema in the YAML file `schema`.
+    """The config, with texts as numbers where they are meant so (`schemas.taken`).
 
-    Snakemake's own `validate` does the same but imports pandas, which doubles the time to read the workflow.
+    Raises `UserError` unless it satisfies the JSON schema in the YAML file `schema`. Snakemake's own `validate` does
+    the same but imports pandas, which doubles the time to read the workflow.
     """
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(Path(schema).read_text()))
-    for error in sorted(validator.iter_errors(config), key=lambda e: list(map(str, e.path))):
-        where = ": ".join(str(part) for part in error.absolute_path)
-        raise UserError(f"config{', ' + where if where else ''}: {error.message}. See config/README.md.")
+    schema = yaml_files.load(schema)
+    config = schemas.taken(config, schema)
+    if wrong := schemas.problem(config, schema):
+        where, what = wrong
+        raise UserError(f"config{', ' + where if where else ''}: {what} See config/README.md.")
+    return config
 
 
 def complete(where, config_class, settings):
@@ -94,22 +115,29 @@ def complete(where, config_class, settings):
     hints = typing.get_type_hints(config_class)
     fields = {f.name: f for f in dataclasses.fields(config_class)}
     known = ", ".join(fields) or "none"
+    if not isinstance(settings, dict):
+        raise UserError(
+            f"{where}: {schemas.told(settings)} stands where settings by name are due: {{name: value, …}}. Its "
+            f"settings are: {known}."
+        )
     for key in settings:
         if key not in fields:
             hint = did_you_mean(key, fields)
-            raise UserError(f"{where}: there is no setting {key!r}.{hint} Its settings are: {known}.")
+            raise UserError(f"{where}: there is no setting {shortened(key)}.{hint} Its settings are: {known}.")
+    given = {}
     for name, field in fields.items():
         if name not in settings:
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise UserError(f"{where}: the setting {name!r} is required.")
             continue
-        try:
-            jsonschema.validate(settings[name], _schema(hints[name]))
-        except jsonschema.ValidationError as error:
-            raise UserError(f"{where}: {name}: {error.message}.") from None
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        schema = _schema(hints[name])
+        value = schemas.taken(settings[name], schema)
+        if wrong := schemas.problem(value, schema):
+            inside, what = wrong
+            raise UserError(f"{where}: {name}: {inside}{': ' * bool(inside)}{what}")
+        given[name] = tuple(value) if isinstance(value, list) else value
     try:
-        return config_class(**tuples)
+        return config_class(**given)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
 
@@ -123,8 +151,10 @@ def resolve(key, variants, kind=None):
     entries = {}
     for variant, settings in variants.items():
         where = f"config, {key}: {variant}"
-        settings = dict(settings or {})
+        settings = settings_of(where, settings)
         name = settings.pop("name", variant)
+        if not isinstance(name, str):
+            raise UserError(f"{where}: name: {schemas.told(name)} stands where the name of a plug-in is due.")
         try:
             module = registry.load(kind or key, name)
         except UserError as error:
@@ -134,6 +164,13 @@ def resolve(key, variants, kind=None):
             name, {"name": name, **dataclasses.asdict(config)}, config, registry.source(kind or key, name), module
         )
     return entries
+
+
+def settings_of(where, settings):
+    """A copy of the settings of a definition, empty for null. Raises `UserError` for what are none."""
+    if settings is not None and not isinstance(settings, dict):
+        raise UserError(f"{where}: {schemas.told(settings)} stands where settings by name are due: {{name: value, …}}.")
+    return dict(settings or {})
 
 
 def chosen(where, names, defined):
@@ -446,7 +483,7 @@ def _tuning(name, entry, settings, tune):
     from labelbench.training.tuning import Config
 
     where = f"config, trainers: {name}: tune"
-    if not isinstance(tune, dict):
+    if not isinstance(tune, dict) or not tune:
         raise UserError(f"{where} must name settings with their candidates: {{learning_rate: [0.001, 0.003]}}.")
     how = {key: tune[key] for key in tune if key in {field.name for field in dataclasses.fields(Config)}}
     tried = {key: tune[key] for key in tune if key not in how}
@@ -455,16 +492,18 @@ def _tuning(name, entry, settings, tune):
             raise UserError(f"{where}: {key} needs a list of candidates, such as [0.001, 0.003], not {values!r}.")
     if not tried:
         raise UserError(f"{where} names no setting with candidates, such as learning_rate: [0.001, 0.003].")
-    candidates = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
-    rest = {key: value for key, value in settings.items() if key != "name"}
-    for candidate in candidates:
-        complete(where, entry.module.Config, rest | candidate)
+    if (count := math.prod(map(len, tried.values()))) > MOST_CANDIDATES:
+        raise UserError(f"{where} makes {count:,} candidates, each of them trained. Name {MOST_CANDIDATES} at most.")
+    rest, candidates = {key: value for key, value in settings.items() if key != "name"}, []
+    for values in itertools.product(*tried.values()):
+        taken = complete(where, entry.module.Config, rest | dict(zip(tried, values, strict=True)))
+        candidates.append({key: getattr(taken, key) for key in tried})
     return Tuning(complete(where, Config, how), candidates)
 
 
 def _strategies(settings):
     """Entries of strategies by name. One with a `shortlist` has it among its settings, completed."""
-    settings = {name: dict(values or {}) for name, values in settings.items()}
+    settings = {name: settings_of(f"config, strategies: {name}", values) for name, values in settings.items()}
     short = {name: values.pop("shortlist") for name, values in settings.items() if "shortlist" in values}
     entries = resolve("strategies", settings)
     for name, values in short.items():
@@ -494,13 +533,13 @@ def study(config):
 
     views, shards, noise, datasets = {}, {}, {}, {}
     for name, settings in config["datasets"].items():
-        settings = dict(settings or {})
+        settings = settings_of(f"config, datasets: {name}", settings)
         views[name] = settings.pop("views", {})
         shards[name] = settings.pop("shards", 1)
         if type(shards[name]) is not int or shards[name] < 1:
             raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
         mistakes = settings.pop("noise", None)
-        noise[name] = _noise(name, mistakes) if mistakes else {}
+        noise[name] = {} if mistakes is None else _noise(name, mistakes)
         datasets[name] = settings
     datasets = resolve("datasets", datasets)
     for name, entry in datasets.items():
@@ -509,9 +548,9 @@ def study(config):
         views[name] = dataclasses.asdict(complete(f"config, datasets: {name}: views", kind_of_views, views[name]))
         if of_features(entry) and shards[name] > 1:
             raise UserError(f"config, datasets: {name}: shards: its embeddings are there already. Leave it out.")
-    selectors = {name: dict(settings or {}) for name, settings in config["selectors"].items()}
+    selectors = {n: settings_of(f"config, selectors: {n}", s) for n, s in config["selectors"].items()}
     refreshes = {name: settings.pop("refresh") for name, settings in selectors.items() if "refresh" in settings}
-    trainers = {name: dict(settings or {}) for name, settings in config["trainers"].items()}
+    trainers = {n: settings_of(f"config, trainers: {n}", s) for n, s in config["trainers"].items()}
     tune = {name: settings.pop("tune") for name, settings in trainers.items() if "tune" in settings}
     defined = {
         "datasets": datasets,
@@ -537,7 +576,7 @@ def study(config):
     imports = {name: settings for name, settings in config.get("imports", {}).items() if settings is not None}
     if not run.datasets and not imports:
         raise UserError("config, run: datasets is empty and nothing is imported: name a dataset to run.")
-    return Study(
+    found = Study(
         seed=config["seed"],
         grids=grids,
         run=run,
@@ -554,3 +593,30 @@ def study(config):
         equivalence=config.get("statistics", {}).get("equivalence", 0.2) / 100,
         **defined,
     )
+    _check_size(found, config.get("most_jobs", MOST_JOBS))
+    return found
+
+
+def jobs(study):
+    """About how many jobs a study has, counted without making them."""
+    views, total = 1 + study.augmentations, 0
+    for grid in study.grids:
+        models = len(grid.finetune_trainers)
+        for d in grid.datasets:
+            rounds, of_dataset = study.budgets[d].rounds, len(encoders(grid, d, study.datasets))
+            runs = of_dataset * sum(map(len, grid.trainers.values())) * len(grid.strategies) * grid.trials
+            trained = rounds + models * len(grid.finetuned_rounds[d])
+            replicated = 2 * study.replicates * runs // len(grid.strategies) * (1 + models)
+            total += runs * (trained + rounds - 1) + of_dataset * views * study.shards[d] + replicated
+    tried = sum(len(tuning.candidates) for tuning in study.tuning.values())
+    return total + tried * len(study.run.datasets) * len(study.run.encoders) * (1 + len(study.run.selectors))
+
+
+def _check_size(study, most):
+    """Raise `UserError` for a study of so many jobs that planning it would not end."""
+    if (count := jobs(study)) > most:
+        raise UserError(
+            f"config: this study would have about {count:,} jobs, and {most:,} is the most. Look for a number with "
+            "zeros too many under trials, rounds, augmentations, shards or replicates; where all of it is meant, raise "
+            "`most_jobs`."
+        )
