@@ -54,7 +54,7 @@ def test_another_content_of_a_matrix_file_is_another_setting(config, tmp_path):
         ({"kind": "symmetric", "rate": 1.5}, "needs a rate"),
         ({"kind": "matrix"}, "needs a matrix"),
         ({"kind": "column", "rate": 0.1}, "rate belongs to noise of kind symmetric"),
-        ({"kind": "symetric", "rate": 0.1}, "'symetric' is not one of"),
+        ({"kind": "symetric", "rate": 0.1}, "the text 'symetric' is none of"),
         ({"kind": "symmetric", "rat": 0.1}, "Did you mean 'rate'?"),
         ({"kind": "matrix", "matrix": [[1, "x"], [0, 1]]}, "matrix"),
     ],
