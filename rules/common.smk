@@ -9,7 +9,7 @@ _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
 from labelbench.common import provenance, shipped
-from labelbench.planning import cluster, paths, plan, snakemake_speed, specs
+from labelbench.planning import cluster, paths, plan, sizes, snakemake_speed, specs
 from labelbench.planning.paths import NEVER
 from labelbench.planning.specs import spec
 from labelbench.common.errors import UserError
@@ -25,6 +25,7 @@ try:
     )
     config |= plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
+    sizes.check(STUDY, workflow.pathvars.apply("<results>"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -5,6 +5,7 @@ rule prepare_dataset:
         "<results>/datasets/{dataset}.h5",
     log:
         "<logs>/prepare_dataset/{dataset}.log",
+    priority: 2
     conda:
         "../envs/train.yaml"
     resources:

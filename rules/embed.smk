@@ -13,6 +13,7 @@ rule embed:
         "<logs>/embed/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
         dataset=paths.datasets_embedded_in(STUDY, one_job=True),
+    priority: 1
     conda:
         "../envs/train.yaml"
     threads: image_threads
@@ -40,6 +41,7 @@ rule take_features:
         "<logs>/take_features/{dataset}/{encoder}/{view}.log",
     wildcard_constraints:
         dataset=paths.datasets_of_features(STUDY),
+    priority: 1
     conda:
         "../envs/train.yaml"
     threads: 1
@@ -70,6 +72,7 @@ rule embed_shard:
     wildcard_constraints:
         part="[0-9]+",
         parts="[0-9]+",
+    priority: 1
     conda:
         "../envs/train.yaml"
     threads: image_threads
@@ -118,6 +121,7 @@ rule zero_shot_head:
         metrics="<results>/embeddings/{dataset}/{encoder}/zero_shot.json",
     log:
         "<logs>/zero_shot_head/{dataset}/{encoder}.log",
+    priority: 1
     conda:
         "../envs/train.yaml"
     threads: image_threads

@@ -7,7 +7,7 @@ import yaml
 
 from conftest import REPO, merged
 from labelbench.common import registry
-from labelbench.planning import plan
+from labelbench.planning import plan, sizes
 
 TABLE = [
     [cell.strip() for cell in line.strip("|\n").split("|")]
@@ -53,7 +53,7 @@ def test_every_config_is_a_study(overlay):
     default, changes = (yaml.safe_load((REPO / "config" / name).read_text()) for name in ("config.yaml", overlay))
     config = merged(default, changes)
     plan.check(config, REPO / "workflow/schemas/config.schema.yaml")
-    plan.study(config)
+    sizes.check(plan.study(config), "nowhere")
 
 
 def test_every_rule_has_its_row():

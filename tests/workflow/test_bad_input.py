@@ -34,12 +34,6 @@ def test_budget_larger_than_the_pool(fresh):
     assert not (fresh / "results/initial/digits/glyphclip/trial0/labels.h5").exists()
 
 
-def test_a_batch_larger_than_what_is_left(repo):
-    configure(repo, {"budgets": {"default": {"batches": [5, 990]}}})
-    output = refused(repo, "results/runs/digits/glyphclip/linear-flexmatch/random/trial0/round03/labels.h5")
-    assert "only 975 of the pool's 1000 examples are unlabelled" in output
-
-
 def test_fewer_labels_than_classes(fresh):
     configure(fresh, {"budgets": {"default": {"initial": 7}}})
     output = refused(fresh, "results/initial/digits/glyphclip/trial0/labels.h5")

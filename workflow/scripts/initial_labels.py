@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from labelbench.common import gpu_memory, jobs, registry, seeds
-from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
-from labelbench.data.oracle import Oracle
+from labelbench.data.oracle import Oracle, check_budget
 from labelbench.embedding import embeddings
 from labelbench.selection import initial, temporaries
 from labelbench.selection.pool import Pool
@@ -24,16 +23,7 @@ trial = int(job.wildcards.trial)
 dataset = dataset_file.read(job.input.dataset)
 source = dataset.splits["pool"].source
 budget, name = spec["budget"], job.wildcards.dataset
-if job.params.total > len(source):
-    raise UserError(
-        f"The budget of {name} is larger than its pool: {job.params.total} labels in all rounds together, of "
-        f"{len(source)} examples. Lower initial, batches or rounds under `budgets` in the config."
-    )
-if budget < dataset.num_classes:
-    raise UserError(
-        f"The first round of {name} buys {budget} labels, fewer than its {dataset.num_classes} classes. "
-        "Raise `initial` under `budgets` in the config."
-    )
+check_budget(name, budget, job.params.total, len(source), dataset.num_classes)
 if spec["initial"]["name"] == "labelbench":
     chosen = initial.labelbench(trial, len(source), budget)
 else:

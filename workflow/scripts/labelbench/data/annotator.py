@@ -41,6 +41,24 @@ class Config:
                 raise ValueError(f"{setting} belongs to noise of kind {kind}, not {self.kind}")
 
 
+def check(noise, classes, answers):
+    """Raise `UserError` where noise, settings of `Config`, does not suit a dataset of so many classes (None: unknown).
+
+    answers: whether a second annotator may have labelled it.
+    """
+    config = Config(**noise)
+    if config.kind == "matrix" and classes is not None:
+        _matrix(config, classes)
+    if config.kind == "column" and not answers:
+        raise UserError(_NO_ANSWERS)
+
+
+_NO_ANSWERS = (
+    "Noise of kind column asks for a second annotator's labels, and the dataset has none. Datasets of the plug-in "
+    "`table` have them where `annotator` names their column; else choose another kind of noise."
+)
+
+
 def of_trial(dataset, noise, seed, trial):
     """The annotator's labels (N,) int64 for all of the pool, −1 where there is no answer.
 
@@ -54,10 +72,7 @@ def of_trial(dataset, noise, seed, trial):
     if config.kind != "column":
         return answers(pool.labels, dataset.num_classes, config, seeds.generator(seed, trial, 0, "annotator"))
     if pool.annotated is None:
-        raise UserError(
-            "Noise of kind column asks for a second annotator's labels, and the dataset has none. Datasets of the "
-            "plug-in `table` have them where `annotator` names their column; else choose another kind of noise."
-        )
+        raise UserError(_NO_ANSWERS)
     return pool.annotated
 
 

@@ -5,6 +5,23 @@ import numpy as np
 from labelbench.common.errors import UserError
 
 
+def check_budget(name, initial, total, pool, classes):
+    """Raise `UserError` for a budget that a dataset of `pool` images and `classes` classes cannot meet.
+
+    initial: labels of the first round; total: of all rounds.
+    """
+    if total > pool:
+        raise UserError(
+            f"The budget of {name} is larger than its pool: {total} labels in all rounds together, of {pool} examples. "
+            "Lower initial, batches or rounds under `budgets` in the config."
+        )
+    if initial < classes:
+        raise UserError(
+            f"The first round of {name} buys {initial} labels, fewer than its {classes} classes. Raise `initial` under "
+            "`budgets` in the config."
+        )
+
+
 class Oracle:
     """Sells labels of the pool, and never more than the budget.
 

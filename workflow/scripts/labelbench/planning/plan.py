@@ -17,7 +17,7 @@ from labelbench.embedding import given
 from labelbench.selection import shortlist, strategies
 from labelbench.selection.initial import SEEDS
 
-MOST_JOBS = 200_000  # planning takes 2 ms and 20 kB for each
+MOST_JOBS = 200_000  # planning takes 2 ms for each
 MOST_CANDIDATES = 10_000
 
 

@@ -1,6 +1,7 @@
 """Variants of a dataset: settings that every dataset has, and that change its pool or its classes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,41 @@ class Variants:
             raise ValueError("pool_size must be at least 1")
 
 
+class Sizes(NamedTuple):
+    """What is known of a published dataset before its files are read: images of its pool, all and by class (None where
+    only their sum was published), and the names of its K classes (their numbers where the files hold the names).
+    """
+
+    pool: int
+    counts: tuple | None
+    class_names: tuple
+
+
+def even(classes, of_each):
+    """The `Sizes` of a dataset whose pool has the same number of images of each class."""
+    return Sizes(classes * of_each, (of_each,) * classes, tuple(map(str, range(1, classes + 1))))
+
+
+def sizes(config, published):
+    """The `Sizes` of the variant that `config` describes, of a dataset with the sizes `published`.
+
+    Raises `UserError` as `apply` does, for what can be known of it. Files may hold less than was published.
+    """
+    pool, counts, names = published
+    if config.n_class is not None:
+        _check_merges(config.n_class, names)
+        first = config.n_class - 1
+        names = (*names[:first], OTHER)
+        counts = None if counts is None else (*counts[:first], sum(counts[first:]))
+    if config.imbalance_ratio > 1 and counts is not None:
+        counts = tuple(_kept(config.imbalance_ratio, np.array(counts), names).astype(int).tolist())
+        pool = sum(counts)
+    if config.pool_size is not None:
+        _check_pool_size(config.pool_size, pool)
+        pool, counts = config.pool_size, None
+    return Sizes(pool, counts, names)
+
+
 def apply(config, splits, class_names):
     """Splits (by name) and class names of the variant that `config` describes.
 
@@ -46,10 +82,7 @@ def apply(config, splits, class_names):
     if config.imbalance_ratio > 1:
         pool = _subset(pool, _long_tail(config.imbalance_ratio, pool.labels, class_names))
     if config.pool_size is not None:
-        if config.pool_size > len(pool.labels):
-            raise UserError(
-                f"pool_size {config.pool_size} is more than the pool has: {len(pool.labels)} images. Lower it."
-            )
+        _check_pool_size(config.pool_size, len(pool.labels))
         drawn = np.random.RandomState(42).permutation(len(pool.labels))[: config.pool_size]
         pool = _subset(pool, np.sort(drawn))
     return {**splits, "pool": pool}, tuple(class_names)
@@ -60,22 +93,37 @@ def lead_metric(config):
     return "balanced_accuracy" if config.imbalance_ratio > 1 or config.n_class is not None else "accuracy"
 
 
-def _merged(n_class, splits, class_names):
+def _check_pool_size(pool_size, pool):
+    if pool_size > pool:
+        raise UserError(f"pool_size {pool_size} is more than the pool has: {pool} images. Lower it.")
+
+
+def _check_merges(n_class, class_names):
     if n_class >= len(class_names):
         raise UserError(f"n_class {n_class} merges nothing: there are {len(class_names)} classes. Lower it.")
+
+
+def _merged(n_class, splits, class_names):
+    _check_merges(n_class, class_names)
     merged = {name: split._replace(labels=np.minimum(split.labels, n_class - 1)) for name, split in splits.items()}
     return merged, (*class_names[: n_class - 1], OTHER)
 
 
-def _long_tail(ratio, labels, class_names):
-    """Mask (N,) bool of the pool's images that stay."""
-    counts = np.bincount(labels, minlength=len(class_names))
+def _kept(ratio, counts, class_names):
+    """(K,) float64 images of each class that a long tail keeps, of (K,) images in the pool."""
     keep = np.round(counts.min() * ratio ** (-np.arange(len(counts)) / (len(counts) - 1)))
     if keep.min() < 1:
         raise UserError(
             f"imbalance_ratio {ratio:g} leaves class {class_names[keep.argmin()]!r} without an image in the pool, "
             f"where the smallest class ({class_names[counts.argmin()]!r}) has {counts.min()}. Lower it."
         )
+    return keep
+
+
+def _long_tail(ratio, labels, class_names):
+    """Mask (N,) bool of the pool's images that stay."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    keep = _kept(ratio, counts, class_names)
     order = np.argsort(labels, kind="stable")
     nth_of_class = np.empty(len(labels), dtype=np.int64)
     nth_of_class[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)

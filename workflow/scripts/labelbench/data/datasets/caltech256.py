@@ -9,6 +9,7 @@ from labelbench.data.datasets import _photos, _published, _variants
 
 FOLDER = "256_ObjectCategories"
 COUNTS = {"pool": 23_824, "val": 2_978, "test": 2_978}
+SIZES = _variants.Sizes(COUNTS["pool"], None, tuple(map(str, range(1, 257))))
 HOW_TO_GET = (
     "Get 256_ObjectCategories.tar from https://data.caltech.edu/records/nyy15-4j048, unpack it with `tar -xf`, and "
     f"name the folder in which this made {FOLDER} as `folder` of this dataset in the config."

@@ -3,6 +3,7 @@
 from labelbench.data.datasets import _cifar, _variants
 from labelbench.data.datasets._cifar import Config  # noqa: F401
 
+SIZES = _variants.even(10, 5_000)
 LAYOUT = _cifar.Layout(
     title="CIFAR-10",
     archive="cifar-10-python.tar.gz",

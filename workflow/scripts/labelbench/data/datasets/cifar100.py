@@ -3,6 +3,7 @@
 from labelbench.data.datasets import _cifar, _variants
 from labelbench.data.datasets._cifar import Config  # noqa: F401
 
+SIZES = _variants.even(100, 500)
 LAYOUT = _cifar.Layout(
     title="CIFAR-100",
     archive="cifar-100-python.tar.gz",

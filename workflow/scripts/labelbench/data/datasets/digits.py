@@ -12,6 +12,7 @@ from labelbench.data.datasets import _variants
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SHIFTS = ("test_inverted", "test_blurred")
+SIZES = _variants.Sizes(1000, (93, 96, 90, 105, 106, 110, 108, 100, 87, 105), WORDS)
 TEMPLATES = ('a photo of the digit "{}".', "the digit {}", "a handwritten {}", "the number {}")
 
 

@@ -14,6 +14,7 @@ from labelbench.data.datasets import _published, _variants
 CLASSES = (
     "t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
+SIZES = _variants.Sizes(60_000, (6_000,) * 10, CLASSES)
 TEMPLATES = ("a photo of a {}.", "a product photo of a {} on a white background.")
 FILES = {
     "train_images": "train-images-idx3-ubyte.gz",

@@ -37,6 +37,7 @@ COLUMNS = {
     "country_code_mapping.csv": ["alpha-3", "region"],
 }
 COUNTS = {"pool": 76_863, "val": 11_483, "test": 11_327, "test_ood": 22_108}
+SIZES = _variants.Sizes(COUNTS["pool"], None, CATEGORIES)
 HOW_TO_GET = _wilds.how_to_get(
     "fmow",
     FOLDER,

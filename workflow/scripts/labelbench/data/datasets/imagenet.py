@@ -8,6 +8,7 @@ import numpy as np
 from labelbench.data.datasets import _photos, _published, _variants
 
 COUNTS = {"pool": 1_281_167, "val": 12_500, "test": 37_500}
+SIZES = _variants.Sizes(COUNTS["pool"], None, tuple(map(str, range(1, 1001))))
 HOW_TO_GET = (
     "ImageNet-1k needs an account at https://image-net.org or https://www.kaggle.com/c/imagenet-object-localization-"
     "challenge. Name the folder that holds train/ and val/ as `folder` of this dataset in the config. train/ has one "

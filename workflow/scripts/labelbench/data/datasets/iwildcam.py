@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelbench.data.datasets import _photos, _published, _wilds
+from labelbench.data.datasets import _photos, _published, _variants, _wilds
 from labelbench.data.datasets._wilds import Config  # noqa: F401
 
 # The species of label y, by their English names: text encoders know few of the Latin ones in categories.csv. Four
@@ -54,6 +54,7 @@ COLUMNS = {"metadata.csv": ["split", "filename", "y", "location_remapped"]}
 # WILDS' own validation set (`val`, new cameras) is not used: models are chosen on cameras of the pool, as in the paper.
 SPLITS = {"pool": "train", "val": "id_val", "test": "id_test", "test_ood": "test"}
 COUNTS = {"pool": 129_809, "val": 7_314, "test": 8_154, "test_ood": 42_791}
+SIZES = _variants.Sizes(COUNTS["pool"], None, CLASSES)
 HOW_TO_GET = _wilds.how_to_get(
     "iwildcam",
     FOLDER,

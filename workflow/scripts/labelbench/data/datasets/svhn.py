@@ -11,6 +11,7 @@ from labelbench.data.dataset_file import Dataset
 from labelbench.data.datasets import _published, _variants
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SIZES = _variants.Sizes(73_257, (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659), WORDS)
 TEMPLATES = (
     'a photo of the number "{}".',
     'a street view photo of the digit "{}" on a house.',

@@ -33,6 +33,10 @@ class Config:
     image_size: int = 64
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
+    def __post_init__(self):
+        if not 1 <= self.image_size <= 4096:
+            raise ValueError(f"image_size is a number of pixels from 1 to 4096, not {self.image_size}")
+
 
 def files(config):
     """Paths of the local files that `load` reads; none for a package or a download."""

@@ -1,0 +1,120 @@
+"""What is known of datasets before their files are read is said before anything runs."""
+
+import copy
+import functools
+
+import pytest
+import yaml
+
+from conftest import REPO, merged
+from labelbench.common import registry
+from labelbench.common.errors import UserError
+from labelbench.data import dataset_file
+from labelbench.data.datasets import _variants, digits
+from labelbench.planning import plan, sizes
+
+FOLDER = {"folder": "nowhere"}
+CIFAR = {"name": "cifar10", **FOLDER}
+
+
+@functools.cache
+def default():
+    return yaml.safe_load((REPO / "config/config.yaml").read_text())
+
+
+def study(settings, **budget):
+    """The default study on one dataset `mine`."""
+    overlay = {
+        "datasets": {"mine": settings},
+        "run": {"datasets": ["mine"]},
+        "budgets": {"mine": {"initial": 200, "batches": [10], "rounds": 3, **budget}},
+    }
+    return plan.study(merged(copy.deepcopy(default()), overlay))
+
+
+MATRIX = {"kind": "matrix", "matrix": [[0.9, 0.1], [0.1, 0.9]]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget", "words"),
+    [
+        ({**CIFAR, "n_class": 10}, {}, "config, datasets: mine: n_class 10 merges nothing: there are 10 classes"),
+        ({**CIFAR, "n_class": 99}, {}, "n_class 99 merges nothing"),
+        ({**CIFAR, "pool_size": 50_001}, {}, "pool_size 50001 is more than the pool has: 50000 images"),
+        ({**CIFAR, "imbalance_ratio": 20_000}, {}, "imbalance_ratio 20000 leaves class '10' without an image"),
+        ({**CIFAR, "imbalance_ratio": 50, "pool_size": 20_000}, {}, "pool_size 20000 is more than the pool has"),
+        ({"name": "digits", "n_class": 11}, {}, "n_class 11 merges nothing"),
+        ({"name": "digits", "imbalance_ratio": 200}, {}, "leaves class 'nine' without an image"),
+        ({"name": "digits", "pool_size": 1001}, {}, "pool_size 1001 is more than the pool has: 1000"),
+        ({"name": "svhn", **FOLDER, "pool_size": 73_258}, {}, "has: 73257 images"),
+        ({"name": "imagenet", **FOLDER, "pool_size": 2_000_000}, {}, "has: 1281167 images"),
+        ({"name": "imagenet", **FOLDER}, {}, "buys 200 labels, fewer than its 1000 classes"),
+        ({"name": "iwildcam", **FOLDER}, {"initial": 181}, "buys 181 labels, fewer than its 182 classes"),
+        ({"name": "caltech256", **FOLDER}, {}, "fewer than its 256 classes"),
+        ({"name": "fmow", **FOLDER}, {"initial": 61}, "fewer than its 62 classes"),
+        ({"name": "cifar100", **FOLDER}, {"initial": 99}, "fewer than its 100 classes"),
+        ({**CIFAR}, {"initial": 9}, "fewer than its 10 classes. Raise `initial` under `budgets`"),
+        ({**CIFAR}, {"batches": [30_000]}, "budget of mine is larger than its pool: 60200 labels in all rounds"),
+        ({"name": "digits", "pool_size": 100}, {}, "larger than its pool: 220 labels in all rounds together, of 100"),
+        ({**CIFAR, "noise": {"kind": "column"}}, {}, "config, datasets: mine: Noise of kind column asks for a second"),
+        ({**CIFAR, "noise": MATRIX}, {}, "has shape (2, 2), but the dataset has 10 classes"),
+        ({**CIFAR, "noise": {"kind": "matrix", "matrix": "no.csv"}}, {}, "the file no.csv cannot be read as rows"),
+        ({**CIFAR, "n_class": 2, "noise": {"kind": "matrix", "matrix": [[1, 1], [0, 1]]}}, {}, "does not sum to 1"),
+    ],
+)
+def test_what_a_published_dataset_cannot_be(tmp_path, settings, budget, words):
+    with pytest.raises(UserError) as caught:
+        sizes.check(study(settings, **budget), tmp_path)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget"),
+    [
+        ({**CIFAR, "n_class": 9, "imbalance_ratio": 100}, {}),
+        ({**CIFAR, "n_class": 2, "noise": MATRIX}, {"initial": 2}),
+        ({**CIFAR, "imbalance_ratio": 9_000}, {}),
+        ({"name": "imagenet", **FOLDER, "n_class": 100, "imbalance_ratio": 100}, {}),
+        ({"name": "table", "table": "x.csv", "noise": {"kind": "column"}}, {"initial": 2}),
+        ({"name": "image_folder", **FOLDER}, {"initial": 10**6}),
+    ],
+)
+def test_what_may_be_or_is_not_known(tmp_path, settings, budget):
+    sizes.check(study(settings, **budget), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [{}, {"n_class": 4}, {"imbalance_ratio": 20.0}, {"n_class": 3, "imbalance_ratio": 7.5}, {"pool_size": 77}],
+)
+def test_sizes_are_those_of_the_prepared_dataset(variant):
+    config = digits.Config(**variant)
+    made, told = digits.prepare(config), _variants.sizes(config, digits.SIZES)
+    assert (told.pool, told.class_names) == (len(made.splits["pool"].labels), made.class_names)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "fashion_mnist", "imagenet", "iwildcam", "fmow"])
+def test_published_sizes_add_up(name):
+    found = registry.load("datasets", name).SIZES
+    pools = {"cifar10": 50_000, "cifar100": 50_000, "svhn": 73_257, "fashion_mnist": 60_000, "imagenet": 1_281_167}
+    assert found.pool == pools.get(name, found.pool)
+    if found.counts is not None:
+        assert (sum(found.counts), len(found.counts)) == (found.pool, len(found.class_names))
+
+
+def test_a_prepared_dataset_says_its_sizes_itself(tmp_path):
+    settings = {"name": "image_folder", **FOLDER}
+    entry = study(settings).datasets["mine"]
+    path = tmp_path / "datasets/mine.h5"
+    dataset_file.write(path, digits.prepare(digits.Config()), entry.spec, "")
+    sizes.check(study(settings), tmp_path)
+    with pytest.raises(UserError, match="budget of mine is larger than its pool: 2020 labels .* of 1000 examples"):
+        sizes.check(study(settings, batches=[910]), tmp_path)
+    with pytest.raises(UserError, match="fewer than its 10 classes"):
+        sizes.check(study(settings, initial=9), tmp_path)
+    with pytest.raises(UserError, match=r"has shape \(2, 2\), but the dataset has 10 classes"):
+        sizes.check(study({**settings, "noise": MATRIX}), tmp_path)
+    # One that was made with other settings says nothing, nor does a broken one.
+    sizes.check(study({**settings, "val": 0.3}, initial=9), tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    sizes.check(study(settings, initial=9), tmp_path)
