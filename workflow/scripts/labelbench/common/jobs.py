@@ -1,6 +1,7 @@
 """What every job script needs: its log, errors a person can read, outputs whole or not at all, its cost."""
 
 import contextlib
+import errno
 import fcntl
 import gc
 import itertools
@@ -8,6 +9,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -42,6 +44,8 @@ def start(job):
             log.error("%s", error)
         elif gpu_memory.is_short(error):
             log.error("%s", gpu_memory.message(error, job.rule))
+        elif is_full(error):
+            log.error("%s", full(getattr(error, "filename", None) or tempfile.gettempdir()))
         else:
             log.error("unexpected error", exc_info=(kind, error, trace))
 
@@ -72,7 +76,7 @@ def written_whole(path):
     """A path to write to; it takes the name `path` when the block ends without an error.
 
     The name holds host and process, so that two copies of a job (one of them orphaned by a killed Snakemake) cannot
-    write into the same file. What a killed process left behind is removed.
+    write into the same file. What a killed process left behind is removed. Raises `UserError` where the disk is full.
     """
     path, host = Path(path), os.uname().nodename
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +85,32 @@ def written_whole(path):
     try:
         yield part
         part.replace(path)
+    except Exception as error:
+        if is_full(error):
+            raise UserError(full(path)) from None
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_full(error):
+    """Whether an exception says that a disk, or a quota on it, is full: safetensors says so in words alone."""
+    words = str(error)
+    return getattr(error, "errno", None) in _FULL or any(f"(os error {number})" in words for number in _FULL)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def full(path):
+    """What a job says that could not write the file `path`."""
+    place = next(folder for folder in (Path(path).absolute(), *Path(path).absolute().parents) if folder.is_dir())
+    found = shutil.disk_usage(place)
+    return (
+        f"{path} could not be written: the disk is full, or a quota on it used up. {found.free / 1e6:,.0f} MB are free "
+        f"of {found.total / 1e6:,.0f} MB. Nothing half stands in its place. Make room, or have the results elsewhere "
+        "(`pathvars: {results: …}` in the config), and run Snakemake again: it goes on where it stopped."
+    )
 
 
 def _remove_left(path, host):
