@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import snakemake
+from conftest import configure, snakemake
 from studies import deterministic_files, job_processes
 
 
@@ -41,10 +41,12 @@ SLOW_VICTIMS = [pytest.param(victim, marks=pytest.mark.slow) for victim in ("job
 
 @pytest.mark.parametrize("victim", ["everything", *SLOW_VICTIMS])
 def test_killed_study_ends_as_an_undisturbed_one(fresh, finished, victim):
+    # One of the data sets, for time.
+    configure(fresh, {"run": {"datasets": ["digits"]}})
     moments = random.Random(victim)
     for _ in range(3):
         run = start(fresh)
-        time.sleep(moments.uniform(4, 14))
+        time.sleep(moments.uniform(4, 12))
         if victim == "job":
             for pid in job_processes(fresh)[:1]:
                 os.kill(pid, signal.SIGKILL)
@@ -59,7 +61,8 @@ def test_killed_study_ends_as_an_undisturbed_one(fresh, finished, victim):
     snakemake(fresh, "-c2")
     assert "Nothing to be done" in snakemake(fresh, "-c1")
     expected, found = deterministic_files(finished), deterministic_files(fresh)
-    assert len(expected) > 80
+    expected = {name: content for name, content in expected.items() if "digits_longtail" not in name}
+    assert len(expected) > 40
     assert [name for name in expected if expected[name] != found.get(name)] == []
     # Half-written files of killed processes may stand beside, never in place of, a result.
     assert all(name.endswith(".part") for name in set(found) - set(expected))
