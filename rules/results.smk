@@ -5,6 +5,7 @@ rule import_results:
         own=own_datasets,
     output:
         rows="<results>/imported/{source}.parquet",
+        left_out="<results>/imported/{source}.left_out.json",
         tuned="<results>/imported/{source}.tuned.json",
     log:
         "<logs>/imported/{source}.log",
@@ -28,6 +29,9 @@ rule collect:
         replicates=replicate_metrics,
         embeddings=of_models(grid.embedding_costs),
         imported=expand("<results>/imported/{source}.parquet", source=STUDY.imports),
+        imported_notes=expand(
+            "<results>/imported/{source}.left_out.json", source=STUDY.imports
+        ),
     output:
         csv="<results>/tables/metrics.csv",
         parquet="<results>/tables/metrics.parquet",

@@ -14,6 +14,9 @@ rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.i
 rows = study.share_first_round(rows, spec["own"])
 imports = {Path(path).stem: study.read_parquet(path) for path in job.input.imported}
 rows, left_out = study.joined(rows, imports)
+for path in job.input.imported_notes:
+    for dataset, notes in json.loads(Path(path).read_text()).items():
+        left_out.setdefault(dataset, []).extend(notes)
 rows = study.in_order(rows, spec["order"])
 with jobs.written_whole(job.output.csv) as part:
     study.write(rows, part)

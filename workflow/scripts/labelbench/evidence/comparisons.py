@@ -27,17 +27,22 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
     `aulc` and `se`: area under the learning curve over log labels (`statistics.aulc`), mean over trials and its
     standard error. References are random sampling and margin; a strategy that has none to be compared with has a row
     with `reference` "" and NaN. `difference`, `low`, `high`: paired difference of the areas on the trials both have and
-    the labels both cover (`study.shared`; `rounds`, `num_labels` the last of them, `trials`), with its 95 %
-    interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below 5 % after correction
-    (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all strategies compared
-    with the reference in the same block (upper bounds are no part of this family). `verdict`: `statistics.verdict`.
-    `noise`: standard deviation that training on identical labels gives to the difference, NaN where it was not
-    measured, from `noise_freedom` degrees of freedom. `savings`: `savings.Savings`, to random sampling only.
+    the labels both cover (`study.shared`; `num_labels` the last of them, `rounds` the strategy's own among them,
+    `trials`), with its 95 % interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below
+    5 % after correction (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all
+    strategies compared with the reference in the same block (upper bounds are no part of this family). `verdict`:
+    `statistics.verdict`. `noise`: standard deviation that training on identical labels gives to the difference, NaN
+    where it was not measured, from `noise_freedom` degrees of freedom. `savings`: `savings.Savings`, to random sampling
+    only.
     """
     rows = []
-    for setting, (stage, model), split in itertools.product(
-        study.settings(metrics, dataset), study.models(metrics, dataset), study.splits_of(metrics, dataset)
-    ):
+    blocks = [
+        (setting, model, split)
+        for setting in study.settings(metrics, dataset)
+        for model in study.distinct_models(metrics, dataset, setting)
+        for split in study.splits_of(metrics, dataset)
+    ]
+    for setting, (stage, model), split in blocks:
         curves = _curves(metrics, dataset, setting, split, lead, stage, model)
         found = noise.measured(metrics, dataset, setting, split, study.metric_of(split, lead), stage, model)
         keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model, split, lead), strict=False))
@@ -87,7 +92,8 @@ def _compared(curves, reference, kinds, equivalence, measured):
         gaps = statistics.aulc(own.labels, own.scores) - statistics.aulc(other.labels, other.scores)
         gap = statistics.estimate(gaps)
         row = _described(strategy, curve, kinds) | {"reference": reference}
-        row |= {"rounds": len(own.rounds), "num_labels": int(own.labels[-1]), "trials": len(own.trials)}
+        rounds = int(np.isin(curve.labels, own.labels).sum())
+        row |= {"rounds": rounds, "num_labels": int(own.labels[-1]), "trials": len(own.trials)}
         row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
         if measured is not None:
             row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))

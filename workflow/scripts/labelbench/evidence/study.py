@@ -358,6 +358,21 @@ def models(metrics, dataset, setting=None):
     return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
 
 
+def distinct_models(metrics, dataset, setting):
+    """The `models` of a setting without fine-tunes that repeat the selector's own: an encoder that selects is one."""
+    runs = metrics[(metrics["dataset"] == dataset) & metrics["split"].ne("")]
+    for column, name in zip(SETTING[1:], setting, strict=True):
+        runs = runs[runs[column] == name]
+    keys = ["strategy", "trial", "round", "split", "metric"]
+    own = runs[runs["stage"] == "proxy"].set_index(keys)["value"]
+    found = []
+    for stage, model in models(metrics, dataset, setting):
+        rows = runs[(runs["stage"] == stage) & (runs["model"] == model)].set_index(keys)["value"]
+        if stage == "proxy" or not rows.equals(own.reindex(rows.index)):
+            found.append((stage, model))
+    return found
+
+
 def _finetuned(metrics, dataset, setting):
     """The rows of fine-tuned models of a dataset, or of one of its settings."""
     tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
@@ -370,11 +385,12 @@ def judged(metrics, dataset, setting=None):
     """(stage, model) whose curves say what labels are worth, on a dataset or in one of its settings.
 
     The model fine-tuned on them end to end, the first of them, where more than one round of it was evaluated; else the
-    selector's own model.
+    selector's own model. In one setting it is the selector's own as well where that is the very same model.
     """
+    distinct = None if setting is None else distinct_models(metrics, dataset, setting)
     for model, rows in _finetuned(metrics, dataset, setting).groupby("model", sort=False):
         if len(set(rows["round"])) > 1:
-            return "finetune", model
+            return ("finetune", model) if distinct is None or ("finetune", model) in distinct else ("proxy", "")
     return "proxy", ""
 
 

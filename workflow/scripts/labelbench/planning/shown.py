@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from labelbench.data.datasets._own import Own
 from labelbench.evidence import contents, paper
 from labelbench.planning import plan
 from labelbench.planning.specs import lead_metric
@@ -44,9 +45,16 @@ def own_contents(study, models):
             curves=study.budgets[dataset].rounds > 1,
             costs=True,
             published=published_setting(study, dataset, names, finals),
+            images=_images(study.datasets[dataset]),
         )
         for dataset, (names, finals, trials, several) in found.items()
     }
+
+
+def _images(entry):
+    """What names the images of a dataset: its plug-in, and the place where that says nothing about them."""
+    own = entry.module.sources(entry.config) if isinstance(entry.config, Own) else []
+    return " ".join([entry.name, *map(str, own)])
 
 
 def own_definitions(study):
@@ -100,9 +108,10 @@ def shown(study, models):
 
 
 def compared(found):
-    """What scripts that compare need to know: the leading metric by dataset, the kind by strategy."""
+    """What scripts that compare need to know: the leading metric and the images by dataset, the kind by strategy."""
     return {
         "lead": {dataset: held.lead for dataset, held in found.contents.items()},
+        "images": {dataset: held.images or dataset for dataset, held in found.contents.items()},
         "kinds": {s: kind for held in found.contents.values() for s, kind in held.kinds.items()},
     }
 
