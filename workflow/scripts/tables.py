@@ -6,6 +6,7 @@ from pathlib import Path
 
 from labelbench.common import jobs
 from labelbench.evidence import comparisons, findings, pages, published, study, tables, typeset
+from labelbench.evidence.images import TestImages
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -13,6 +14,7 @@ spec = json.loads(job.params.spec)
 equivalence, leads = spec["equivalence"], spec["lead"]
 
 metrics, unpaired = study.paired(study.load(job.input.metrics))
+images = TestImages(study.read_parquet(job.input.hits))
 left_out = json.loads(Path(job.input.left_out).read_text())
 for dataset, notes in unpaired.items():
     left_out.setdefault(dataset, []).extend(notes)
@@ -23,7 +25,7 @@ made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the o
 for dataset in dict.fromkeys(dataset for _, dataset in spec["tables"]):  # the study's order; that of `leads` is sorted
     lead = leads[dataset]
     own = metrics[metrics["dataset"] == dataset]
-    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence)
+    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence, images)
     judged = {setting: study.judged(own, dataset, setting) for setting in study.settings(own, dataset)}
     told[dataset] = findings.paragraphs(table, judged, left_out.get(dataset, []), equivalence)
     compared[dataset] = table
@@ -46,7 +48,7 @@ for kind, dataset in spec["tables"]:
         table = published.comparison(own, dataset, spec["published"][dataset])
         page, text = published.page(table, dataset), published.to_csv(table)
     else:
-        finals.append(table := tables.final_table(*about))
+        finals.append(table := tables.final_table(*about, images))
         page, text = pages.final_page(table), tables.to_csv(table)
     note = " ".join([page.note, *left_out.get(dataset, [])])
     made.append((dataclasses.replace(page, note=note), text))

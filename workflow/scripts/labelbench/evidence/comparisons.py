@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from labelbench.evidence import images as test_images
 from labelbench.evidence import noise, statistics, study
 from labelbench.evidence.savings import UNKNOWN, label_savings, labels_saved, savings_curve
 from labelbench.evidence.study import REFERENCE
@@ -15,10 +16,11 @@ REFERENCES = (REFERENCE, "margin")
 ALPHA = 0.05
 _COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "kind", "reference"]
 _COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
-_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", "savings"]
+_IMAGES = ("images", "image_se", "other_low", "other_high")
+_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", *_IMAGES, "needed", "savings"]
 
 
-def comparisons_table(metrics, dataset, lead, kinds, equivalence):
+def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
     """One row per (setting, stage, model, split, strategy, reference), of models with at least two rounds; fractions.
 
     `metrics`: the study's table, of paired trials (`study.paired`); `lead`: the metric; `kinds`: by strategy, as in
@@ -34,6 +36,12 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
     `statistics.verdict`. `noise`: standard deviation that training on identical labels gives to the difference, NaN
     where it was not measured, from `noise_freedom` degrees of freedom. `savings`: `savings.Savings`, to random sampling
     only.
+
+    `images`: `images.TestImages`. Where all models of a comparison kept their hits, `images` is how many test images
+    there are, `image_se` the standard error that these alone give the difference, and `other_low`, `other_high` its
+    95 % interval about other images of this kind, for trials and images together. Then the p-value (`test` "images")
+    and the verdict are about other images as well; `low` and `high` stay those on these images. `needed`: trials at
+    which the p-value would fall below 5 % after correction, with this mean and spread; inf where none are enough.
     """
     rows = []
     blocks = [
@@ -43,10 +51,12 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
         for split in study.splits_of(metrics, dataset)
     ]
     for setting, (stage, model), split in blocks:
-        curves = _curves(metrics, dataset, setting, split, lead, stage, model)
+        curves = _curves(metrics, dataset, setting, split, lead, stage, model, images)
         found = noise.measured(metrics, dataset, setting, split, study.metric_of(split, lead), stage, model)
         keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model, split, lead), strict=False))
-        block = [row for reference in REFERENCES for row in _compared(curves, reference, kinds, equivalence, found)]
+        block = [
+            row for reference in REFERENCES for row in _compared(curves, reference, kinds, equivalence, found, lead)
+        ]
         told = {row["strategy"] for row in block}
         for strategy, curve in curves.items():
             if strategy not in told:
@@ -56,11 +66,11 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence):
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _curves(metrics, dataset, setting, split, lead, stage, model):
+def _curves(metrics, dataset, setting, split, lead, stage, model, images=None):
     """`study.Curves` by strategy, of those with at least two rounds."""
     metric = study.metric_of(split, lead)
     found = {
-        strategy: study.curves(metrics, dataset, setting, strategy, split, metric, stage, model)
+        strategy: study.curves(metrics, dataset, setting, strategy, split, metric, stage, model, images)
         for strategy in study.strategies_of(metrics, dataset)
     }
     return {strategy: curves for strategy, curves in found.items() if curves is not None and len(curves.rounds) > 1}
@@ -80,7 +90,7 @@ def _described(strategy, curves, kinds):
     }
 
 
-def _compared(curves, reference, kinds, equivalence, measured):
+def _compared(curves, reference, kinds, equivalence, measured, measure):
     """Rows of all strategies against one reference; none where it was not run."""
     if reference not in curves:
         return []
@@ -95,6 +105,8 @@ def _compared(curves, reference, kinds, equivalence, measured):
         rounds = int(np.isin(curve.labels, own.labels).sum())
         row |= {"rounds": rounds, "num_labels": int(own.labels[-1]), "trials": len(own.trials)}
         row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
+        luck = test_images.luck(own.hits, other.hits, statistics.aulc_weights(own.labels), measure)
+        row |= _on_other_images(gap, len(own.trials), luck)
         if measured is not None:
             row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
             row["noise_freedom"] = measured.freedom
@@ -103,6 +115,20 @@ def _compared(curves, reference, kinds, equivalence, measured):
         rows.append(row)
     _judge(rows, equivalence)
     return rows
+
+
+def _on_other_images(gap, n, luck):
+    """The columns that say what the test images do to a difference, a `statistics.Estimate` over n trials."""
+    if luck is None:
+        return dict(zip(_IMAGES, (0, *[math.nan] * 3), strict=True))
+    half = test_images.half_width(float(gap.se), n, luck.se)
+    ends = float(gap.mean) - half, float(gap.mean) + half
+    return dict(zip(_IMAGES, (luck.images, luck.se, *ends), strict=True))
+
+
+def told(row):
+    """(low, high) of the interval that a row's verdict stands on: about other images where that is known."""
+    return (row["low"], row["high"]) if math.isnan(row["other_low"]) else (row["other_low"], row["other_high"])
 
 
 def _models(own, other, labels):
@@ -128,11 +154,18 @@ def _judge(rows, equivalence):
         row["p_sign_flip"] = statistics.sign_flip_p(gaps, statistics.bootstrap())
         exact = 2.0 ** (1 - len(gaps)) * max(len(family), 1) <= ALPHA
         row["test"] = "sign flip" if exact else "t"
-        row["p"] = row["p_holm"] = row["p_sign_flip"] if exact else statistics.student_t_p(gaps)
+        row["p"] = row["p_sign_flip"] if exact else statistics.student_t_p(gaps)
+        if row.get("images"):
+            gap = statistics.estimate(gaps)
+            row["test"] = "images"
+            row["p"] = test_images.p_value(float(gap.mean), float(gap.se), len(gaps), row["image_se"])
+        row["p_holm"] = row["p"]
+        row["needed"] = test_images.trials_needed(gaps, row.get("image_se", math.nan), max(len(family), 1), ALPHA)
     for row, adjusted in zip(family, statistics.holm([row["p"] for row in family]), strict=True):
         row["p_holm"] = float(adjusted)
     for row in rows:
-        row["verdict"] = statistics.verdict(row["low"], row["high"], row["p_holm"], equivalence, ALPHA)
+        low, high = told({"other_low": math.nan} | row)
+        row["verdict"] = statistics.verdict(low, high, row["p_holm"], equivalence, ALPHA)
 
 
 def savings_curves(metrics, dataset, setting, split, lead, stage, model):
@@ -264,8 +297,13 @@ def to_csv(table):
         ("difference 95 % low", "low"),
         ("difference 95 % high", "high"),
         ("training noise (points)", "noise"),
+        ("standard error of test images", "image_se"),
+        ("other images 95 % low", "other_low"),
+        ("other images 95 % high", "other_high"),
     ):
         shown[name] = 100 * table[column].astype(float)
+    shown["test images"] = table["images"].fillna(0).astype(int)
+    shown["trials needed"] = table["needed"]
     shown[["sign-flip p", "p", "test", "Holm p", "verdict"]] = table[["p_sign_flip", "p", "test", "p_holm", "verdict"]]
     for name, field in (
         ("label savings (times)", "factor"),

@@ -44,22 +44,47 @@ def note(table):
     """What a reader must know to read the table: n, what ± and the brackets are, which pool definition."""
     text = (
         f"After the last round: {_counts(table)}. Mean ± standard error over trials, in percent. "
-        "vs random: difference in points, paired by trial, with its 95 % Student-t interval. "
+        f"vs random: difference in points, paired by trial, {_interval_note(table)}. "
         f"{_noise_note(table)} "
         "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
-        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
+        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero, "
+        f"with {tables.ENOUGH} trials or more."
     )
     return text + marks(set(table["kind"]))
+
+
+def _interval_note(table):
+    """Which interval differences stand with."""
+    if table["other_low"].notna().any():
+        return (
+            "with its 95 % interval: on test sets that of trials and test images together, for what other images of "
+            "this kind would give; on the pool Student's over trials"
+        )
+    return "with its 95 % Student-t interval over trials, on these very images"
 
 
 def _percent(x):
     return NONE if math.isnan(x) else f"{100 * x:.2f}"
 
 
-def points(x):
+def points(x, digits=2):
     """A difference of fractions as text, in points with its sign."""
-    return NONE if math.isnan(x) else f"{100 * x:+.2f}".replace("-", "−")
+    return NONE if math.isnan(x) else f"{100 * x:+.{digits}f}".replace("-", "−")
+
+
+def digits_of(width):
+    """Digits behind the point that an interval of this width, a fraction, gives to the points it is about: 2 to 4."""
+    if math.isnan(width) or width <= 0:
+        return 2
+    return min(max(1 - math.floor(math.log10(100 * width)), 2), 4)
+
+
+def interval(difference, low, high):
+    """A difference with its interval as text, in points; without it where it is not known."""
+    digits = digits_of(high - low)
+    text = points(difference, digits)
+    return text if math.isnan(low) else f"{text} [{points(low, digits)}, {points(high, digits)}]"
 
 
 def times(bounded):
@@ -74,8 +99,10 @@ def _score(row):
 def _difference(row):
     if math.isnan(row["difference"]):
         return NONE
-    low, high = points(row["difference_low"]), points(row["difference_high"])
-    return points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
+    low, high = row["difference_low"], row["difference_high"]
+    if not math.isnan(row.get("other_low", math.nan)):
+        low, high = row["other_low"], row["other_high"]
+    return interval(row["difference"], low, high)
 
 
 def _savings(row):
@@ -292,27 +319,29 @@ def comparisons_page(table, equivalence, dataset):
         heading += f": {row['split']} {study.NAMES[row['measure']]}"
         name = row["strategy"] + study.MARKS[row["kind"]]
         lines.setdefault(heading, {}).setdefault(name, {})[row["reference"]] = row
-    shown = []
+    shown, images = [], bool(table["other_low"].notna().any())
     for heading, names in lines.items():
         for name, rows in names.items():
             score = _percent(next(iter(rows.values()))["aulc"])
             se = next(iter(rows.values()))["se"]
             cells = [score if math.isnan(se) else f"{score} ± {_percent(se)}"]
             for reference in references:
-                cells += _compared_cells(rows.get(reference))
+                cells += _compared_cells(rows.get(reference), images)
             if REFERENCE in references:
                 found = rows[REFERENCE]["savings"] if REFERENCE in rows else None
                 cells += [_savings({"savings": found}), _mean_savings(found)]
-            shown.append((heading, name, [(cell, cell == "better") for cell in cells]))
+            enough = max(row["trials"] for row in rows.values()) >= tables.ENOUGH
+            shown.append((heading, name, [(cell, cell == "better" and enough) for cell in cells]))
         if references:
             cells = [NONE]
             for reference in references:
                 noise = [rows[reference]["noise"] for rows in names.values() if reference in rows]
-                cells += [_noise(noise), NONE, NONE]
+                cells += [_noise(noise), *[NONE] * (3 if images else 2)]
             cells += [NONE, NONE] if REFERENCE in references else []
             shown.append((heading, NOISE, [(cell, False) for cell in cells]))
-    spans = [("whole curve", 1), *((f"vs {reference}", 3) for reference in references)]
-    titles = ["AULC, % ± SE", *["points", "Holm p", "verdict"] * len(references)]
+    compared = ["points", *["these images"] * images, "Holm p", "verdict"]
+    spans = [("whole curve", 1), *((f"vs {reference}", len(compared)) for reference in references)]
+    titles = ["AULC, % ± SE", *compared * len(references)]
     if REFERENCE in references:
         spans.append(("label savings", 2))
         titles += ["at the end", "mean"]
@@ -327,7 +356,7 @@ def comparisons_note(table, equivalence):
     text = (
         f"Whole learning curves over {trials} paired trials. AULC: area under the curve over the logarithm of the "
         "labels, as a mean score in percent ± standard error over trials. Differences: in points of AULC, paired by "
-        "trial, with 95 % intervals of a multiplier bootstrap of the trials, which for an area is Student's. "
+        f"trial, with 95 % intervals. {_images_note(table, equivalence)} "
         f"{_p_note(table)} Verdict: tie, the interval lies within ±{100 * equivalence:g} points, a difference too "
         "small to matter; better and worse, it lies on one side of zero and the corrected p is below 0.05; undecided, "
         "anything else. "
@@ -344,9 +373,39 @@ def comparisons_note(table, equivalence):
     return text.strip() + marks(set(table["kind"]))
 
 
+def _images_note(table, equivalence):
+    """What intervals are about, and what the test set cannot show."""
+    known = table[table["other_low"].notna()]
+    if known.empty:
+        return (
+            "These are Student's over trials, and about these very images: what other test images would give was not "
+            "kept."
+        )
+    text = (
+        "On test sets they are about other images of this kind, trials and test images taken together; "
+        '"these images": half the interval of trials alone, Student\'s, for statements about these very images. The '
+        "pool's are about its own images."
+    )
+    finest = 1.96 * known["image_se"].median()
+    if finest > equivalence:
+        text += (
+            f" The {int(known['images'].max()):,} test images show differences down to ±{100 * finest:.2f} points; "
+            f"±{100 * equivalence:g} is finer than that, so that no tie can be shown on the test set: use more test "
+            "images, or a wider `statistics: equivalence`."
+        )
+    return text
+
+
 def _p_note(table):
     tested = table[table["test"].notna()]
     tests = set(tested["test"])
+    if "images" in tests:
+        text = (
+            "p: of trials and images together, 1 less the level at which the interval just reaches zero; where no "
+            "images were kept, and on the pool, "
+        )
+        rest = _p_note(table[table["test"] != "images"])
+        return text + (rest.removeprefix("p: ") or "there is none.")
     if not tests:
         return ""
     if tests == {"sign flip"}:
@@ -360,13 +419,17 @@ def _p_note(table):
     )
 
 
-def _compared_cells(row):
-    """Texts of difference with interval, corrected p and verdict."""
+def _compared_cells(row, images):
+    """Texts of difference with interval, half the interval on these images, corrected p and verdict."""
+    columns = 4 if images else 3
     if row is None or math.isnan(row["difference"]):
-        return [NONE] * 3
-    low, high = points(row["low"]), points(row["high"])
-    text = points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
-    return [text, p_value(row["p_holm"]), row["verdict"] or NONE]
+        return [NONE] * columns
+    texts = [interval(row["difference"], *comparisons.told(row))]
+    if images:
+        half = (row["high"] - row["low"]) / 2
+        known = not math.isnan(row["other_low"]) and not math.isnan(half)
+        texts.append(f"±{points(half, digits_of(2 * half))[1:]}" if known else NONE)
+    return [*texts, p_value(row["p_holm"]), row["verdict"] or NONE]
 
 
 def p_value(p):

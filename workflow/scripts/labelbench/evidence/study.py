@@ -40,6 +40,7 @@ SHARED = "initial"  # stands in place of the strategy in round 1, which all stra
 # its images, where nothing else was measured (other people's results).
 POOL, MODEL_POOL = "pool", "pool (model)"
 REFERENCE = "random"  # the strategy that others are compared with
+HITS = "hits"  # the metric whose values are texts: which images of a test set a model had right
 REPLICATE = "replicate"  # begins the stage of a model trained again on the same labels with other seeds
 
 
@@ -52,7 +53,8 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
     its rows have stage `zero_shot`, no labels and no strategy. So have those of an embedding's cost file, whose folders
     are called after dataset and encoder; the view stands in their `model`. A replicate's metrics file is that of a
     model like any other, in a folder `replicate1`, `replicate2`, … under that of the model whose labels it was trained
-    on; this is the stage of its rows. Raises `UserError` for a file that is not that.
+    on; this is the stage of its rows. Rows of the metric `HITS` have a text for a value: which images of a test set the
+    model had right (`training.hits`). Raises `UserError` for a file that is not that.
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
@@ -60,6 +62,11 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
         identity = {field: record[field] for field in (*IDENTITY, "pair")}
         by_folder[path.parent] = identity
         rows += [row for split, values in record["metrics"].items() for row in _rows(identity, split, values)]
+        rows += [
+            {**identity, "split": split, "metric": HITS, "value": values[HITS]}
+            for split, values in record["metrics"].items()
+            if HITS in values
+        ]
     for path in map(Path, cost_files):
         if path.parent not in by_folder:
             raise UserError(f"{path} has no metrics.json beside it among the inputs: it belongs to no model.")
@@ -195,6 +202,14 @@ def in_order(rows, order):
     return sorted(rows, key=key)
 
 
+def apart(rows):
+    """Rows with numbers, and those of the metric `HITS`, whose values are texts."""
+    numbers, texts = [], []
+    for row in rows:
+        (texts if row["metric"] == HITS else numbers).append(row)
+    return numbers, texts
+
+
 def write(rows, path):
     """Write rows as CSV."""
     with Path(path).open("w", newline="") as file:
@@ -203,12 +218,15 @@ def write(rows, path):
         table.writerows(rows)
 
 
-def write_parquet(rows, path):
-    """Write rows as Parquet, with the columns and types of `workflow/schemas/metrics.schema.json`."""
+def write_parquet(rows, path, value="float64"):
+    """Write rows as Parquet, with the columns and types of `workflow/schemas/metrics.schema.json`.
+
+    value: the type of values, `string` for rows of the metric `HITS`.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
-    whole = pa.schema([(column, _PARQUET.get(column, "string")) for column in COLUMNS])
+    whole = pa.schema([(column, (_PARQUET | {"value": value}).get(column, "string")) for column in COLUMNS])
     columns = {column: [row[column] for row in rows] for column in COLUMNS}
     parquet.write_table(pa.table(columns, schema=whole), path, compression="zstd")
 
@@ -273,12 +291,16 @@ def _run(run):
 
 @dataclass(frozen=True)
 class Curves:
-    """One metric of one strategy: `scores` (trials, rounds) float64, with the trials, rounds and labels (int64)."""
+    """One metric of one strategy: `scores` (trials, rounds) float64, with the trials, rounds and labels (int64).
+
+    hits: `images.Hits` of the same models on the test images, where they were kept and asked for.
+    """
 
     trials: np.ndarray
     rounds: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+    hits: object = None
 
 
 def shared(*curves):
@@ -293,8 +315,9 @@ def shared(*curves):
     trials = functools.reduce(np.intersect1d, [c.trials for c in curves])
     found = []
     for c in curves:
-        scores = c.scores[np.isin(c.trials, trials)] @ between(c.labels, labels)
-        found.append(Curves(trials, np.arange(1, len(labels) + 1), labels, scores))
+        chosen, reading = np.isin(c.trials, trials), between(c.labels, labels)
+        hits = c.hits and c.hits.read(chosen, reading)
+        found.append(Curves(trials, np.arange(1, len(labels) + 1), labels, c.scores[chosen] @ reading, hits))
     return tuple(found)
 
 
@@ -394,9 +417,10 @@ def judged(metrics, dataset, setting=None):
     return "proxy", ""
 
 
-def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model=""):
+def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model="", images=None):
     """`Curves` of one strategy, or None if the metric was not measured for it.
 
+    images: `images.TestImages`, for curves with their hits.
     Raises `UserError` if a trial lacks a round or trials differ in their label counts: they could not be averaged.
     """
     chosen = metrics
@@ -420,7 +444,8 @@ def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", mo
         raise UserError(f"{where} is missing for some rounds of some trials.")
     labels = np.array([c[0] for c in counts.sort_index()], dtype=np.int64)
     trials, rounds = table.index.to_numpy(dtype=np.int64), table.columns.to_numpy(dtype=np.int64)
-    return Curves(trials, rounds, labels, table.to_numpy(dtype=np.float64))
+    hits = images and images.of(dataset, setting, strategy, split, stage, model, trials.tolist(), rounds.tolist())
+    return Curves(trials, rounds, labels, table.to_numpy(dtype=np.float64), hits)
 
 
 def zero_shot(metrics, dataset, encoder, split, metric):

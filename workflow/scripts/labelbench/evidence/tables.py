@@ -8,6 +8,7 @@ import pandas as pd
 
 from labelbench.common.errors import UserError
 from labelbench.evidence import noise, statistics, study
+from labelbench.evidence.images import half_width, luck
 from labelbench.evidence.savings import UNKNOWN, label_savings
 from labelbench.evidence.study import REFERENCE
 
@@ -19,13 +20,14 @@ MEASURES = {
 }
 # What an average over a test set hides; the first of them that was measured.
 WORST = ("worst_group_accuracy", "worst_class_accuracy")
+_IMAGES = ("image_se", "other_low", "other_high")
 ENOUGH = 4  # trials from which a best is marked
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_p")
 _COLUMNS = [*study.SETTING, "stage", "model", "strategy", "kind", "split", "measure"]
 _COLUMNS += ["num_labels", "trials", "mean", "se", *_DIFFERENCE, "best"]
 
 
-def final_table(metrics, dataset, lead, kinds):
+def final_table(metrics, dataset, lead, kinds, images=None):
     """One row per (setting, stage, model, strategy, split, measure) after the last round; fractions in [0, 1].
 
     `metrics`: the study's table (`study.load`); `lead`: a key of `MEASURES`, which says what follows it;
@@ -61,23 +63,24 @@ def final_table(metrics, dataset, lead, kinds):
     for setting in settings:
         for stage, model in study.distinct_models(metrics, dataset, setting):
             for split, measure in columns:
+                metric = study.metric_of(split, measure)
                 found = {
-                    s: study.curves(metrics, dataset, setting, s, split, study.metric_of(split, measure), stage, model)
+                    s: study.curves(metrics, dataset, setting, s, split, metric, stage, model, images)
                     for s in strategies
                 }
                 found = {s: curves for s, curves in found.items() if curves is not None}
                 keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
                 keys |= {"stage": stage, "model": model, "split": split, "measure": measure}
-                column = _column(found, measure == lead, kinds)
+                column = _column(found, measure == lead, kinds, measure)
                 floor = noise.measured(metrics, dataset, setting, split, study.metric_of(split, measure), stage, model)
                 for row in column if floor else ():
                     if "difference" in row:
                         row["noise"] = floor.of_difference(2 * [([row["num_labels"]], [1.0])], row["trials"])
                 rows += [{**keys, **row} for row in column]
-    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise", "savings"])
+    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise", *_IMAGES, "savings"])
 
 
-def _column(curves, with_savings, kinds):
+def _column(curves, with_savings, kinds, measure=""):
     """Rows of one column of one block, from the `study.Curves` by strategy."""
     finals = {s: _scores(curve) for s, curve in curves.items()}
     best = _best(_last_scores({s: curve for s, curve in curves.items() if kinds[s] != "upper bound"}))
@@ -90,6 +93,11 @@ def _column(curves, with_savings, kinds):
             own, other = study.shared(curve, reference)
             if own.scores.size:
                 row |= _compared(_scores(own), _scores(other))
+                at_end = np.eye(len(own.labels))[-1]
+                if found := luck(own.hits, other.hits, at_end, measure):
+                    gap = statistics.estimate(_gap(_scores(own), _scores(other)))
+                    half = half_width(float(gap.se), len(own.trials), found.se)
+                    row |= {"image_se": found.se, "other_low": gap.mean - half, "other_high": gap.mean + half}
             if with_savings and own.scores.size and len(own.labels) > 1:
                 row["savings"] = label_savings(
                     own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
@@ -366,6 +374,10 @@ def to_csv(table, reference=REFERENCE):
         line[f"difference to {reference} (points)"] = _number(100 * row["difference"])
         line["difference 95 % low"] = _number(100 * row["difference_low"])
         line["difference 95 % high"] = _number(100 * row["difference_high"])
+        if "image_se" in row:
+            line["standard error of test images"] = _number(100 * row["image_se"])
+            line["other images 95 % low"] = _number(100 * row["other_low"])
+            line["other images 95 % high"] = _number(100 * row["other_high"])
         line["sign-flip p"] = _number(row["difference_p"])
         if "noise" in row:
             line["training noise (points)"] = _number(100 * row["noise"])
