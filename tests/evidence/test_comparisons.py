@@ -222,6 +222,14 @@ def test_ranks_are_those_of_the_areas(metrics):
     assert found.left_out == []
     page = pages.ranks_page(comparisons.ranking(metrics, LEADS, KINDS), KINDS)
     assert "No two strategies can lie that far apart" in page.note
+    assert found.groups == 2
+    # Two datasets of the same images are no two blocks: mean ranks, and no test.
+    images = dict.fromkeys(LEADS, "digits")
+    alike = comparisons.ranking(metrics, LEADS, KINDS, images)
+    assert (alike.settings, alike.groups) == (2, 1)
+    assert math.isnan(alike.ranks.p) and math.isnan(alike.ranks.critical)
+    assert "There is no test and no critical difference" in pages.ranks_page(alike, KINDS).note
+    assert set(comparisons.ranks_table(alike)["independent_datasets"]) == {1}
 
 
 def test_ranks_name_settings_and_strategies_that_they_leave_out(metrics):

@@ -31,7 +31,7 @@ drawn = itertools.chain(
         drawings[name](metrics[metrics["dataset"] == dataset], dataset, spec["lead"][dataset], spec["kinds"])
         for name, dataset in spec["figures"]
     ),
-    (overall[name](metrics, spec["lead"], spec["kinds"]) for name in spec["overall"]),
+    (overall[name](metrics, spec["lead"], spec["kinds"], spec["images"]) for name in spec["overall"]),
 )
 for i, figure in enumerate(drawn):
     for format in ("svg", "pdf"):

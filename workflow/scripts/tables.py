@@ -58,7 +58,7 @@ for kind in spec["overall"]:
         table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
         page = pages.wins_page(table, spec["kinds"], equivalence)
     else:
-        found = comparisons.ranking(metrics, leads, spec["kinds"])
+        found = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"])
         page, table = pages.ranks_page(found, spec["kinds"]), comparisons.ranks_table(found)
     page = dataclasses.replace(page, note=" ".join([page.note, *overall_notes]))
     made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))

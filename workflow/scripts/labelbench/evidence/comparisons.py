@@ -234,17 +234,23 @@ def _rivals(curves, kinds):
 
 @dataclass(frozen=True)
 class Ranking:
-    """Strategies, best first, with their `statistics.Ranks` over `settings`; sentences that say what was `left_out`."""
+    """Strategies, best first, with their `statistics.Ranks` over the `settings` of `groups`, which share no images.
+
+    left_out: sentences that say what was.
+    """
 
     strategies: list
     ranks: statistics.Ranks
     settings: int
+    groups: int
     left_out: list
 
 
-def ranking(metrics, leads, kinds):
+def ranking(metrics, leads, kinds, images=None):
     """`Ranking` by mean area under the curve, in every setting over the trials and labels that all those ranked share.
 
+    images: by dataset, a name that datasets of the same images share (None: each has its own). Settings on the same
+    images share their luck and are no independent blocks: ranks are averaged over them first (`statistics.ranks`).
     Settings and models as in `settings_curves`, of those with three strategies or more; strategies that were run in all
     of these. Where these are fewer than three, settings with two count as well. Upper bounds are not ranked.
     """
@@ -267,16 +273,22 @@ def ranking(metrics, leads, kinds):
     if others := [name for name in every if name not in names]:
         left_out.append(f"Not ranked, for they were not run in all of these settings: {', '.join(others)}.")
     if not areas:
-        return Ranking([], statistics.Ranks(np.array([]), math.nan, math.nan), 0, left_out)
-    ranks = statistics.ranks(areas)
+        return Ranking([], statistics.Ranks(np.array([]), math.nan, math.nan), 0, 0, left_out)
+    groups = [(images or {}).get(dataset, dataset) for dataset, *_ in shared]
+    ranks = statistics.ranks(areas, groups)
     order = np.argsort(ranks.mean, kind="stable")
     ranks = statistics.Ranks(ranks.mean[order], ranks.p, ranks.critical)
-    return Ranking([names[i] for i in order], ranks, len(shared), left_out)
+    return Ranking([names[i] for i in order], ranks, len(shared), len(set(groups)), left_out)
 
 
 def ranks_table(found):
-    """A `Ranking` as a table, one row per strategy: rank, settings, Friedman's p, the critical difference."""
-    about = {"settings": found.settings, "friedman_p": found.ranks.p, "critical": found.ranks.critical}
+    """A `Ranking` as a table, one row per strategy: rank, settings, groups, Friedman's p, the critical difference."""
+    about = {
+        "settings": found.settings,
+        "independent_datasets": found.groups,
+        "friedman_p": found.ranks.p,
+        "critical": found.ranks.critical,
+    }
     rows = [
         {"strategy": name, "rank": rank, **about} for name, rank in zip(found.strategies, found.ranks.mean, strict=True)
     ]

@@ -375,13 +375,13 @@ def _label_factors(axis):
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def critical_differences(metrics, leads, kinds):
+def critical_differences(metrics, leads, kinds, images=None):
     """Figure of the strategies' mean ranks over settings, with bars that join those no further apart than chance.
 
     After J. Demšar, JMLR 7, 2006: a bar joins strategies whose mean ranks differ by less than Nemenyi's critical
     difference. Arguments as for `comparisons.ranking`.
     """
-    ranking = comparisons.ranking(metrics, leads, kinds)
+    ranking = comparisons.ranking(metrics, leads, kinds, images)
     names, found = ranking.strategies, ranking.ranks
     groups = _joined(found.mean, found.critical)
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
@@ -392,7 +392,8 @@ def critical_differences(metrics, leads, kinds):
         axis.spines["top"].set_visible(True)
         axis.xaxis.tick_top()
         axis.xaxis.set_label_position("top")
-        axis.set_xlabel(f"mean rank over {ranking.settings} settings (1 is best)")
+        over = f"{ranking.settings} settings on {ranking.groups} set{'s' * (ranking.groups != 1)} of images"
+        axis.set_xlabel(f"mean rank over {over} (1 is best)")
         most = max(len(names), 2)
         axis.set_xlim(0.8, most + 0.2)
         axis.set_xticks(range(1, most + 1))
@@ -418,7 +419,11 @@ def critical_differences(metrics, leads, kinds):
             ends = [found.mean[first] - 0.03, found.mean[last] + 0.03]
             axis.plot(ends, [0.45 * (i + 1)] * 2, color="black", linewidth=4, solid_capstyle="butt")
         axis.set_ylim(len(names) + 0.2 + bars, 0)
-        text = f"critical difference {found.critical:.2f}" if not math.isnan(found.critical) else "no test"
+        text = (
+            f"critical difference {found.critical:.2f}"
+            if not math.isnan(found.critical)
+            else "no test: too few datasets"
+        )
         figure.suptitle(f"all settings: ranks by area under the learning curve, {text}", fontsize=10)
     return figure
 

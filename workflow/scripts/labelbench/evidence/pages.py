@@ -500,20 +500,22 @@ def ranks_note(found):
     """What a reader must know to read ranks."""
     text = (
         f"Mean rank by area under the learning curve on the first test set, over {found.settings} settings (dataset, "
-        "encoder, selector, trainer); 1 is best. "
+        "encoder, selector, trainer); 1 is best. Settings on the same images share their luck: ranks are averaged over "
+        "them first, and strategies ranked anew by these averages. "
     )
     critical = found.ranks.critical
     if math.isnan(critical):
-        text += "Too few settings or strategies for a test: it takes two and three. "
+        text += "There is no test and no critical difference: these take two datasets of other images, and three "
+        text += "strategies. "
     else:
+        text += f"The test is over {found.groups} datasets of other images. "
         text += (
             f"Friedman's test that all are equal: p {p_value(found.ranks.p)}. Ranks that lie further apart than "
             f"{critical:.2f} differ at the 5 % level (Nemenyi). "
         )
         if critical >= len(found.strategies) - 1:
-            text += "No two strategies can lie that far apart: this takes more settings. "
-    text += "Settings that share a dataset or an encoder are not independent, which the test takes them to be."
-    return " ".join([text, *found.left_out])
+            text += "No two strategies can lie that far apart: this takes more datasets. "
+    return " ".join([text.strip(), *found.left_out])
 
 
 def summary(finals, further):
