@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from labelbench.evidence import collapses, noise, statistics, study
 from labelbench.evidence import images as test_images
-from labelbench.evidence import noise, statistics, study
 from labelbench.evidence.savings import UNKNOWN, label_savings, labels_saved, savings_curve
 from labelbench.evidence.study import REFERENCE
 
@@ -17,7 +17,9 @@ ALPHA = 0.05
 _COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "kind", "reference"]
 _COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
 _IMAGES = ("images", "image_se", "other_low", "other_high")
-_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", *_IMAGES, "needed", "savings"]
+_WITHOUT = ("difference", "low", "high", "p_holm", "verdict", "gaps")
+_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", *_IMAGES, "needed", "savings", "gaps"]
+_COLUMNS += ["collapsed", *(f"{column}_without" for column in _WITHOUT), "settings", "above", "of"]
 
 
 def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
@@ -42,7 +44,43 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
     95 % interval about other images of this kind, for trials and images together. Then the p-value (`test` "images")
     and the verdict are about other images as well; `low` and `high` stay those on these images. `needed`: trials at
     which the p-value would fall below 5 % after correction, with this mean and spread; inf where none are enough.
+    `gaps`: the paired differences (trials,); `above` of `of` of them are positive.
+
+    `collapsed`: how many models of either side collapsed (`collapses.found`). In blocks that have any, `…_without` are
+    the same columns of `collapses.mended`, on these very images.
     """
+    table = _compared_blocks(metrics, dataset, lead, kinds, equivalence, images)
+    gone = collapses.found(metrics, dataset, lead)
+    if table.empty or gone.empty:
+        return table
+    again = _compared_blocks(collapses.mended(metrics, gone), dataset, lead, kinds, equivalence)
+    keys = [*study.SETTING, "stage", "model", "split", "strategy", "reference"]
+    counts = gone.groupby([*study.SETTING, "stage", "model", "strategy"]).size().to_dict()
+    blocks = {key[:-1] for key in counts}
+    others = again.set_index(keys)[list(_WITHOUT)].to_dict("index")
+    for at, row in table.iterrows():
+        block = tuple(row[column] for column in (*study.SETTING, "stage", "model"))
+        found = others.get(tuple(row[column] for column in keys))
+        if block in blocks and found and row["reference"]:
+            sides = (row["strategy"], row["reference"])
+            table.loc[at, "collapsed"] = sum(counts.get((*block, side), 0) for side in sides)
+            for column in _WITHOUT:
+                table.at[at, f"{column}_without"] = found[column]  # noqa: PD008  arrays in cells
+    return table
+
+
+def without_collapses(table):
+    """A `comparisons_table` with the columns `…_without` in place of what they stand beside, where they are known."""
+    known, table = table["verdict_without"].notna() & table["collapsed"].gt(0), table.copy()
+    for column in _WITHOUT:
+        table[column] = table[column].where(~known, table[f"{column}_without"])
+    for column in ("image_se", "other_low", "other_high"):
+        table[column] = table[column].mask(known)
+    return table
+
+
+def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images=None):
+    """The rows of `comparisons_table`, as if no training had collapsed."""
     rows = []
     blocks = [
         (setting, model, split)
@@ -63,7 +101,78 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
                 block.append(_described(strategy, curve, kinds) | {"reference": ""})
         order = list(curves)
         rows += [keys | row for row in sorted(block, key=lambda row: order.index(row["strategy"]))]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    table["collapsed"] = 0
+    for column in ("verdict_without", "gaps_without"):
+        table[column] = table[column].astype(object)
+    return table
+
+
+POOLED = "all settings"  # stands in place of a setting where all of a dataset are taken together
+
+
+def pooled(table, judged, equivalence):
+    """Rows like those of a dataset's `comparisons_table`, of all its settings together, against random sampling.
+
+    judged: by setting, the (stage, model) that is told about. Of strategies that were compared in two settings or more
+    with two trials or more: for where a setting has too few trials to decide. `difference` is the mean over `settings`;
+    `above` of `of` trial differences are positive. Settings share trials: the first labels, and all labels that random
+    sampling buys. So the standard error is that of one setting, √ of the mean of their squares, not smaller by the root
+    of their number; what settings add is degrees of freedom, the sum of theirs. If they share half of their luck or
+    less, at most 5 % of equal strategies are told apart (docs/statistics.md). The p-value (`test` "pooled") is
+    corrected by Holm for all strategies of a split.
+    """
+    made = _pooled(table, judged, equivalence)
+    if table["collapsed"].any():
+        again = _pooled(without_collapses(table), judged, equivalence)
+        counts = table[table["reference"] == REFERENCE].groupby(["split", "strategy"])["collapsed"].sum()
+        made["collapsed"] = [int(counts[row.split, row.strategy]) for row in made.itertuples()]
+        for column in _WITHOUT[:-1]:
+            made[f"{column}_without"] = again[column]
+    return made
+
+
+def _pooled(table, judged, equivalence):
+    """The rows of `pooled`, as if no training had collapsed."""
+    columns = (*study.SETTING[1:], "stage", "model")
+    told_about = [tuple(row) in {(*s, *m) for s, m in judged.items()} for row in table[list(columns)].to_numpy()]
+    chosen = table[np.array(told_about, dtype=bool) & table["reference"].eq(REFERENCE) & (table["trials"] > 1)]
+    rows = []
+    for split, of_split in chosen.groupby("split", sort=False):
+        family = []
+        for strategy, found in of_split.groupby("strategy", sort=False):
+            if len(found) > 1:
+                family.append(_pooled_row(found) | {"split": split, "strategy": strategy})
+        tested = [row for row in family if row["kind"] != "upper bound"]
+        for row, adjusted in zip(tested, statistics.holm([row["p"] for row in tested]), strict=True):
+            row["p_holm"] = float(adjusted)
+        for row in family:
+            row["verdict"] = statistics.verdict(*told(row), row["p_holm"], equivalence, ALPHA)
+        rows += family
+    made = pd.DataFrame(rows, columns=_COLUMNS)
+    made["collapsed"] = 0
+    return made
+
+
+def _pooled_row(found):
+    """One strategy's row of `pooled`, from its rows in several settings."""
+    gaps = [np.asarray(gap) for gap in found["gaps"]]
+    mean, se, freedom = statistics.pooled(gaps)
+    luck = float(found["image_se"].mean()) if found["image_se"].notna().all() else math.nan
+    known = 0.0 if math.isnan(luck) else luck
+    row = {column: found[column].iloc[0] for column in ("dataset", "measure", "kind")}
+    row |= {"encoder": POOLED, "selector": "", "trainer": "", "stage": "", "model": "", "reference": REFERENCE}
+    row |= {"rounds": int(found["rounds"].max()), "num_labels": int(found["num_labels"].max())}
+    row |= {"trials": int(found["trials"].max()), "aulc": float(found["aulc"].mean()), "se": math.nan}
+    half, wide = (test_images.half_width(se, freedom + 1, part) for part in (0.0, known))
+    row |= {"difference": mean, "low": mean - half, "high": mean + half, "test": "pooled"}
+    row |= {"image_se": luck, "images": found["images"].max(), "other_low": math.nan, "other_high": math.nan}
+    if not math.isnan(luck):
+        row |= {"other_low": mean - wide, "other_high": mean + wide}
+    row["p"] = row["p_holm"] = test_images.p_value(mean, se, freedom + 1, known)
+    every = np.concatenate(gaps)
+    row |= {"settings": len(found), "above": int((every > 0).sum()), "of": len(every), "gaps": every}
+    return row | {"noise": math.nan, "savings": None, "needed": math.nan, "p_sign_flip": math.nan}
 
 
 def _curves(metrics, dataset, setting, split, lead, stage, model, images=None):
@@ -107,6 +216,7 @@ def _compared(curves, reference, kinds, equivalence, measured, measure):
         row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
         luck = test_images.luck(own.hits, other.hits, statistics.aulc_weights(own.labels), measure)
         row |= _on_other_images(gap, len(own.trials), luck)
+        row |= {"settings": 1, "above": int((gaps > 0).sum()), "of": len(gaps)}
         if measured is not None:
             row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
             row["noise_freedom"] = measured.freedom
@@ -147,10 +257,10 @@ def _models(own, other, labels):
 
 
 def _judge(rows, equivalence):
-    """Add tests and verdicts to rows of one family; takes their paired differences `gaps` away."""
+    """Add tests and verdicts to rows of one family, by their paired differences `gaps`."""
     family = [row for row in rows if row["kind"] != "upper bound"]
     for row in rows:
-        gaps = row.pop("gaps")
+        gaps = row["gaps"]
         row["p_sign_flip"] = statistics.sign_flip_p(gaps, statistics.bootstrap())
         exact = 2.0 ** (1 - len(gaps)) * max(len(family), 1) <= ALPHA
         row["test"] = "sign flip" if exact else "t"
@@ -299,6 +409,7 @@ def to_csv(table):
     """`comparisons_table` as CSV text: one line per row, one number per cell, in percent and points."""
     shown = table[list(study.SETTING)].copy()
     shown["model"] = ("fine-tuned, " + table["model"]).where(table["stage"] == "finetune", "selector's model")
+    shown.loc[table["encoder"] == POOLED, "model"] = ""
     shown["split"], shown["metric"] = table["split"], table["measure"].map(study.NAMES)
     shown[["strategy", "kind", "reference"]] = table[["strategy", "kind", "reference"]]
     shown[["trials", "rounds", "labels"]] = table[["trials", "rounds", "num_labels"]]
@@ -314,6 +425,16 @@ def to_csv(table):
         ("other images 95 % high", "other_high"),
     ):
         shown[name] = 100 * table[column].astype(float)
+    for name, column in (("settings", "settings"), ("trials above the reference", "above")):
+        shown[name] = table[column].astype("Int64")
+    shown["collapsed trainings"] = table["collapsed"]
+    for name, column in (
+        ("difference without them", "difference_without"),
+        ("low without them", "low_without"),
+        ("high without them", "high_without"),
+    ):
+        shown[name] = 100 * table[column].astype(float)
+    shown["verdict without them"] = table["verdict_without"]
     shown["test images"] = table["images"].fillna(0).astype(int)
     shown["trials needed"] = table["needed"]
     shown[["sign-flip p", "p", "test", "Holm p", "verdict"]] = table[["p_sign_flip", "p", "test", "p_holm", "verdict"]]

@@ -255,15 +255,16 @@ def final_scores(metrics, dataset, lead, kinds):
     return figure
 
 
-def differences(metrics, dataset, lead, kinds, equivalence):
+def differences(metrics, dataset, lead, kinds, equivalence, images=None):
     """Figure of every strategy's area under the learning curve against random's and margin's, in points.
 
     Rows of panels as in `learning_curves`, of the model that `study.judged` names. Markers are mean paired differences,
-    filled against random sampling, hollow against margin; bars their 95 % intervals. Grey: the region of practical
-    equivalence, ±`equivalence` (a fraction). A bracket at zero above the strategies: plus and minus one standard
-    deviation of training noise, where it was measured. Arguments as in `comparisons.comparisons_table`.
+    filled against random sampling, hollow against margin; bars their 95 % intervals on these images, thin ones about
+    other images of this kind, where that is known (`images`). Grey: the region of practical equivalence, ±`equivalence`
+    (a fraction). A bracket at zero above the strategies: plus and minus one standard deviation of training noise, where
+    it was measured. Arguments as in `comparisons.comparisons_table`.
     """
-    table = comparisons.comparisons_table(metrics, dataset, lead, kinds, equivalence)
+    table = comparisons.comparisons_table(metrics, dataset, lead, kinds, equivalence, images)
     table = table[table["reference"] != ""]
     names = [name for name in study.strategies_of(metrics, dataset) if (table["strategy"] == name).any()]
     settings = study.settings(metrics, dataset)
@@ -291,13 +292,20 @@ def differences(metrics, dataset, lead, kinds, equivalence):
 
 
 def _draw_differences(axis, table, names, kinds, equivalence):
+    if table.empty:
+        axis.text(0.5, 0.5, "nothing to compare", transform=axis.transAxes, ha="center", fontsize=8)
+        axis.set_xticks([])
+        axis.grid(visible=False)
+        return
     axis.axvspan(-equivalence, equivalence, color=_EQUIVALENCE, linewidth=0)
     axis.axvline(0, color="black", linewidth=0.8)
     for row in table.to_dict("records"):
         colour, marker, _ = look(row["strategy"])
         height = names.index(row["strategy"]) + _REFERENCE_OFFSETS[row["reference"]]
         if not math.isnan(row["low"]):
-            axis.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour, linewidth=1.2)
+            axis.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour, linewidth=1.8)
+        if not math.isnan(row["other_low"]):
+            axis.plot([100 * row["other_low"], 100 * row["other_high"]], [height] * 2, color=colour, linewidth=0.7)
         fill = _filling(_REFERENCE_FILLS[row["reference"]])
         axis.plot([100 * row["difference"]], [height], color=colour, marker=marker, linestyle="", **fill)
     noise = 100 * table["noise"].max()
@@ -349,7 +357,15 @@ def label_savings(metrics, dataset, lead, kinds):
             axis.set_xlabel(f"{split} {NAMES[lead]} reached (%)")
             axis.set_ylabel("label savings (log scale)")
             if not curves:
-                axis.text(0.5, 0.6, "no accuracy that both reach", transform=axis.transAxes, ha="center", fontsize=8)
+                split_metric = study.metric_of(split, lead)
+                found = [
+                    study.curves(metrics, dataset, setting, name, split, split_metric, *model)
+                    for name in (study.REFERENCE, *strategies)
+                ]
+                compared = found[0] is not None and any(curve is not None for curve in found[1:])
+                text = "no accuracy that both reach" if compared else "nothing to compare"
+                axis.text(0.5, 0.6, text, transform=axis.transAxes, ha="center", fontsize=8)
+                axis.set_xticks([])
         _title(figure, metrics, dataset)
         handles = []
         for name in strategies:

@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from labelbench.evidence import comparisons, study, tables, typeset
+from labelbench.evidence import collapses, comparisons, study, tables, typeset
 from labelbench.evidence.savings import Savings
 from labelbench.evidence.study import REFERENCE
 
@@ -110,6 +110,11 @@ def _savings(row):
         return NONE
     low, high = times(row["savings"].low), times(row["savings"].high)
     return f"{times(row['savings'].factor)}×" + ("" if low == NONE else f" [{low}, {high}]")
+
+
+def savings_text(row):
+    """Label savings at the end of a row with `savings`, or a dash."""
+    return _savings(row)
 
 
 def _columns(table):
@@ -313,7 +318,7 @@ def comparisons_page(table, equivalence, dataset):
     references = [name for name in comparisons.REFERENCES if (table["reference"] == name).any()]
     lines = {}
     for row in table.to_dict("records"):
-        heading = f"{row['encoder']} · {row['selector']} · {row['trainer']}"
+        heading = " · ".join(filter(None, (row["encoder"], row["selector"], row["trainer"])))
         if row["stage"] == "finetune":
             heading += f" → fine-tuned, {row['model']}"
         heading += f": {row['split']} {study.NAMES[row['measure']]}"
@@ -367,6 +372,16 @@ def comparisons_note(table, equivalence):
             "in log labels, at the highest accuracy that both reach, and as geometric mean over the accuracies "
             'from random\'s 10 % budget on, as far as both go; ">" and "<" mark what is known from one side only. '
         )
+    if (table["encoder"] == comparisons.POOLED).any():
+        text += (
+            "All settings: the mean difference over the settings of the dataset, for where one of them has too few "
+            "trials; its p-value is corrected for the strategies. "
+        )
+    if table["collapsed"].any():
+        text += (
+            f"¤: trainings collapsed (a score more than {collapses.TIMES} times the noise below an earlier and a later "
+            "round of its trial); behind the mark stands the verdict without them, on these images. "
+        )
     text += f"{_noise_note(table)} "
     if table["split"].isin((study.POOL, study.MODEL_POOL)).any():
         text += _pool(table)
@@ -410,7 +425,7 @@ def _p_note(table):
         return ""
     if tests == {"sign flip"}:
         return "p: exact sign-flip test of the paired differences, corrected by Holm for all strategies of the block."
-    few = tested.loc[tested["test"] == "t", "trials"].max()
+    few = tested.loc[tested["test"] == "t", "trials"].min()
     other = ", or, in blocks of fewer strategies or more trials, the exact sign-flip test" if len(tests) > 1 else ""
     return (
         f"p: paired t test{other}, "
@@ -429,7 +444,10 @@ def _compared_cells(row, images):
         half = (row["high"] - row["low"]) / 2
         known = not math.isnan(row["other_low"]) and not math.isnan(half)
         texts.append(f"±{points(half, digits_of(2 * half))[1:]}" if known else NONE)
-    return [*texts, p_value(row["p_holm"]), row["verdict"] or NONE]
+    verdict = row["verdict"] or NONE
+    if row["collapsed"] and row["verdict_without"] != row["verdict"]:
+        verdict += f" ¤ {row['verdict_without']}"
+    return [*texts, p_value(row["p_holm"]), verdict]
 
 
 def p_value(p):

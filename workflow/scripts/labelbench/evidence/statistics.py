@@ -155,6 +155,20 @@ def trial_weights(n, rng, draws):
     return 1 / n + stretch * z / math.sqrt(n * (n - 1))
 
 
+def pooled(gaps):
+    """(mean, standard error, degrees of freedom) of paired differences over several settings that share their trials.
+
+    gaps: a list of arrays (trials,), of two trials or more each. The mean is that of the settings' means. What settings
+    share of a trial's luck, the first labels and all that random sampling buys, does not average out, so the standard
+    error is that of one setting, the root of the mean of their squares; settings add degrees of freedom. Where they
+    share half of their variance or less, the interval covers (Satterthwaite's formula gives at least as many degrees of
+    freedom for the variance as it then is too large).
+    """
+    found = [estimate(gap) for gap in gaps]
+    se = math.sqrt(np.mean([float(gap.se) ** 2 for gap in found]))
+    return float(np.mean([gap.mean for gap in found])), se, sum(len(gap) - 1 for gap in gaps)
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Strategies ranked in every block: `mean` ranks (k,), 1 is best; `p` of Friedman's test; critical difference.
