@@ -236,3 +236,28 @@ def test_settings_of_one_dataset_have_ranks_and_no_test():
     # A dataset with many settings weighs as much as one with few.
     weighed = statistics.ranks(np.array([[3, 2, 1], [3, 2, 1], [3, 2, 1], [1, 2, 3]]), "aaab")
     assert weighed.mean.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("settings", "trials"), [(6, 2), (3, 4)])
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_pooled_settings_seldom_tell_equal_strategies_apart(settings, trials, shared):
+    """Also where they share half of the luck of their trials; taken for independent, they find differences."""
+    draw, studies, wrong, naive = rng(7), 1000, 0, 0
+    for _ in range(studies):
+        luck = draw.normal(0, math.sqrt(shared), (1, trials))
+        gaps = luck + draw.normal(0, math.sqrt(1 - shared), (settings, trials))
+        mean, se, freedom = statistics.pooled(list(gaps))
+        assert (mean, freedom) == (pytest.approx(gaps.mean()), settings * (trials - 1))
+        wrong += abs(mean) > stats.t.ppf(0.975, freedom) * se
+        whole = statistics.estimate(gaps.ravel())
+        naive += whole.low > 0 or whole.high < 0
+    assert wrong / studies <= 0.06
+    if shared:
+        assert naive / studies > 0.1
+
+
+def test_pooled_settings_find_what_two_trials_cannot():
+    gaps = [np.array([0.006, 0.008]) + 0.0005 * i for i in range(6)]
+    mean, se, freedom = statistics.pooled(gaps)
+    assert statistics.student_t_p(gaps[0]) > 0.05
+    assert abs(mean) > stats.t.ppf(0.999, freedom) * se

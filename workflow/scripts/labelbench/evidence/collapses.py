@@ -62,7 +62,7 @@ def mended(metrics, collapsed):
     """
     if collapsed.empty:
         return metrics
-    metrics = metrics.copy()
+    metrics = metrics.reset_index(drop=True)
     for keys, rounds in collapsed.groupby(_KEYS, sort=False):
         at = metrics["split"].ne("")
         for column, value in zip(_KEYS, keys, strict=True):
