@@ -59,13 +59,15 @@ def headline(dataset, table, pooled, judged):
     if not rows:
         return f"{dataset}: with one trial there are no intervals, and without intervals nothing can be claimed."
     best = max(rows, key=lambda row: row["difference"])
-    settings = "" if len(several) == 0 else f" over {int(best['settings'])} settings"
+    trials = f"{int(best['trials'])} trials"
+    settings = f" over {trials}" if len(several) == 0 else f" over {int(best['settings'])} settings of {trials}"
     measure = f"{split} {study.NAMES[best['measure']]}"
     better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda row: -row["difference"])
     if better:
         text = f"{dataset}: {_name(better[0])} beats random sampling by {_gap(better[0])} in {measure}{settings}"
         if len(better) > 1:
-            text += f", and so do {_listed(map(_name, better[1:]))}"
+            do = "does" if len(better) == 2 else "do"
+            text += f", and so {do} {_listed(map(_name, better[1:]))}"
         return text + _saved(better[0]["strategy"], usable) + "."
     if all(row["verdict"] == "tie" for row in rows):
         return (
@@ -158,7 +160,7 @@ def overview(tables, judged):
             lines.append((dataset, name, [(text, False) for text in _overview_cells(against)]))
     spans = [("best against random", 3), ("verdicts", 4)]
     names = ["strategy", "points of AULC", "label savings", "better", "tie", "undecided", "worse"]
-    return typeset.Page("", "findings", "setting", spans, names, lines, "")
+    return typeset.Page("all datasets", "findings", "setting", spans, names, lines, "")
 
 
 def _overview_cells(rows):

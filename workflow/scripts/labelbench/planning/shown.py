@@ -1,6 +1,7 @@
 """What tables and figures show: what the study itself runs, what it imports, and the files that follow from both."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from labelbench.data.datasets._own import Own
 from labelbench.evidence import contents, paper
@@ -180,6 +181,13 @@ def ran(found):
         "strategies": order["strategy"],
         "trials": trials(found),
     }
+
+
+def summary(results):
+    """The sentences that sum a finished study up, as its findings begin (`findings.to_text`); none before there are any."""
+    path = Path(results) / "tables/findings.txt"
+    parts = path.read_text(encoding="utf-8").split("\n\n") if path.exists() else []
+    return [" ".join(part[2:].split()) for part in parts if part.startswith("* ")]
 
 
 def imported_files(study, source):
