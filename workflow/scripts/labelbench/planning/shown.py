@@ -184,7 +184,7 @@ def ran(found):
 
 
 def summary(results):
-    """The sentences that sum a finished study up, as its findings begin (`findings.to_text`); none before there are any."""
+    """The sentences that sum a finished study up, as its findings begin (`findings.to_text`); none before it ended."""
     path = Path(results) / "tables/findings.txt"
     parts = path.read_text(encoding="utf-8").split("\n\n") if path.exists() else []
     return [" ".join(part[2:].split()) for part in parts if part.startswith("* ")]
