@@ -279,7 +279,7 @@ def _judge(rows, equivalence):
 
 
 def savings_curves(metrics, dataset, setting, split, lead, stage, model):
-    """`savings.SavingsCurve` by strategy against random sampling; of strategies that have one."""
+    """`savings.SavingsCurve` by strategy compared with random sampling; None where no accuracy is reached by both."""
     curves, found = _curves(metrics, dataset, setting, split, lead, stage, model), {}
     for strategy, curve in curves.items():
         if strategy != REFERENCE and REFERENCE in curves:
@@ -288,7 +288,7 @@ def savings_curves(metrics, dataset, setting, split, lead, stage, model):
                 found[strategy] = savings_curve(
                     own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
                 )
-    return {strategy: curve for strategy, curve in found.items() if curve is not None}
+    return found
 
 
 # Over all settings of a study: (dataset, encoder, selector, trainer).

@@ -14,10 +14,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from labelbench.evidence import comparisons, statistics, study, tables
 from labelbench.evidence.study import MARKS, NAMES, metric_of
 
-# Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
+# Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows; and three of Tol's,
+# so that no two of the ten common strategies share one.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+WINE, OLIVE, INDIGO = "#882255", "#999933", "#332288"
 GREY = "#4D4D4D"
-_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, WINE, OLIVE, INDIGO)
 _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 # One look per name in every figure of every study. Marker and line style tell them apart in grey print too.
 _LOOKS = {
@@ -28,9 +30,9 @@ _LOOKS = {
     "entropy": (PURPLE, "v", _LINES[2]),
     "confidence": (ORANGE, "P", _LINES[0]),
     "galaxy": (SKY, "X", _LINES[3]),
-    "bait": (GREEN, "<", _LINES[0]),
-    "direct": (PURPLE, ">", _LINES[1]),
-    "typiclust": (ORANGE, "h", _LINES[3]),
+    "bait": (WINE, "<", _LINES[0]),
+    "direct": (OLIVE, ">", _LINES[1]),
+    "typiclust": (INDIGO, "h", _LINES[3]),
 }
 _COMMON = tuple(_LOOKS.values())
 # Markers and lines are used up before a pair of them comes again in another colour.
@@ -189,7 +191,10 @@ def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about="")
                 continue
             for name, curves in found.items():
                 _draw_curve(axis, look(name), curves)
-            _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))
+            _limit_scores(axis, found.values())
+            # Of one strategy: BADGE of the authors' files has 2,001 labels where the others have 2,000.
+            usual = found.get(study.REFERENCE) or max(found.values(), key=lambda curves: len(curves.labels))
+            _label_axis(axis, [int(n) for n in usual.labels])
             axis.set_ylabel(f"{split} {NAMES[measure]} (%)")
             axis.yaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             level = study.zero_shot(metrics, dataset, row[0], split, metric_of(split, measure))
@@ -293,9 +298,7 @@ def differences(metrics, dataset, lead, kinds, equivalence, images=None):
 
 def _draw_differences(axis, table, names, kinds, equivalence):
     if table.empty:
-        axis.text(0.5, 0.5, "nothing to compare", transform=axis.transAxes, ha="center", fontsize=8)
-        axis.set_xticks([])
-        axis.grid(visible=False)
+        _nothing(axis, "nothing to compare")
         return
     axis.axvspan(-equivalence, equivalence, color=_EQUIVALENCE, linewidth=0)
     axis.axvline(0, color="black", linewidth=0.8)
@@ -314,6 +317,9 @@ def _draw_differences(axis, table, names, kinds, equivalence):
     axis.set_yticks(range(len(names)), [name + MARKS[kinds[name]] for name in names])
     axis.set_ylim(len(names) - 0.4, -1.1)
     axis.grid(visible=False, axis="y")
+    # Where all are ties the region's ends must be seen, or the whole panel is grey.
+    low, high = axis.get_xlim()
+    axis.set_xlim(min(low, -2 * equivalence), max(high, 2 * equivalence))
     axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
 
@@ -342,7 +348,11 @@ def label_savings(metrics, dataset, lead, kinds):
         figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False, title=title)
         for axis, setting, split in panels:
             model = study.judged(metrics, dataset, setting)
-            curves = comparisons.savings_curves(metrics, dataset, setting, split, lead, *model)
+            compared = comparisons.savings_curves(metrics, dataset, setting, split, lead, *model)
+            curves = {strategy: curve for strategy, curve in compared.items() if curve is not None}
+            if not curves:
+                _nothing(axis, "no accuracy that both reach" if compared else "nothing to compare")
+                continue
             for i, (strategy, curve) in enumerate(curves.items()):
                 colour, marker, line = look(strategy)
                 targets, at = 100 * curve.targets, (3 * i % 10, 10)  # markers of several lines side by side
@@ -356,16 +366,6 @@ def label_savings(metrics, dataset, lead, kinds):
             axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             axis.set_xlabel(f"{split} {NAMES[lead]} reached (%)")
             axis.set_ylabel("label savings (log scale)")
-            if not curves:
-                split_metric = study.metric_of(split, lead)
-                found = [
-                    study.curves(metrics, dataset, setting, name, split, split_metric, *model)
-                    for name in (study.REFERENCE, *strategies)
-                ]
-                compared = found[0] is not None and any(curve is not None for curve in found[1:])
-                text = "no accuracy that both reach" if compared else "nothing to compare"
-                axis.text(0.5, 0.6, text, transform=axis.transAxes, ha="center", fontsize=8)
-                axis.set_xticks([])
         _title(figure, metrics, dataset)
         handles = []
         for name in strategies:
@@ -379,14 +379,20 @@ def label_savings(metrics, dataset, lead, kinds):
     return figure
 
 
+# Factors that a tick may stand at, the more telling first.
+_FACTORS = (1, 2, 0.5, 4, 0.25, 8, 0.125, 1.5, 0.7, 3, 0.8, 1.2, 0.6, 0.9, 1.1, 0.95, 1.05)
+
+
 def _label_factors(axis):
     """Ticks at factors that have a name, as many as the axis has room for."""
     low, high = axis.get_ylim()
     low, high = max(low, 1 / 8), min(high, 8)
     axis.set_ylim(low, high)
-    few = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-    many = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 2, 2.5, 3, 4)
-    axis.yaxis.set_major_locator(FixedLocator([x for x in (few if high / low > 8 else many) if low <= x <= high]))
+    room, ticks = math.log(high / low) / 10, []
+    for factor in _FACTORS:
+        if low <= factor <= high and all(abs(math.log(factor / tick)) > room for tick in ticks):
+            ticks.append(factor)
+    axis.yaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     axis.yaxis.set_minor_locator(NullLocator())
 
@@ -526,11 +532,32 @@ def _spread(n):
     return [0.56 * (i - (n - 1) / 2) / max(n - 1, 1) for i in range(n)]
 
 
+def _nothing(axis, text):
+    """A panel without data: a text, and no axes that would make believe there were any."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", fontsize=8)
+    axis.set_xticks([])
+    axis.tick_params(axis="y", left=False, labelleft=False)
+    axis.spines[:].set_visible(False)
+    axis.grid(visible=False)
+
+
+def _limit_scores(axis, curves):
+    """Cut the y axis where bands leave the lines' own range, to both sides, by more than its height.
+
+    The band of two trials can reach from nothing to 100 %, and would flatten the lines.
+    """
+    means = 100 * np.concatenate([curve.scores.mean(axis=0) for curve in curves])
+    height = max(np.ptp(means), 1.0)
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, means.min() - height), min(high, means.max() + height))
+
+
 def _label_axis(axis, budgets):
     """Ticks at budgets, as many as have room; logarithmic for long schedules."""
     logarithmic = budgets[-1] >= _LOG_FROM * budgets[0]
     place = math.log if logarithmic else float
-    room = (place(budgets[-1]) - place(budgets[0])) / (5 if logarithmic else 8)
+    # A panel holds about 45 characters side by side.
+    room = (place(budgets[-1]) - place(budgets[0])) * max(len(f"{budgets[-1]:,}") + 2, 6) / 45
     ticks = [budgets[0], budgets[-1]]
     for budget in reversed(budgets):
         if all(abs(place(budget) - place(tick)) > room for tick in ticks):
