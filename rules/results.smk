@@ -5,6 +5,8 @@ rule import_results:
         own=own_datasets,
     output:
         rows="<results>/imported/{source}.parquet",
+        hits="<results>/imported/{source}.hits.parquet",
+        left_out="<results>/imported/{source}.left_out.json",
         tuned="<results>/imported/{source}.tuned.json",
     log:
         "<logs>/imported/{source}.log",
@@ -28,9 +30,16 @@ rule collect:
         replicates=replicate_metrics,
         embeddings=of_models(grid.embedding_costs),
         imported=expand("<results>/imported/{source}.parquet", source=STUDY.imports),
+        imported_hits=expand(
+            "<results>/imported/{source}.hits.parquet", source=STUDY.imports
+        ),
+        imported_notes=expand(
+            "<results>/imported/{source}.left_out.json", source=STUDY.imports
+        ),
     output:
         csv="<results>/tables/metrics.csv",
         parquet="<results>/tables/metrics.parquet",
+        hits="<results>/tables/hits.parquet",
         left_out="<results>/tables/left_out.json",
     log:
         "<logs>/collect.log",
@@ -47,6 +56,7 @@ rule collect:
 rule tables:
     input:
         metrics=rules.collect.output.csv,
+        hits=rules.collect.output.hits,
         left_out=rules.collect.output.left_out,
     output:
         csv=[
@@ -93,7 +103,8 @@ rule tables:
 
 rule figures:
     input:
-        rules.collect.output.csv,
+        metrics=rules.collect.output.csv,
+        hits=rules.collect.output.hits,
     output:
         svg=[
             *reported("figures", FILES.figures, "svg"),

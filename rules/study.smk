@@ -11,6 +11,8 @@ except UserError as error:
 FILES = shown.files(SHOWN)
 # What the report says was run.
 config["run"] |= shown.ran(SHOWN)
+# The report opens with what the study says, once it says something.
+config["run"]["summary"] = shown.summary(workflow.pathvars.apply("<results>"))
 
 
 def of_models(function):

@@ -59,5 +59,8 @@ def a_clone(folder):
     for (embed, model, evaluated), strategy, trial in itertools.product(kinds, gains, (0, 3)):
         path = place("cifar10", 1000, embed, model, "flexmatch", evaluated, strategy, SEEDS[trial])
         labels = None if evaluated else list(range(trial, 3000 + trial))
-        write_run(folder / path, curves(gains[strategy], trial, extra=strategy == "badge"), labels)
+        values = curves(gains[strategy], trial, extra=strategy == "badge")
+        if model == "shallow":  # a proxy is less than the encoder fine-tuned on its labels
+            values["Test Accuracy"] = [value - 0.01 for value in values["Test Accuracy"]]
+        write_run(folder / path, values, labels)
     return folder

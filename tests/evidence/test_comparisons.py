@@ -124,7 +124,7 @@ def test_unequal_curves_are_paired_on_what_both_have(metrics):
     gone = (metrics["strategy"] == "badge") & ((metrics["trial"] == 2) | (metrics["round"] == 4))
     table = comparisons.comparisons_table(metrics[~gone], "digits", "accuracy", KINDS, EQUIVALENCE)
     found = line(table, "badge")
-    assert (found["trials"], found["rounds"], found["num_labels"]) == (4, 6, 80)
+    assert (found["trials"], found["rounds"], found["num_labels"]) == (4, 5, 80)
     at, areas = [0, 1, 3, 4], []
     for strategy, among in (("badge", [0, 1, 2, 4, 5]), ("random", range(6))):
         whole = curves(metrics, strategy)
@@ -222,6 +222,14 @@ def test_ranks_are_those_of_the_areas(metrics):
     assert found.left_out == []
     page = pages.ranks_page(comparisons.ranking(metrics, LEADS, KINDS), KINDS)
     assert "No two strategies can lie that far apart" in page.note
+    assert found.groups == 2
+    # Two datasets of the same images are no two blocks: mean ranks, and no test.
+    images = dict.fromkeys(LEADS, "digits")
+    alike = comparisons.ranking(metrics, LEADS, KINDS, images)
+    assert (alike.settings, alike.groups) == (2, 1)
+    assert math.isnan(alike.ranks.p) and math.isnan(alike.ranks.critical)
+    assert "There is no test and no critical difference" in pages.ranks_page(alike, KINDS).note
+    assert set(comparisons.ranks_table(alike)["independent_datasets"]) == {1}
 
 
 def test_ranks_name_settings_and_strategies_that_they_leave_out(metrics):

@@ -283,7 +283,7 @@ def test_ranks_join_what_is_not_shown_to_differ(two_datasets):
     figure = figures.critical_differences(two_datasets, LEADS, KINDS)
     found = comparisons.ranking(two_datasets, LEADS, KINDS)
     axis = figure.axes[0]
-    assert axis.get_xlabel() == f"mean rank over {found.settings} settings (1 is best)"
+    assert axis.get_xlabel() == f"mean rank over {found.settings} settings on 2 sets of images (1 is best)"
     ranked = zip(found.strategies, found.ranks.mean, strict=True)
     assert [text.get_text() for text in axis.texts] == [f"{name}  {rank:.2f}" for name, rank in ranked]
     assert figures._joined([1.0, 2.0, 2.5, 4.0, 5.5], 1.6) == [(0, 2), (2, 3), (3, 4)]

@@ -202,3 +202,62 @@ def test_interval_of_a_deviation_covers_it():
         statistics.deviation_interval(sample.std(ddof=1), freedom) for sample in draw.normal(0, 2, (2000, freedom + 1))
     ]
     assert np.mean([low <= 2 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.015)
+
+
+def studies_of_equal_strategies(draw, datasets, settings, strategies=7, shared=0.7):
+    """Scores (datasets × settings, strategies) of equal strategies: a part of their luck is that of the dataset."""
+    of_dataset = draw.normal(0, math.sqrt(shared), (datasets, 1, strategies))
+    own = draw.normal(0, math.sqrt(1 - shared), (datasets, settings, strategies))
+    return (of_dataset + own).reshape(-1, strategies), np.repeat(np.arange(datasets), settings)
+
+
+@pytest.mark.parametrize(("datasets", "settings"), [(2, 3), (3, 4), (6, 3)])
+def test_equal_strategies_are_seldom_told_apart_by_ranks(datasets, settings):
+    """Settings that share a dataset share its luck: taken for blocks, they would find differences in most studies."""
+    draw, studies = rng(5), 400
+    wrong = {"friedman": 0, "nemenyi": 0, "settings as blocks": 0}
+    for _ in range(studies):
+        scores, groups = studies_of_equal_strategies(draw, datasets, settings)
+        found, naive = statistics.ranks(scores, groups), statistics.ranks(scores)
+        wrong["friedman"] += found.p < 0.05
+        wrong["nemenyi"] += np.ptp(found.mean) > found.critical
+        wrong["settings as blocks"] += naive.p < 0.05
+    # The bounds are 5 % and two standard errors of 400 studies.
+    assert wrong["friedman"] / studies <= 0.072
+    assert wrong["nemenyi"] / studies <= 0.072
+    assert wrong["settings as blocks"] / studies > 0.2
+
+
+def test_settings_of_one_dataset_have_ranks_and_no_test():
+    scores = rng(1).normal(size=(4, 5))
+    found = statistics.ranks(scores, ["digits"] * 4)
+    assert found.mean.tolist() == stats.rankdata(-scores, axis=1).mean(axis=0).tolist()
+    assert np.isnan([found.p, found.critical]).all()
+    # A dataset with many settings weighs as much as one with few.
+    weighed = statistics.ranks(np.array([[3, 2, 1], [3, 2, 1], [3, 2, 1], [1, 2, 3]]), "aaab")
+    assert weighed.mean.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("settings", "trials"), [(6, 2), (3, 4)])
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_pooled_settings_seldom_tell_equal_strategies_apart(settings, trials, shared):
+    """Also where they share half of the luck of their trials; taken for independent, they find differences."""
+    draw, studies, wrong, naive = rng(7), 1000, 0, 0
+    for _ in range(studies):
+        luck = draw.normal(0, math.sqrt(shared), (1, trials))
+        gaps = luck + draw.normal(0, math.sqrt(1 - shared), (settings, trials))
+        mean, se, freedom = statistics.pooled(list(gaps))
+        assert (mean, freedom) == (pytest.approx(gaps.mean()), settings * (trials - 1))
+        wrong += abs(mean) > stats.t.ppf(0.975, freedom) * se
+        whole = statistics.estimate(gaps.ravel())
+        naive += whole.low > 0 or whole.high < 0
+    assert wrong / studies <= 0.06
+    if shared:
+        assert naive / studies > 0.1
+
+
+def test_pooled_settings_find_what_two_trials_cannot():
+    gaps = [np.array([0.006, 0.008]) + 0.0005 * i for i in range(6)]
+    mean, se, freedom = statistics.pooled(gaps)
+    assert statistics.student_t_p(gaps[0]) > 0.05
+    assert abs(mean) > stats.t.ppf(0.999, freedom) * se

@@ -575,7 +575,7 @@ class Rows(HTMLParser):
             self.rows[-1][-1][2] = True
 
     def handle_data(self, text):
-        if self.rows and self.rows[-1] and text.strip():
+        if self.rows and self.rows[-1] and (text.strip() or self.rows[-1][-1][0]):
             self.rows[-1][-1][0] += text
 
 
@@ -639,7 +639,7 @@ def test_censored_savings_show_their_sign(digits):
     known = [Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">"))]
     savings = Savings(0.9, True, *known, *[Bounded(1.1)] * 3)
     table = digits.assign(savings=[savings] * len(digits))
-    assert "&gt;2.50× [1.25, &gt;2.50]" in html_of(table)
+    assert "&gt;2.50× <span>[1.25, &gt;2.50]</span>" in html_of(table)
     assert r"$>$2.50$\times$ [1.25, $>$2.50]" in latex_of(table)
     assert ",>2.5,1.25,>2.5,>80" in tables.to_csv(table)
 

@@ -38,7 +38,12 @@ def whole(tmp_path_factory):
 def read_all(path, **datasets):
     """Everything that a study asks an archive for, while planning and in its job."""
     config = importer.Config(str(path), **datasets)
-    return importer.contents(config), importer.definitions(config), importer.tuned(config), importer.read(config, LOG)
+    return (
+        importer.contents(config),
+        importer.definitions(config),
+        importer.tuned(config),
+        importer.read(config, LOG)[0],
+    )
 
 
 def refusal(path, **datasets):

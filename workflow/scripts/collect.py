@@ -12,9 +12,17 @@ spec = json.loads(job.params.spec)
 
 rows = study.read(job.input.metrics, job.input.costs, job.input.zero_shot, job.input.embeddings, job.input.replicates)
 rows = study.share_first_round(rows, spec["own"])
-imports = {Path(path).stem: study.read_parquet(path) for path in job.input.imported}
+imports = {
+    Path(path).stem: study.read_parquet(path) + study.read_parquet(hits)
+    for path, hits in zip(job.input.imported, job.input.imported_hits, strict=True)
+}
 rows, left_out = study.joined(rows, imports)
-rows = study.in_order(rows, spec["order"])
+for path in job.input.imported_notes:
+    for dataset, notes in json.loads(Path(path).read_text()).items():
+        left_out.setdefault(dataset, []).extend(notes)
+rows, hits = study.apart(study.in_order(rows, spec["order"]))
+with jobs.written_whole(job.output.hits) as part:
+    study.write_parquet(hits, part, "string")
 with jobs.written_whole(job.output.csv) as part:
     study.write(rows, part)
 with jobs.written_whole(job.output.parquet) as part:

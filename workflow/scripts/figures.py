@@ -6,13 +6,15 @@ import logging
 
 from labelbench.common import jobs
 from labelbench.evidence import figures, study
+from labelbench.evidence.images import TestImages
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph of every PDF
 spec = json.loads(job.params.spec)
 
-metrics, _ = study.paired(study.load(job.input[0]))
+metrics, _ = study.paired(study.load(job.input.metrics))
+images = TestImages(study.read_parquet(job.input.hits))
 drawings = {
     "curves": figures.learning_curves,
     "finetuned": figures.finetuned_curves,
@@ -20,7 +22,7 @@ drawings = {
     "trainers": figures.trainer_curves,
     "selectors": figures.selector_curves,
     "savings": figures.label_savings,
-    "differences": lambda *about: figures.differences(*about, spec["equivalence"]),
+    "differences": lambda *about: figures.differences(*about, spec["equivalence"], images),
 }
 overall = {"ranks": figures.critical_differences}
 # In the order of the output files.
@@ -29,7 +31,7 @@ drawn = itertools.chain(
         drawings[name](metrics[metrics["dataset"] == dataset], dataset, spec["lead"][dataset], spec["kinds"])
         for name, dataset in spec["figures"]
     ),
-    (overall[name](metrics, spec["lead"], spec["kinds"]) for name in spec["overall"]),
+    (overall[name](metrics, spec["lead"], spec["kinds"], spec["images"]) for name in spec["overall"]),
 )
 for i, figure in enumerate(drawn):
     for format in ("svg", "pdf"):

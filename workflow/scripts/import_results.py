@@ -22,11 +22,14 @@ for path in map(Path, job.input.own):
             f"{there['fingerprint']}, and {here.fingerprint} here. It was not imported; give it another name under "
             "`datasets` of the import, and it is shown by itself."
         )
-rows = importer.read(config, log)
+rows, left_out = importer.read(config, log)
 for row in rows:
     names = (*(row[column] for column in study.SETTING), row["strategy"])
     row["strategy"] = renamed.get(names, row["strategy"])
-with jobs.written_whole(job.output.rows) as part:
-    study.write_parquet(rows, part)
+rows, hits = study.apart(rows)
+for path, content, value in ((job.output.rows, rows, "float64"), (job.output.hits, hits, "string")):
+    with jobs.written_whole(path) as part:
+        study.write_parquet(content, part, value)
+jobs.write_json(job.output.left_out, left_out)
 jobs.write_json(job.output.tuned, importer.tuned(config))
 log.info("%d values", len(rows))

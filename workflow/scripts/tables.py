@@ -4,8 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from labelbench.common import jobs
-from labelbench.evidence import comparisons, findings, pages, published, study, tables, typeset
+from labelbench.evidence import collapses, comparisons, findings, pages, published, study, tables, typeset
+from labelbench.evidence.images import TestImages
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -13,20 +16,26 @@ spec = json.loads(job.params.spec)
 equivalence, leads = spec["equivalence"], spec["lead"]
 
 metrics, unpaired = study.paired(study.load(job.input.metrics))
+images = TestImages(study.read_parquet(job.input.hits))
 left_out = json.loads(Path(job.input.left_out).read_text())
 for dataset, notes in unpaired.items():
     left_out.setdefault(dataset, []).extend(notes)
 for dataset, notes in left_out.items():
     for note in notes:
         log.warning("%s: %s", dataset, note)
+judged, headlines, pooled = {}, {}, {}
 made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the order of the output files
 for dataset in dict.fromkeys(dataset for _, dataset in spec["tables"]):  # the study's order; that of `leads` is sorted
     lead = leads[dataset]
     own = metrics[metrics["dataset"] == dataset]
-    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence)
-    judged = {setting: study.judged(own, dataset, setting) for setting in study.settings(own, dataset)}
-    told[dataset] = findings.paragraphs(table, judged, left_out.get(dataset, []), equivalence)
-    compared[dataset] = table
+    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence, images)
+    judged[dataset] = {setting: study.judged(own, dataset, setting) for setting in study.settings(own, dataset)}
+    if gone := collapses.told(collapses.found(own, dataset, lead)):
+        left_out.setdefault(dataset, []).extend(gone)
+    told[dataset] = findings.paragraphs(table, judged[dataset], left_out.get(dataset, []), equivalence)
+    over = comparisons.pooled(table, judged[dataset], equivalence)
+    headlines[dataset] = findings.headline(dataset, table, over, judged[dataset])
+    compared[dataset], pooled[dataset] = table, over
 for kind, dataset in spec["tables"]:
     own = metrics[metrics["dataset"] == dataset]
     about = (own, dataset, leads[dataset], spec["kinds"])
@@ -34,7 +43,8 @@ for kind, dataset in spec["tables"]:
         table = tables.costs_table(own, dataset, spec["end_to_end"][dataset], spec["costs"])
         page, text = pages.costs_page(table, spec["costs"].get("currency", "money")), tables.costs_csv(table)
     elif kind == "comparisons":
-        table = compared[dataset]
+        parts = [part for part in (compared[dataset], pooled[dataset]) if len(part)]
+        table = pd.concat(parts, ignore_index=True) if parts else compared[dataset]
         page, text = pages.comparisons_page(table, equivalence, dataset), comparisons.to_csv(table)
     elif kind == "trainers":
         table = tables.trainers_table(*about, spec["passive"][dataset])
@@ -46,7 +56,7 @@ for kind, dataset in spec["tables"]:
         table = published.comparison(own, dataset, spec["published"][dataset])
         page, text = published.page(table, dataset), published.to_csv(table)
     else:
-        finals.append(table := tables.final_table(*about))
+        finals.append(table := tables.final_table(*about, images))
         page, text = pages.final_page(table), tables.to_csv(table)
     note = " ".join([page.note, *left_out.get(dataset, [])])
     made.append((dataclasses.replace(page, note=note), text))
@@ -56,7 +66,7 @@ for kind in spec["overall"]:
         table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
         page = pages.wins_page(table, spec["kinds"], equivalence)
     else:
-        found = comparisons.ranking(metrics, leads, spec["kinds"])
+        found = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"])
         page, table = pages.ranks_page(found, spec["kinds"]), comparisons.ranks_table(found)
     page = dataclasses.replace(page, note=" ".join([page.note, *overall_notes]))
     made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))
@@ -72,10 +82,13 @@ further = [
     if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
 ]
 about = findings.note(spec["kinds"], equivalence)
+ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if "ranks" in spec["overall"] else None
+summed = findings.summary(headlines, ranking, findings.caveats(compared, left_out))
+overview = findings.overview(compared, judged)
 for path, text in (
     (job.output.summary, pages.summary(finals, further)),
-    (job.output.findings, findings.to_html(told, about)),
-    (job.output.findings_text, findings.to_text(told, about)),
+    (job.output.findings, findings.to_html(told, about, summed, overview)),
+    (job.output.findings_text, findings.to_text(told, about, summed, overview)),
 ):
     with jobs.written_whole(path) as part:
         part.write_text(text, encoding="utf-8")

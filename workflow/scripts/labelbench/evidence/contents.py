@@ -19,7 +19,8 @@ class Contents(NamedTuple):
     passive: those of all trainers that use labels only; end_to_end: selectors that train the encoder itself; trials:
     how many; evaluations: whether these models were trained in several rounds; curves: whether the
     selectors' own were; costs: whether costs were measured;
-    published: which setting of the LabelBench paper this is (`paper.setting`).
+    published: which setting of the LabelBench paper this is (`paper.setting`); images: a name that datasets of the same
+    images share, whatever is done with their labels; "" where nothing says, and then the dataset's own stands for it.
     """
 
     lead: str
@@ -33,6 +34,7 @@ class Contents(NamedTuple):
     curves: bool
     costs: bool
     published: dict
+    images: str = ""
 
     def names(self, field):
         """The encoders, selectors, trainers or strategies (`field` in the singular) or models, each once."""
@@ -136,6 +138,7 @@ def _merged(there, held, new):
         curves=there.curves or held.curves,
         costs=there.costs or held.costs,
         published=published | ({"strategies": theirs} if published else {}),
+        images=there.images or held.images,
     )
 
 

@@ -14,10 +14,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from labelbench.evidence import comparisons, statistics, study, tables
 from labelbench.evidence.study import MARKS, NAMES, metric_of
 
-# Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows.
+# Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows; and three of Tol's,
+# so that no two of the ten common strategies share one.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+WINE, OLIVE, INDIGO = "#882255", "#999933", "#332288"
 GREY = "#4D4D4D"
-_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, WINE, OLIVE, INDIGO)
 _LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 # One look per name in every figure of every study. Marker and line style tell them apart in grey print too.
 _LOOKS = {
@@ -28,9 +30,9 @@ _LOOKS = {
     "entropy": (PURPLE, "v", _LINES[2]),
     "confidence": (ORANGE, "P", _LINES[0]),
     "galaxy": (SKY, "X", _LINES[3]),
-    "bait": (GREEN, "<", _LINES[0]),
-    "direct": (PURPLE, ">", _LINES[1]),
-    "typiclust": (ORANGE, "h", _LINES[3]),
+    "bait": (WINE, "<", _LINES[0]),
+    "direct": (OLIVE, ">", _LINES[1]),
+    "typiclust": (INDIGO, "h", _LINES[3]),
 }
 _COMMON = tuple(_LOOKS.values())
 # Markers and lines are used up before a pair of them comes again in another colour.
@@ -189,7 +191,10 @@ def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about="")
                 continue
             for name, curves in found.items():
                 _draw_curve(axis, look(name), curves)
-            _label_axis(axis, sorted({int(n) for curves in found.values() for n in curves.labels}))
+            _limit_scores(axis, found.values())
+            # Of one strategy: BADGE of the authors' files has 2,001 labels where the others have 2,000.
+            usual = found.get(study.REFERENCE) or max(found.values(), key=lambda curves: len(curves.labels))
+            _label_axis(axis, [int(n) for n in usual.labels])
             axis.set_ylabel(f"{split} {NAMES[measure]} (%)")
             axis.yaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             level = study.zero_shot(metrics, dataset, row[0], split, metric_of(split, measure))
@@ -255,15 +260,16 @@ def final_scores(metrics, dataset, lead, kinds):
     return figure
 
 
-def differences(metrics, dataset, lead, kinds, equivalence):
+def differences(metrics, dataset, lead, kinds, equivalence, images=None):
     """Figure of every strategy's area under the learning curve against random's and margin's, in points.
 
     Rows of panels as in `learning_curves`, of the model that `study.judged` names. Markers are mean paired differences,
-    filled against random sampling, hollow against margin; bars their 95 % intervals. Grey: the region of practical
-    equivalence, ±`equivalence` (a fraction). A bracket at zero above the strategies: plus and minus one standard
-    deviation of training noise, where it was measured. Arguments as in `comparisons.comparisons_table`.
+    filled against random sampling, hollow against margin; bars their 95 % intervals on these images, thin ones about
+    other images of this kind, where that is known (`images`). Grey: the region of practical equivalence, ±`equivalence`
+    (a fraction). A bracket at zero above the strategies: plus and minus one standard deviation of training noise, where
+    it was measured. Arguments as in `comparisons.comparisons_table`.
     """
-    table = comparisons.comparisons_table(metrics, dataset, lead, kinds, equivalence)
+    table = comparisons.comparisons_table(metrics, dataset, lead, kinds, equivalence, images)
     table = table[table["reference"] != ""]
     names = [name for name in study.strategies_of(metrics, dataset) if (table["strategy"] == name).any()]
     settings = study.settings(metrics, dataset)
@@ -291,13 +297,18 @@ def differences(metrics, dataset, lead, kinds, equivalence):
 
 
 def _draw_differences(axis, table, names, kinds, equivalence):
+    if table.empty:
+        _nothing(axis, "nothing to compare")
+        return
     axis.axvspan(-equivalence, equivalence, color=_EQUIVALENCE, linewidth=0)
     axis.axvline(0, color="black", linewidth=0.8)
     for row in table.to_dict("records"):
         colour, marker, _ = look(row["strategy"])
         height = names.index(row["strategy"]) + _REFERENCE_OFFSETS[row["reference"]]
         if not math.isnan(row["low"]):
-            axis.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour, linewidth=1.2)
+            axis.plot([100 * row["low"], 100 * row["high"]], [height, height], color=colour, linewidth=1.8)
+        if not math.isnan(row["other_low"]):
+            axis.plot([100 * row["other_low"], 100 * row["other_high"]], [height] * 2, color=colour, linewidth=0.7)
         fill = _filling(_REFERENCE_FILLS[row["reference"]])
         axis.plot([100 * row["difference"]], [height], color=colour, marker=marker, linestyle="", **fill)
     noise = 100 * table["noise"].max()
@@ -306,6 +317,9 @@ def _draw_differences(axis, table, names, kinds, equivalence):
     axis.set_yticks(range(len(names)), [name + MARKS[kinds[name]] for name in names])
     axis.set_ylim(len(names) - 0.4, -1.1)
     axis.grid(visible=False, axis="y")
+    # Where all are ties the region's ends must be seen, or the whole panel is grey.
+    low, high = axis.get_xlim()
+    axis.set_xlim(min(low, -2 * equivalence), max(high, 2 * equivalence))
     axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
 
@@ -334,7 +348,11 @@ def label_savings(metrics, dataset, lead, kinds):
         figure, panels = _panels(settings, study.splits_of(metrics, dataset), 2.9, share_y=False, title=title)
         for axis, setting, split in panels:
             model = study.judged(metrics, dataset, setting)
-            curves = comparisons.savings_curves(metrics, dataset, setting, split, lead, *model)
+            compared = comparisons.savings_curves(metrics, dataset, setting, split, lead, *model)
+            curves = {strategy: curve for strategy, curve in compared.items() if curve is not None}
+            if not curves:
+                _nothing(axis, "no accuracy that both reach" if compared else "nothing to compare")
+                continue
             for i, (strategy, curve) in enumerate(curves.items()):
                 colour, marker, line = look(strategy)
                 targets, at = 100 * curve.targets, (3 * i % 10, 10)  # markers of several lines side by side
@@ -348,8 +366,6 @@ def label_savings(metrics, dataset, lead, kinds):
             axis.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             axis.set_xlabel(f"{split} {NAMES[lead]} reached (%)")
             axis.set_ylabel("label savings (log scale)")
-            if not curves:
-                axis.text(0.5, 0.6, "no accuracy that both reach", transform=axis.transAxes, ha="center", fontsize=8)
         _title(figure, metrics, dataset)
         handles = []
         for name in strategies:
@@ -363,25 +379,31 @@ def label_savings(metrics, dataset, lead, kinds):
     return figure
 
 
+# Factors that a tick may stand at, the more telling first.
+_FACTORS = (1, 2, 0.5, 4, 0.25, 8, 0.125, 1.5, 0.7, 3, 0.8, 1.2, 0.6, 0.9, 1.1, 0.95, 1.05)
+
+
 def _label_factors(axis):
     """Ticks at factors that have a name, as many as the axis has room for."""
     low, high = axis.get_ylim()
     low, high = max(low, 1 / 8), min(high, 8)
     axis.set_ylim(low, high)
-    few = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-    many = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 2, 2.5, 3, 4)
-    axis.yaxis.set_major_locator(FixedLocator([x for x in (few if high / low > 8 else many) if low <= x <= high]))
+    room, ticks = math.log(high / low) / 10, []
+    for factor in _FACTORS:
+        if low <= factor <= high and all(abs(math.log(factor / tick)) > room for tick in ticks):
+            ticks.append(factor)
+    axis.yaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def critical_differences(metrics, leads, kinds):
+def critical_differences(metrics, leads, kinds, images=None):
     """Figure of the strategies' mean ranks over settings, with bars that join those no further apart than chance.
 
     After J. Demšar, JMLR 7, 2006: a bar joins strategies whose mean ranks differ by less than Nemenyi's critical
     difference. Arguments as for `comparisons.ranking`.
     """
-    ranking = comparisons.ranking(metrics, leads, kinds)
+    ranking = comparisons.ranking(metrics, leads, kinds, images)
     names, found = ranking.strategies, ranking.ranks
     groups = _joined(found.mean, found.critical)
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
@@ -392,7 +414,8 @@ def critical_differences(metrics, leads, kinds):
         axis.spines["top"].set_visible(True)
         axis.xaxis.tick_top()
         axis.xaxis.set_label_position("top")
-        axis.set_xlabel(f"mean rank over {ranking.settings} settings (1 is best)")
+        over = f"{ranking.settings} settings on {ranking.groups} set{'s' * (ranking.groups != 1)} of images"
+        axis.set_xlabel(f"mean rank over {over} (1 is best)")
         most = max(len(names), 2)
         axis.set_xlim(0.8, most + 0.2)
         axis.set_xticks(range(1, most + 1))
@@ -418,7 +441,11 @@ def critical_differences(metrics, leads, kinds):
             ends = [found.mean[first] - 0.03, found.mean[last] + 0.03]
             axis.plot(ends, [0.45 * (i + 1)] * 2, color="black", linewidth=4, solid_capstyle="butt")
         axis.set_ylim(len(names) + 0.2 + bars, 0)
-        text = f"critical difference {found.critical:.2f}" if not math.isnan(found.critical) else "no test"
+        text = (
+            f"critical difference {found.critical:.2f}"
+            if not math.isnan(found.critical)
+            else "no test: too few datasets"
+        )
         figure.suptitle(f"all settings: ranks by area under the learning curve, {text}", fontsize=10)
     return figure
 
@@ -505,11 +532,32 @@ def _spread(n):
     return [0.56 * (i - (n - 1) / 2) / max(n - 1, 1) for i in range(n)]
 
 
+def _nothing(axis, text):
+    """A panel without data: a text, and no axes that would make believe there were any."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", fontsize=8)
+    axis.set_xticks([])
+    axis.tick_params(axis="y", left=False, labelleft=False)
+    axis.spines[:].set_visible(False)
+    axis.grid(visible=False)
+
+
+def _limit_scores(axis, curves):
+    """Cut the y axis where bands leave the lines' own range, to both sides, by more than its height.
+
+    The band of two trials can reach from nothing to 100 %, and would flatten the lines.
+    """
+    means = 100 * np.concatenate([curve.scores.mean(axis=0) for curve in curves])
+    height = max(np.ptp(means), 1.0)
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, means.min() - height), min(high, means.max() + height))
+
+
 def _label_axis(axis, budgets):
     """Ticks at budgets, as many as have room; logarithmic for long schedules."""
     logarithmic = budgets[-1] >= _LOG_FROM * budgets[0]
     place = math.log if logarithmic else float
-    room = (place(budgets[-1]) - place(budgets[0])) / (5 if logarithmic else 8)
+    # A panel holds about 45 characters side by side.
+    room = (place(budgets[-1]) - place(budgets[0])) * max(len(f"{budgets[-1]:,}") + 2, 6) / 45
     ticks = [budgets[0], budgets[-1]]
     for budget in reversed(budgets):
         if all(abs(place(budget) - place(tick)) > room for tick in ticks):

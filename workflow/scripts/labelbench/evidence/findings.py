@@ -1,48 +1,192 @@
-"""What a study says, in words: paragraphs made of the numbers, no claim without its interval."""
+"""What a study says, in words: first a summary, then a table, then every comparison; no claim without its interval."""
 
 import html
 import math
 import re
 import textwrap
 
-from labelbench.evidence import pages, statistics, study
+from labelbench.evidence import collapses, comparisons, pages, statistics, study, typeset
 from labelbench.evidence.study import REFERENCE
 
 TITLE = "What this study says"
+MOST = 10  # sentences of the summary
 _VERDICTS = {"better": "Better than random sampling", "worse": "Worse than random sampling"}
 _INTERVAL = re.compile(r"\[[^\]]*\]")
+_BLOCK = [*study.SETTING, "stage", "model", "split"]
+
+
+def blocks(table, judged):
+    """Lists of rows (dicts) of a `comparisons_table`: of every setting and split, of the model that is judged.
+
+    judged: by setting, (stage, model) of the model that is told about (`study.judged`).
+    """
+    found = []
+    for keys, rows in table.groupby(_BLOCK, sort=False):
+        block = dict(zip(_BLOCK, keys, strict=True))
+        setting = tuple(block[column] for column in study.SETTING[1:])
+        if judged.get(setting) == (block["stage"], block["model"]):
+            found.append(rows.to_dict("records"))
+    return found
 
 
 def paragraphs(table, judged, notes, equivalence):
     """List of texts about one dataset: a paragraph for every setting and split, then what was left out.
 
-    table: `comparisons.comparisons_table` of the dataset; judged: by setting, (stage, model) of the model that is told
-    about (`study.judged`); notes: sentences of `study.paired` about the dataset; equivalence: a fraction.
+    table, judged: as for `blocks`; notes: sentences of `study.paired` about the dataset; equivalence: a fraction.
     """
-    told = []
-    blocks = [*study.SETTING, "stage", "model", "split"]
-    for keys, rows in table.groupby(blocks, sort=False):
-        block = dict(zip(blocks, keys, strict=True))
-        setting = tuple(block[column] for column in study.SETTING[1:])
-        if (block["stage"], block["model"]) == judged[setting]:
-            told.append(_paragraph(block, rows.to_dict("records"), equivalence))
+    told = [_paragraph(rows, equivalence) for rows in blocks(table, judged)]
     if not told:
         told = ["Nothing was compared: this takes several strategies, and models of more than one round."]
     return [*told, *notes]
 
 
-def _paragraph(block, rows, equivalence):
-    model = f"{block['selector']} models trained with {block['trainer']} on {block['encoder']}"
-    if block["stage"] == "finetune":
-        model = f"{block['encoder']} fine-tuned with {block['model']} on labels chosen by {model}"
+def headline(dataset, table, pooled, judged):
+    """The summary's sentence about one dataset: what to use on it, what that saves, and how sure this is.
+
+    Of the first test set. table, judged: as for `blocks`; pooled: `comparisons.pooled` of them. Where trainings
+    collapsed, of what is left without them.
+    """
+    found = blocks(comparisons.without_collapses(table), judged)
+    split = found[0][0]["split"] if found else ""
+    own = [row for rows in found for row in rows if row["split"] == split and row["reference"] == REFERENCE]
+    usable = [row for row in own if row["kind"] != "upper bound"]
+    if not usable:
+        return f"{dataset}: nothing was compared with random sampling."
+    all_settings = comparisons.without_collapses(pooled) if len(pooled) else pooled
+    several = all_settings[(all_settings["split"] == split) & (all_settings["kind"] != "upper bound")]
+    rows = several.to_dict("records") or usable
+    rows = [row for row in rows if not math.isnan(row["low"])]
+    if not rows:
+        return f"{dataset}: with one trial there are no intervals, and without intervals nothing can be claimed."
+    best = max(rows, key=lambda row: row["difference"])
+    trials = f"{int(best['trials'])} trials"
+    settings = f" over {trials}" if len(several) == 0 else f" over {int(best['settings'])} settings of {trials}"
+    measure = f"{split} {study.NAMES[best['measure']]}"
+    better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda row: -row["difference"])
+    if better:
+        text = f"{dataset}: {_name(better[0])} beats random sampling by {_gap(better[0])} in {measure}{settings}"
+        if len(better) > 1:
+            do = "does" if len(better) == 2 else "do"
+            text += f", and so {do} {_listed(map(_name, better[1:]))}"
+        return text + _saved(better[0]["strategy"], usable) + "."
+    if all(row["verdict"] == "tie" for row in rows):
+        return (
+            f"{dataset}: all strategies tie with random sampling in {measure}{settings}; choosing labels gains nothing."
+        )
+    text = f"{dataset}: no strategy is shown to beat random sampling in {measure}{settings}; {_name(best)} comes "
+    text += f"nearest ({_gap(best)}, above it in {int(best['above'])} of {int(best['of'])} trial differences)"
+    return text + _missing(best) + "."
+
+
+def _saved(strategy, rows):
+    """What a strategy saves in its settings, as the end of a sentence."""
+    found = [row["savings"] for row in rows if row["strategy"] == strategy and row["savings"] is not None]
+    factors = sorted((s.factor for s in found if not math.isnan(s.factor.value)), key=lambda bounded: bounded.value)
+    if not factors:
+        return ""
+    first, last = (pages.times(factors[i]) for i in (0, -1))
+    times = first if first == last else f"{first} to {last}"
+    return f"; for the same final score random sampling needs {times} times as many labels"
+
+
+def _missing(row):
+    """What an undecided comparison lacks, as the end of a sentence."""
+    needed, trials = row["needed"], int(row["trials"])
+    if row["verdict"] != "undecided" or math.isnan(needed):
+        return ""
+    if not math.isinf(needed):
+        if needed <= trials:
+            return ""
+        return f"; {trials} trials cannot decide, {int(needed)} would, at this spread"
+    if 1.96 * row["image_se"] > abs(row["difference"]):
+        return "; no number of trials would decide, for the test set is too small"
+    return "; more than a hundred trials would be needed, at this spread"
+
+
+def summary(headlines, ranking, notes):
+    """The summary: at most `MOST` sentences. headlines: by dataset; ranking: `comparisons.Ranking` or None.
+
+    notes: further sentences, which come last, such as on collapsed trainings.
+    """
+    told = list(headlines.values())
+    after = []
+    if ranking is not None and ranking.strategies:
+        after.append(_ranked(ranking))
+    after += notes
+    room = MOST - len(after)
+    if len(told) > room:
+        told = [*told[: room - 1], f"The table below has {len(told) - room + 1} datasets more."]
+    return [*told, *after]
+
+
+def _ranked(found):
+    names, ranks = found.strategies, found.ranks
+    text = f"Over all {found.settings} settings {names[0]} has the best mean rank, {ranks.mean[0]:.1f}"
+    if math.isnan(ranks.critical):
+        return text + "; with the images of one dataset there is no test of ranks."
+    beaten = [n for n, rank in zip(names, ranks.mean, strict=True) if rank - ranks.mean[0] > ranks.critical]
+    text += f" of {len(names)}; over {found.groups} datasets of other images "
+    return text + (
+        f"it is shown to rank before {_listed(beaten)}." if beaten else "it is not shown to rank before any."
+    )
+
+
+def caveats(tables, left_out):
+    """Sentences that end the summary: collapsed trainings, pairing, what intervals hold. tables: by dataset."""
+    told = []
+    gone = {dataset: int(table["collapsed"].max()) for dataset, table in tables.items() if table["collapsed"].any()}
+    if gone:
+        told.append(f"Trainings collapsed in {_listed(gone)}; what is said here is without them.")
+    if notes := sum(map(len, left_out.values())):
+        told.append(f"What was left out, or is not known of the runs, is told below ({notes} notes).")
+    known = [table for table in tables.values() if (table["test"] == "images").any()]
+    if len(known) < len(tables):
+        told.append(
+            "Intervals are about these very test images where it was not kept which of them each model got right."
+        )
+    return told
+
+
+def overview(tables, judged):
+    """The findings as a `typeset.Page`: a line per dataset, setting and split. Both arguments by dataset."""
+    lines = []
+    for dataset, table in tables.items():
+        for rows in blocks(comparisons.without_collapses(table), judged[dataset]):
+            block = rows[0]
+            against = [row for row in rows if row["reference"] == REFERENCE and row["kind"] != "upper bound"]
+            name = " · ".join(block[column] for column in study.SETTING[1:])
+            name += f" → {block['model']}" if block["model"] else ""
+            name += f": {block['split']}"
+            lines.append((dataset, name, [(text, False) for text in _overview_cells(against)]))
+    spans = [("best against random", 3), ("verdicts", 4)]
+    names = ["strategy", "points of AULC", "label savings", "better", "tie", "undecided", "worse"]
+    return typeset.Page("all datasets", "findings", "setting", spans, names, lines, "")
+
+
+def _overview_cells(rows):
+    if not rows:
+        return ["nothing compared", *[pages.NONE] * 6]
+    best = max(rows, key=lambda row: row["difference"])
+    cells = [_name(best), pages.interval(best["difference"], *comparisons.told(best)), pages.savings_text(best)]
+    for verdict in ("better", "tie", "undecided", "worse"):
+        cells.append(str(sum(row["verdict"] == verdict for row in rows)))
+    return cells
+
+
+def _paragraph(rows, equivalence):
     first = rows[0]
+    model = f"{first['selector']} models trained with {first['trainer']} on {first['encoder']}"
+    if first["stage"] == "finetune":
+        model = f"{first['encoder']} fine-tuned with {first['model']} on labels chosen by {model}"
     compared = [row for row in rows if row["reference"] == REFERENCE]
-    text = f"{block['split'].capitalize()} {study.NAMES[first['measure']]} of {model}"
-    text += f", up to {first['num_labels']:,} labels, {max(row['trials'] for row in rows)} paired trials. "
+    text = f"{first['split'].capitalize()} {study.NAMES[first['measure']]} of {model}"
+    trials = sorted({row["trials"] for row in rows})
+    paired = f"{trials[-1]} paired trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} paired trials"
+    text += f", up to {max(row['num_labels'] for row in rows):,} labels, {paired}. "
     if not compared:
         alone = all(row["strategy"] == REFERENCE for row in rows)
         return text + (
-            "Nothing was run beside random sampling, so there is nothing to compare."
+            "Nothing whole was run beside random sampling, so there is nothing to compare."
             if alone
             else "Random sampling was not run, so nothing here says what a strategy is worth."
         )
@@ -52,16 +196,14 @@ def _paragraph(block, rows, equivalence):
     by = {verdict: [row for row in usable if row["verdict"] == verdict] for verdict in _VERDICTS}
     said = [f"{_VERDICTS[verdict]}: {_listed(map(_claim, found))}." for verdict, found in by.items() if found]
     if usable and not by["better"]:
-        said.insert(0, "No strategy is shown to beat random sampling.")
+        said.insert(0, _none_better(usable))
     ties = [row for row in usable if row["verdict"] == "tie"]
     if ties:
         within = f"the interval lies within ±{100 * equivalence:g} points"
         said.append(f"As good as random sampling, a tie ({within}): {_listed(map(_brief, ties))}.")
-    undecided = [row for row in usable if row["verdict"] == "undecided"]
-    unclear = [row for row in undecided if row["low"] <= 0 <= row["high"]]
+    unclear, uncorrected = _undecided(usable)
     if unclear:
         said.append(f"Undecided, with zero in the interval: {_listed(map(_brief, unclear))}.")
-    uncorrected = [row for row in undecided if row not in unclear]
     if uncorrected:
         said.append(
             "Undecided, for zero lies outside the interval, but not after correction for all strategies compared: "
@@ -73,8 +215,29 @@ def _paragraph(block, rows, equivalence):
     margin = [row for row in rows if row["reference"] == "margin" and row["strategy"] != REFERENCE]
     if margin and not math.isnan(margin[0]["low"]):
         said.append(_against_margin(margin))
+    said += [_without(row) for row in compared if row["collapsed"] and row["verdict_without"] == row["verdict_without"]]
+    said += _about_images(compared, equivalence)
     said.append(_noise(compared))
     return text + " ".join(said)
+
+
+def _none_better(rows):
+    """That no strategy is shown to be better, which way they point all the same, and what is missing."""
+    best = max(rows, key=lambda row: row["difference"])
+    text = "No strategy is shown to beat random sampling"
+    above = [row for row in rows if row["above"] == row["of"] and row["verdict"] == "undecided"]
+    if above:
+        text += f"; {_listed(map(_name, above))} {'lies' if len(above) == 1 else 'lie'} above it in every trial"
+        best = max(above, key=lambda row: row["difference"])
+    missing = _missing(best)
+    return text + (f"{missing.replace('; ', ': ', 1)} for {_name(best)}." if missing else ".")
+
+
+def _undecided(rows):
+    """Undecided rows: those with zero in the interval, and those that only the correction leaves undecided."""
+    found = [row for row in rows if row["verdict"] == "undecided"]
+    unclear = [row for row in found if comparisons.told(row)[0] <= 0 <= comparisons.told(row)[1]]
+    return unclear, [row for row in found if row not in unclear]
 
 
 def _listed(texts):
@@ -90,9 +253,13 @@ def _interval(low, high):
     return f"[{low}, {high}]"
 
 
+def _points(difference, low, high):
+    number, _, ends = pages.interval(difference, low, high).partition(" ")
+    return f"{number} points of AULC {ends}"
+
+
 def _gap(row):
-    points = pages.points
-    return f"{points(row['difference'])} points of AULC {_interval(points(row['low']), points(row['high']))}"
+    return _points(row["difference"], *comparisons.told(row))
 
 
 def _brief(row):
@@ -100,7 +267,7 @@ def _brief(row):
 
 
 def _claim(row):
-    """A strategy with its difference and, where they are known, its label savings."""
+    """A strategy with its difference and, where they are known, its label savings; contradictions in words."""
     text = f"{_name(row)} ({_gap(row)}"
     savings = row["savings"]
     if savings is not None and not math.isnan(savings.low.value):
@@ -110,16 +277,52 @@ def _claim(row):
         if not math.isnan(savings.mean_low.value):
             ends = _interval(times(savings.mean_low), times(savings.mean_high))
             text += f", {times(savings.mean)} {ends} times on average over the curve"
+        if row["verdict"] == "worse" and savings.factor.value > 1:
+            text += ": worse on the way, better at the end"
+        if row["verdict"] == "better" and savings.factor.value < 1:
+            text += ": better on the way, worse at the end"
     return text + ")"
 
 
 def _against_margin(rows):
+    unclear, uncorrected = _undecided(rows)
     parts = []
-    for verdict, words in (("better", "better"), ("tie", "a tie"), ("undecided", "undecided"), ("worse", "worse")):
-        found = [row for row in rows if row["verdict"] == verdict]
+    for words, found in (
+        ("better", [row for row in rows if row["verdict"] == "better"]),
+        ("a tie", [row for row in rows if row["verdict"] == "tie"]),
+        ("undecided, with zero in the interval", unclear),
+        ("undecided after correction for all strategies compared", uncorrected),
+        ("worse", [row for row in rows if row["verdict"] == "worse"]),
+    ):
         if found:
             parts.append(f"{words}: {_listed(map(_brief, found))}")
     return f"Against margin, {'; '.join(parts)}."
+
+
+def _without(row):
+    """What is left of a comparison without the trainings that collapsed."""
+    models = "One training" if row["collapsed"] == 1 else f"{row['collapsed']} trainings"
+    gap = _points(row["difference_without"], row["low_without"], row["high_without"])
+    return f"{models} of {_name(row)} or of random sampling collapsed: without, {gap}, {row['verdict_without']}."
+
+
+def _about_images(rows, equivalence):
+    """What the intervals are about, where that is known from the hits of test images."""
+    known = [row for row in rows if not math.isnan(row["other_low"])]
+    if not known:
+        return []
+    row = max(known, key=lambda row: row["image_se"])
+    half = (row["high"] - row["low"]) / 2
+    text = (
+        f"Intervals are about other images of this kind; on these {row['images']:,} alone that of {_name(row)} would "
+    )
+    text += f"be ±{pages.points(half, pages.digits_of(2 * half))[1:]} instead of "
+    half = (row["other_high"] - row["other_low"]) / 2
+    text += f"±{pages.points(half, pages.digits_of(2 * half))[1:]} points."
+    finest = 1.96 * min(row["image_se"] for row in known)
+    if finest > equivalence:
+        text += f" The test set shows no difference finer than ±{100 * finest:.2f} points, so no tie either."
+    return [text]
 
 
 def _noise(rows):
@@ -145,14 +348,23 @@ def note(kinds, equivalence):
         "over log labels (AULC), paired by trial; brackets are 95 % intervals. A strategy beats another, or is worse, "
         f"if the interval lies on one side of zero and reaches beyond ±{100 * equivalence:g} points, and the p-value, "
         "corrected by Holm for all strategies compared, is below 0.05; it ties if the interval lies within "
-        f"±{100 * equivalence:g} points; else the study does not decide."
+        f"±{100 * equivalence:g} points; else the study does not decide. The correction is for the strategies of one "
+        "setting, model and split against one reference: over many such families some of 20 true zeros are taken for "
+        f"differences. A training collapsed where it scores more than {collapses.TIMES} times the noise below an "
+        "earlier and a later round."
     )
     return text + pages.marks(set(kinds.values()))
 
 
-def to_text(told, about):
-    """The page as plain text: `told`, lists of paragraphs by dataset; `about`, the note."""
-    parts = [TITLE, *(f"{dataset}\n" + "\n\n".join(map(_wrapped, texts)) for dataset, texts in told.items())]
+def to_text(told, about, summed=(), table=None):
+    """The page as plain text.
+
+    told: lists of paragraphs by dataset; about: the note; summed: the summary's sentences; table: the `overview`.
+    """
+    parts = [TITLE, *([_wrapped("* " + text) for text in summed])]
+    if table is not None and table.lines:
+        parts.append(typeset.to_text(table))
+    parts += [f"{dataset}\n" + "\n\n".join(map(_wrapped, texts)) for dataset, texts in told.items()]
     return "\n\n".join([*parts, _wrapped(about)]) + "\n"
 
 
@@ -160,27 +372,34 @@ def _wrapped(text):
     return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False)
 
 
-def to_html(told, about):
-    """The page as one self-contained HTML page."""
-    parts = []
+def _html(text):
+    return _INTERVAL.sub(r"<span>\g<0></span>", html.escape(text))
+
+
+def to_html(told, about, summed=(), table=None):
+    """The same as one self-contained HTML page; the paragraphs are folded, by dataset."""
+    parts = ["<ul>", *(f"<li>{_html(text)}</li>" for text in summed), "</ul>"] if summed else []
+    if table is not None and table.lines:
+        parts += ["<h2>Setting by setting</h2>", typeset.table_html(table)]
     for dataset, texts in told.items():
-        parts.append(f"<h2>{html.escape(dataset)}</h2>")
-        for text in texts:
-            unbroken = _INTERVAL.sub(r"<span>\g<0></span>", html.escape(text))
-            parts.append(f"<p>{unbroken}</p>")
+        parts.append(f"<details><summary>{html.escape(dataset)}: every comparison</summary>")
+        parts += [f"<p>{_html(text)}</p>" for text in texts]
+        parts.append("</details>")
     body = "\n".join(parts)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{TITLE}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem auto; max-width: 44rem;
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem auto; max-width: 60rem;
   padding: 0 1rem; }}
 h1 {{ font-size: 1.4rem; }}
-h2 {{ font-size: 1.1rem; margin: 1.5rem 0 .3rem; border-top: 1px solid #999; padding-top: .6rem; }}
-p {{ margin: .4rem 0 .8rem; }}
-span {{ white-space: nowrap; font-variant-numeric: tabular-nums; }}
+h2 {{ font-size: 1.1rem; margin: 1.5rem 0 .3rem; }}
+ul, p {{ max-width: 44rem; }}
+li, p {{ margin: .4rem 0 .8rem; }}
+summary {{ cursor: pointer; margin: .8rem 0; font-weight: 600; }}
+li span, p span {{ white-space: nowrap; font-variant-numeric: tabular-nums; }}
 footer {{ border-top: 1px solid #999; color: #444; font-size: .9rem; margin-top: 1.5rem; }}
-</style></head><body>
+{typeset.STYLE}</style></head><body>
 <h1>{TITLE}</h1>
 {body}
 <footer><p>{html.escape(about)}</p></footer>

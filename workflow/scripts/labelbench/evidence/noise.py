@@ -37,7 +37,10 @@ class Noise:
 def measured(metrics, dataset, setting, split, metric, stage="proxy", model=""):
     """`Noise` of a model's score, or None where nothing was trained twice on the same labels.
 
-    Trainings on the same labels are a model and its replicates: rows of stage `replicate1`, `replicate2`, …
+    Trainings on the same labels are a model and its replicates: rows of stage `replicate1`, `replicate2`, …; and the
+    first rounds of strategies that began with the same labels (`pair`) and trained apart, as the authors of the paper
+    did, which other scores show: what differs between them is the training's own noise, whatever its seeds were. Where
+    strategies share one model they have one score, and nothing is measured.
     """
     chosen, split = metrics, study.stored(split)
     for column, value in zip((*study.SETTING, "split", "metric"), (dataset, *setting, split, metric), strict=True):
@@ -49,15 +52,22 @@ def measured(metrics, dataset, setting, split, metric, stage="proxy", model=""):
         # An encoder that selects is trained by its setting's trainer; its replicates name that as their model.
         again = replicates[replicates["model"] == setting[2]]
     squares, freedom, labels = {}, {}, {}
+
+    def add(round_, num_labels, values):
+        labels[round_] = int(num_labels)
+        squares[round_] = squares.get(round_, 0.0) + np.var(values) * len(values)
+        freedom[round_] = freedom.get(round_, 0) + len(values) - 1
+
+    for (_, _, num_labels), first in own[own["round"] == 1].groupby(["trial", "pair", "num_labels"]):
+        if first["value"].nunique() > 1:
+            add(1, num_labels, first["value"])
     for (round_, trial), others in again.groupby(["round", "trial"]):
         # Under each strategy that shares the model, it and its replicates stand once more.
         models = own[(own["round"] == round_) & (own["trial"] == trial) & own["strategy"].isin(others["strategy"])][:1]
         values = [*models["value"], *others.drop_duplicates("stage")["value"]]
         if len(values) < 2:
             continue
-        labels[round_] = int(others["num_labels"].iloc[0])
-        squares[round_] = squares.get(round_, 0.0) + np.var(values) * len(values)
-        freedom[round_] = freedom.get(round_, 0) + len(values) - 1
+        add(round_, others["num_labels"].iloc[0], values)
     if not freedom:
         return None
     rounds = sorted(freedom)

@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from labelbench.evidence import comparisons, study, tables, typeset
+from labelbench.evidence import collapses, comparisons, study, tables, typeset
 from labelbench.evidence.savings import Savings
 from labelbench.evidence.study import REFERENCE
 
@@ -44,22 +44,47 @@ def note(table):
     """What a reader must know to read the table: n, what ± and the brackets are, which pool definition."""
     text = (
         f"After the last round: {_counts(table)}. Mean ± standard error over trials, in percent. "
-        "vs random: difference in points, paired by trial, with its 95 % Student-t interval. "
+        f"vs random: difference in points, paired by trial, {_interval_note(table)}. "
         f"{_noise_note(table)} "
         "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
-        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero."
+        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero, "
+        f"with {tables.ENOUGH} trials or more."
     )
     return text + marks(set(table["kind"]))
+
+
+def _interval_note(table):
+    """Which interval differences stand with."""
+    if table["other_low"].notna().any():
+        return (
+            "with its 95 % interval: on test sets that of trials and test images together, for what other images of "
+            "this kind would give; on the pool Student's over trials"
+        )
+    return "with its 95 % Student-t interval over trials, on these very images"
 
 
 def _percent(x):
     return NONE if math.isnan(x) else f"{100 * x:.2f}"
 
 
-def points(x):
+def points(x, digits=2):
     """A difference of fractions as text, in points with its sign."""
-    return NONE if math.isnan(x) else f"{100 * x:+.2f}".replace("-", "−")
+    return NONE if math.isnan(x) else f"{100 * x:+.{digits}f}".replace("-", "−")
+
+
+def digits_of(width):
+    """Digits behind the point that an interval of this width, a fraction, gives to the points it is about: 2 to 4."""
+    if math.isnan(width) or width <= 0:
+        return 2
+    return min(max(1 - math.floor(math.log10(100 * width)), 2), 4)
+
+
+def interval(difference, low, high):
+    """A difference with its interval as text, in points; without it where it is not known."""
+    digits = digits_of(high - low)
+    text = points(difference, digits)
+    return text if math.isnan(low) else f"{text} [{points(low, digits)}, {points(high, digits)}]"
 
 
 def times(bounded):
@@ -74,8 +99,10 @@ def _score(row):
 def _difference(row):
     if math.isnan(row["difference"]):
         return NONE
-    low, high = points(row["difference_low"]), points(row["difference_high"])
-    return points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
+    low, high = row["difference_low"], row["difference_high"]
+    if not math.isnan(row.get("other_low", math.nan)):
+        low, high = row["other_low"], row["other_high"]
+    return interval(row["difference"], low, high)
 
 
 def _savings(row):
@@ -83,6 +110,11 @@ def _savings(row):
         return NONE
     low, high = times(row["savings"].low), times(row["savings"].high)
     return f"{times(row['savings'].factor)}×" + ("" if low == NONE else f" [{low}, {high}]")
+
+
+def savings_text(row):
+    """Label savings at the end of a row with `savings`, or a dash."""
+    return _savings(row)
 
 
 def _columns(table):
@@ -286,33 +318,35 @@ def comparisons_page(table, equivalence, dataset):
     references = [name for name in comparisons.REFERENCES if (table["reference"] == name).any()]
     lines = {}
     for row in table.to_dict("records"):
-        heading = f"{row['encoder']} · {row['selector']} · {row['trainer']}"
+        heading = " · ".join(filter(None, (row["encoder"], row["selector"], row["trainer"])))
         if row["stage"] == "finetune":
             heading += f" → fine-tuned, {row['model']}"
         heading += f": {row['split']} {study.NAMES[row['measure']]}"
         name = row["strategy"] + study.MARKS[row["kind"]]
         lines.setdefault(heading, {}).setdefault(name, {})[row["reference"]] = row
-    shown = []
+    shown, images = [], bool(table["other_low"].notna().any())
     for heading, names in lines.items():
         for name, rows in names.items():
             score = _percent(next(iter(rows.values()))["aulc"])
             se = next(iter(rows.values()))["se"]
             cells = [score if math.isnan(se) else f"{score} ± {_percent(se)}"]
             for reference in references:
-                cells += _compared_cells(rows.get(reference))
+                cells += _compared_cells(rows.get(reference), images)
             if REFERENCE in references:
                 found = rows[REFERENCE]["savings"] if REFERENCE in rows else None
                 cells += [_savings({"savings": found}), _mean_savings(found)]
-            shown.append((heading, name, [(cell, cell == "better") for cell in cells]))
+            enough = max(row["trials"] for row in rows.values()) >= tables.ENOUGH
+            shown.append((heading, name, [(cell, cell == "better" and enough) for cell in cells]))
         if references:
             cells = [NONE]
             for reference in references:
                 noise = [rows[reference]["noise"] for rows in names.values() if reference in rows]
-                cells += [_noise(noise), NONE, NONE]
+                cells += [_noise(noise), *[NONE] * (3 if images else 2)]
             cells += [NONE, NONE] if REFERENCE in references else []
             shown.append((heading, NOISE, [(cell, False) for cell in cells]))
-    spans = [("whole curve", 1), *((f"vs {reference}", 3) for reference in references)]
-    titles = ["AULC, % ± SE", *["points", "Holm p", "verdict"] * len(references)]
+    compared = ["points", *["these images"] * images, "Holm p", "verdict"]
+    spans = [("whole curve", 1), *((f"vs {reference}", len(compared)) for reference in references)]
+    titles = ["AULC, % ± SE", *compared * len(references)]
     if REFERENCE in references:
         spans.append(("label savings", 2))
         titles += ["at the end", "mean"]
@@ -327,7 +361,7 @@ def comparisons_note(table, equivalence):
     text = (
         f"Whole learning curves over {trials} paired trials. AULC: area under the curve over the logarithm of the "
         "labels, as a mean score in percent ± standard error over trials. Differences: in points of AULC, paired by "
-        "trial, with 95 % intervals of a multiplier bootstrap of the trials, which for an area is Student's. "
+        f"trial, with 95 % intervals. {_images_note(table, equivalence)} "
         f"{_p_note(table)} Verdict: tie, the interval lies within ±{100 * equivalence:g} points, a difference too "
         "small to matter; better and worse, it lies on one side of zero and the corrected p is below 0.05; undecided, "
         "anything else. "
@@ -338,20 +372,60 @@ def comparisons_note(table, equivalence):
             "in log labels, at the highest accuracy that both reach, and as geometric mean over the accuracies "
             'from random\'s 10 % budget on, as far as both go; ">" and "<" mark what is known from one side only. '
         )
+    if (table["encoder"] == comparisons.POOLED).any():
+        text += (
+            "All settings: the mean difference over the settings of the dataset, for where one of them has too few "
+            "trials; its p-value is corrected for the strategies. "
+        )
+    if table["collapsed"].any():
+        text += (
+            f"¤: trainings collapsed (a score more than {collapses.TIMES} times the noise below an earlier and a later "
+            "round of its trial); behind the mark stands the verdict without them, on these images. "
+        )
     text += f"{_noise_note(table)} "
     if table["split"].isin((study.POOL, study.MODEL_POOL)).any():
         text += _pool(table)
     return text.strip() + marks(set(table["kind"]))
 
 
+def _images_note(table, equivalence):
+    """What intervals are about, and what the test set cannot show."""
+    known = table[table["other_low"].notna()]
+    if known.empty:
+        return (
+            "These are Student's over trials, and about these very images: what other test images would give was not "
+            "kept."
+        )
+    text = (
+        "On test sets they are about other images of this kind, trials and test images taken together; "
+        '"these images": half the interval of trials alone, Student\'s, for statements about these very images. The '
+        "pool's are about its own images."
+    )
+    finest = 1.96 * known["image_se"].median()
+    if finest > equivalence:
+        text += (
+            f" The {int(known['images'].max()):,} test images show differences down to ±{100 * finest:.2f} points; "
+            f"±{100 * equivalence:g} is finer than that, so that no tie can be shown on the test set: use more test "
+            "images, or a wider `statistics: equivalence`."
+        )
+    return text
+
+
 def _p_note(table):
     tested = table[table["test"].notna()]
     tests = set(tested["test"])
+    if "images" in tests:
+        text = (
+            "p: of trials and images together, 1 less the level at which the interval just reaches zero; where no "
+            "images were kept, and on the pool, "
+        )
+        rest = _p_note(table[table["test"] != "images"])
+        return text + (rest.removeprefix("p: ") or "there is none.")
     if not tests:
         return ""
     if tests == {"sign flip"}:
         return "p: exact sign-flip test of the paired differences, corrected by Holm for all strategies of the block."
-    few = tested.loc[tested["test"] == "t", "trials"].max()
+    few = tested.loc[tested["test"] == "t", "trials"].min()
     other = ", or, in blocks of fewer strategies or more trials, the exact sign-flip test" if len(tests) > 1 else ""
     return (
         f"p: paired t test{other}, "
@@ -360,13 +434,20 @@ def _p_note(table):
     )
 
 
-def _compared_cells(row):
-    """Texts of difference with interval, corrected p and verdict."""
+def _compared_cells(row, images):
+    """Texts of difference with interval, half the interval on these images, corrected p and verdict."""
+    columns = 4 if images else 3
     if row is None or math.isnan(row["difference"]):
-        return [NONE] * 3
-    low, high = points(row["low"]), points(row["high"])
-    text = points(row["difference"]) + ("" if low == NONE else f" [{low}, {high}]")
-    return [text, p_value(row["p_holm"]), row["verdict"] or NONE]
+        return [NONE] * columns
+    texts = [interval(row["difference"], *comparisons.told(row))]
+    if images:
+        half = (row["high"] - row["low"]) / 2
+        known = not math.isnan(row["other_low"]) and not math.isnan(half)
+        texts.append(f"±{points(half, digits_of(2 * half))[1:]}" if known else NONE)
+    verdict = row["verdict"] or NONE
+    if row["collapsed"] and row["verdict_without"] != row["verdict"]:
+        verdict += f" ¤ {row['verdict_without']}"
+    return [*texts, p_value(row["p_holm"]), verdict]
 
 
 def p_value(p):
@@ -437,20 +518,22 @@ def ranks_note(found):
     """What a reader must know to read ranks."""
     text = (
         f"Mean rank by area under the learning curve on the first test set, over {found.settings} settings (dataset, "
-        "encoder, selector, trainer); 1 is best. "
+        "encoder, selector, trainer); 1 is best. Settings on the same images share their luck: ranks are averaged over "
+        "them first, and strategies ranked anew by these averages. "
     )
     critical = found.ranks.critical
     if math.isnan(critical):
-        text += "Too few settings or strategies for a test: it takes two and three. "
+        text += "There is no test and no critical difference: these take two datasets of other images, and three "
+        text += "strategies. "
     else:
+        text += f"The test is over {found.groups} datasets of other images. "
         text += (
             f"Friedman's test that all are equal: p {p_value(found.ranks.p)}. Ranks that lie further apart than "
             f"{critical:.2f} differ at the 5 % level (Nemenyi). "
         )
         if critical >= len(found.strategies) - 1:
-            text += "No two strategies can lie that far apart: this takes more settings. "
-    text += "Settings that share a dataset or an encoder are not independent, which the test takes them to be."
-    return " ".join([text, *found.left_out])
+            text += "No two strategies can lie that far apart: this takes more datasets. "
+    return " ".join([text.strip(), *found.left_out])
 
 
 def summary(finals, further):

@@ -155,12 +155,26 @@ def trial_weights(n, rng, draws):
     return 1 / n + stretch * z / math.sqrt(n * (n - 1))
 
 
+def pooled(gaps):
+    """(mean, standard error, degrees of freedom) of paired differences over several settings that share their trials.
+
+    gaps: a list of arrays (trials,), of two trials or more each. The mean is that of the settings' means. What settings
+    share of a trial's luck, the first labels and all that random sampling buys, does not average out, so the standard
+    error is that of one setting, the root of the mean of their squares; settings add degrees of freedom. Where they
+    share half of their variance or less, the interval covers (Satterthwaite's formula gives at least as many degrees of
+    freedom for the variance as it then is too large).
+    """
+    found = [estimate(gap) for gap in gaps]
+    se = math.sqrt(np.mean([float(gap.se) ** 2 for gap in found]))
+    return float(np.mean([gap.mean for gap in found])), se, sum(len(gap) - 1 for gap in gaps)
+
+
 @dataclass(frozen=True)
 class Ranks:
-    """Strategies ranked in every setting: `mean` ranks (k,), 1 is best; `p` of Friedman's test; critical difference.
+    """Strategies ranked in every block: `mean` ranks (k,), 1 is best; `p` of Friedman's test; critical difference.
 
     Two mean ranks that lie further apart than `critical` differ at the 5 % level (Nemenyi). NaN: not defined, with
-    fewer than two settings or three strategies.
+    fewer than two independent blocks or three strategies.
     """
 
     mean: np.ndarray
@@ -168,20 +182,28 @@ class Ranks:
     critical: float
 
 
-def ranks(scores, level=0.95):
+def ranks(scores, groups=None, level=0.95):
     """`Ranks` of k strategies by their scores (settings, k), higher is better; equal ones share their mean rank.
 
     J. Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, section 3.2.2: Friedman's
-    test, and Nemenyi's critical difference q · √(k (k + 1) / 6N), q the studentised range over √2.
+    test, and Nemenyi's critical difference q · √(k (k + 1) / 6N), q the studentised range over √2. Its N blocks must be
+    independent. groups: (settings,) what the settings share, such as the images; ranks are averaged within a group, and
+    the strategies ranked anew by these averages; groups are the blocks. One group alone has the mean ranks of its
+    settings, and no test. None: every setting is a block.
     """
     from scipy import stats  # slow to import, and no other function needs it
 
-    scores = np.asarray(scores, dtype=np.float64)
-    n, k = scores.shape
-    mean = stats.rankdata(-scores, axis=1).mean(axis=0)
-    if n < 2 or k < 3:
+    own = stats.rankdata(-np.asarray(scores, dtype=np.float64), axis=1)
+    groups = list(range(len(own)) if groups is None else groups)
+    names = dict.fromkeys(groups)
+    if len(names) < 2:
+        return Ranks(own.mean(axis=0), math.nan, math.nan)
+    averages = np.array([own[[g == name for g in groups]].mean(axis=0) for name in names])
+    blocks = stats.rankdata(averages, axis=1)
+    mean, (n, k) = blocks.mean(axis=0), blocks.shape
+    if k < 3:
         return Ranks(mean, math.nan, math.nan)
-    same = (scores == scores[:, :1]).all()
-    p = 1.0 if same else float(stats.friedmanchisquare(*scores.T).pvalue)
+    same = (blocks == blocks[:, :1]).all()
+    p = 1.0 if same else float(stats.friedmanchisquare(*-blocks.T).pvalue)
     q = stats.studentized_range.ppf(level, k, np.inf) / math.sqrt(2)
     return Ranks(mean, p, float(q * math.sqrt(k * (k + 1) / (6 * n))))

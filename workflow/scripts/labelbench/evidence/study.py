@@ -41,6 +41,7 @@ SHARED = "initial"  # stands in place of the strategy in round 1, which all stra
 # its images, where nothing else was measured (other people's results).
 POOL, MODEL_POOL = "pool", "pool (model)"
 REFERENCE = "random"  # the strategy that others are compared with
+HITS = "hits"  # the metric whose values are texts: which images of a test set a model had right
 REPLICATE = "replicate"  # begins the stage of a model trained again on the same labels with other seeds
 
 
@@ -53,7 +54,8 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
     its rows have stage `zero_shot`, no labels and no strategy. So have those of an embedding's cost file, whose folders
     are called after dataset and encoder; the view stands in their `model`. A replicate's metrics file is that of a
     model like any other, in a folder `replicate1`, `replicate2`, … under that of the model whose labels it was trained
-    on; this is the stage of its rows. Raises `UserError` for a file that is not that.
+    on; this is the stage of its rows. Rows of the metric `HITS` have a text for a value: which images of a test set the
+    model had right (`training.hits`). Raises `UserError` for a file that is not that.
     """
     rows, by_folder = [], {}
     for path in map(Path, metrics_files):
@@ -73,7 +75,7 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
         stage = next(part for part in reversed(path.parts) if part.startswith(REPLICATE))
         identity = {field: record[field] for field in (*IDENTITY, "pair")} | {"stage": stage}
         for split, values in record["metrics"].items():
-            rows += _rows(path, identity, split, values) if split else []
+            rows += [row for row in _rows(path, identity, split, values) if split and row["metric"] != HITS]
     for path in map(Path, zero_shot_files):
         record = _record(path, ("dataset", "encoder"))
         identity = _before_labels(record["dataset"], record["encoder"])
@@ -115,6 +117,8 @@ def _is_count(value):
 
 def wrong(metric, value):
     """What is wrong with the value of a metric, in words; empty where it can be."""
+    if metric == HITS:
+        return "" if isinstance(value, str) else f"{metric} is {shortened(value)}, and a text is due"
     if not json_files.is_number(value):
         return f"{metric} is {shortened(value)}, and a number is due"
     if value < 0:
@@ -123,12 +127,12 @@ def wrong(metric, value):
 
 
 def _rows(path, identity, split, values):
-    """One row per number; null is no value. Raises `UserError`, naming the file, for what cannot be a value."""
+    """One row per value; null is none. Raises `UserError`, naming the file, for what cannot be a value."""
     for metric, value in values.items():
         if value is not None and (reason := wrong(metric, value)):
             raise UserError(f"{path}: {split or 'costs and training'}: {reason}. {_CURE}")
     return [
-        {**identity, "split": split, "metric": metric, "value": float(value)}
+        {**identity, "split": split, "metric": metric, "value": value if metric == HITS else float(value)}
         for metric, value in values.items()
         if value is not None
     ]
@@ -222,6 +226,14 @@ def in_order(rows, order):
     return sorted(rows, key=key)
 
 
+def apart(rows):
+    """Rows with numbers, and those of the metric `HITS`, whose values are texts."""
+    numbers, texts = [], []
+    for row in rows:
+        (texts if row["metric"] == HITS else numbers).append(row)
+    return numbers, texts
+
+
 def write(rows, path):
     """Write rows as CSV."""
     with Path(path).open("w", newline="") as file:
@@ -230,12 +242,15 @@ def write(rows, path):
         table.writerows(rows)
 
 
-def write_parquet(rows, path):
-    """Write rows as Parquet, with the columns and types of `workflow/schemas/metrics.schema.json`."""
+def write_parquet(rows, path, value="float64"):
+    """Write rows as Parquet, with the columns and types of `workflow/schemas/metrics.schema.json`.
+
+    value: the type of values, `string` for rows of the metric `HITS`.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
-    whole = pa.schema([(column, _PARQUET.get(column, "string")) for column in COLUMNS])
+    whole = pa.schema([(column, (_PARQUET | {"value": value}).get(column, "string")) for column in COLUMNS])
     columns = {column: [row[column] for row in rows] for column in COLUMNS}
     parquet.write_table(pa.table(columns, schema=whole), path, compression="zstd")
 
@@ -300,12 +315,16 @@ def _run(run):
 
 @dataclass(frozen=True)
 class Curves:
-    """One metric of one strategy: `scores` (trials, rounds) float64, with the trials, rounds and labels (int64)."""
+    """One metric of one strategy: `scores` (trials, rounds) float64, with the trials, rounds and labels (int64).
+
+    hits: `images.Hits` of the same models on the test images, where they were kept and asked for.
+    """
 
     trials: np.ndarray
     rounds: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
+    hits: object = None
 
 
 def shared(*curves):
@@ -320,8 +339,9 @@ def shared(*curves):
     trials = functools.reduce(np.intersect1d, [c.trials for c in curves])
     found = []
     for c in curves:
-        scores = c.scores[np.isin(c.trials, trials)] @ between(c.labels, labels)
-        found.append(Curves(trials, np.arange(1, len(labels) + 1), labels, scores))
+        chosen, reading = np.isin(c.trials, trials), between(c.labels, labels)
+        hits = c.hits and c.hits.read(chosen, reading)
+        found.append(Curves(trials, np.arange(1, len(labels) + 1), labels, c.scores[chosen] @ reading, hits))
     return tuple(found)
 
 
@@ -385,6 +405,21 @@ def models(metrics, dataset, setting=None):
     return [("proxy", ""), *(("finetune", model) for model in tuned["model"].unique())]
 
 
+def distinct_models(metrics, dataset, setting):
+    """The `models` of a setting without fine-tunes that repeat the selector's own: an encoder that selects is one."""
+    runs = metrics[(metrics["dataset"] == dataset) & metrics["split"].ne("")]
+    for column, name in zip(SETTING[1:], setting, strict=True):
+        runs = runs[runs[column] == name]
+    keys = ["strategy", "trial", "round", "split", "metric"]
+    own = runs[runs["stage"] == "proxy"].set_index(keys)["value"]
+    found = []
+    for stage, model in models(metrics, dataset, setting):
+        rows = runs[(runs["stage"] == stage) & (runs["model"] == model)].set_index(keys)["value"]
+        if stage == "proxy" or not rows.equals(own.reindex(rows.index)):
+            found.append((stage, model))
+    return found
+
+
 def _finetuned(metrics, dataset, setting):
     """The rows of fine-tuned models of a dataset, or of one of its settings."""
     tuned = metrics[(metrics["dataset"] == dataset) & (metrics["stage"] == "finetune")]
@@ -397,17 +432,19 @@ def judged(metrics, dataset, setting=None):
     """(stage, model) whose curves say what labels are worth, on a dataset or in one of its settings.
 
     The model fine-tuned on them end to end, the first of them, where more than one round of it was evaluated; else the
-    selector's own model.
+    selector's own model. In one setting it is the selector's own as well where that is the very same model.
     """
+    distinct = None if setting is None else distinct_models(metrics, dataset, setting)
     for model, rows in _finetuned(metrics, dataset, setting).groupby("model", sort=False):
         if len(set(rows["round"])) > 1:
-            return "finetune", model
+            return ("finetune", model) if distinct is None or ("finetune", model) in distinct else ("proxy", "")
     return "proxy", ""
 
 
-def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model=""):
+def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", model="", images=None):
     """`Curves` of one strategy, or None if the metric was not measured for it.
 
+    images: `images.TestImages`, for curves with their hits.
     Raises `UserError` if a trial lacks a round or trials differ in their label counts: they could not be averaged.
     """
     chosen = metrics
@@ -431,7 +468,8 @@ def curves(metrics, dataset, setting, strategy, split, metric, stage="proxy", mo
         raise UserError(f"{where} is missing for some rounds of some trials.")
     labels = np.array([c[0] for c in counts.sort_index()], dtype=np.int64)
     trials, rounds = table.index.to_numpy(dtype=np.int64), table.columns.to_numpy(dtype=np.int64)
-    return Curves(trials, rounds, labels, table.to_numpy(dtype=np.float64))
+    hits = images and images.of(dataset, setting, strategy, split, stage, model, trials.tolist(), rounds.tolist())
+    return Curves(trials, rounds, labels, table.to_numpy(dtype=np.float64), hits)
 
 
 def zero_shot(metrics, dataset, encoder, split, metric):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from labelbench.common.errors import UserError
 from labelbench.evidence import noise, statistics, study
+from labelbench.evidence.images import half_width, luck
 from labelbench.evidence.savings import UNKNOWN, label_savings
 from labelbench.evidence.study import REFERENCE
 
@@ -19,12 +20,14 @@ MEASURES = {
 }
 # What an average over a test set hides; the first of them that was measured.
 WORST = ("worst_group_accuracy", "worst_class_accuracy")
+_IMAGES = ("image_se", "other_low", "other_high")
+ENOUGH = 4  # trials from which a best is marked
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_p")
 _COLUMNS = [*study.SETTING, "stage", "model", "strategy", "kind", "split", "measure"]
 _COLUMNS += ["num_labels", "trials", "mean", "se", *_DIFFERENCE, "best"]
 
 
-def final_table(metrics, dataset, lead, kinds):
+def final_table(metrics, dataset, lead, kinds, images=None):
     """One row per (setting, stage, model, strategy, split, measure) after the last round; fractions in [0, 1].
 
     `metrics`: the study's table (`study.load`); `lead`: a key of `MEASURES`, which says what follows it;
@@ -33,8 +36,10 @@ def final_table(metrics, dataset, lead, kinds):
     The test sets' measures end with the worst group's accuracy, or the worst class's where there are no groups.
     Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
     and sign-flip p-value, `noise` (the standard deviation that training on the same labels gives to the difference),
-    `savings` (`savings.Savings`; proxies only, fine-tuned models have no curves), and `best`: the highest mean of its
-    block, or one whose paired 95 % interval to the highest holds zero. What cannot be computed (no random in the study,
+    `savings` (`savings.Savings`, of models of several rounds), and `best`: the highest mean of its block, or one whose
+    paired 95 % interval to the highest holds zero. Differences are taken at the last number of labels that both sides
+    reach, read on the line between rounds, and the best at random sampling's last; with fewer than four trials nothing
+    is best, for intervals hold zero whatever happens. What cannot be computed (no random in the study,
     one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels or trials.
     """
     if lead not in MEASURES:
@@ -56,28 +61,29 @@ def final_table(metrics, dataset, lead, kinds):
                 counts = {"num_labels": 0, "trials": 0}
                 rows.append({**keys, "split": split, "measure": measure, **counts, "mean": level, "best": False})
     for setting in settings:
-        for stage, model in study.models(metrics, dataset):
+        for stage, model in study.distinct_models(metrics, dataset, setting):
             for split, measure in columns:
+                metric = study.metric_of(split, measure)
                 found = {
-                    s: study.curves(metrics, dataset, setting, s, split, study.metric_of(split, measure), stage, model)
+                    s: study.curves(metrics, dataset, setting, s, split, metric, stage, model, images)
                     for s in strategies
                 }
                 found = {s: curves for s, curves in found.items() if curves is not None}
                 keys = dict(zip(study.SETTING, (dataset, *setting), strict=True))
                 keys |= {"stage": stage, "model": model, "split": split, "measure": measure}
-                column = _column(found, stage == "proxy" and measure == lead, kinds)
+                column = _column(found, measure == lead, kinds, measure)
                 floor = noise.measured(metrics, dataset, setting, split, study.metric_of(split, measure), stage, model)
                 for row in column if floor else ():
                     if "difference" in row:
                         row["noise"] = floor.of_difference(2 * [([row["num_labels"]], [1.0])], row["trials"])
                 rows += [{**keys, **row} for row in column]
-    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise", "savings"])
+    return pd.DataFrame(rows, columns=[*_COLUMNS, "noise", *_IMAGES, "savings"])
 
 
-def _column(curves, with_savings, kinds):
+def _column(curves, with_savings, kinds, measure=""):
     """Rows of one column of one block, from the `study.Curves` by strategy."""
     finals = {s: _scores(curve) for s, curve in curves.items()}
-    best = _best({s: scores for s, scores in finals.items() if kinds[s] != "upper bound"})
+    best = _best(_last_scores({s: curve for s, curve in curves.items() if kinds[s] != "upper bound"}))
     reference = curves.get(REFERENCE)
     rows = []
     for strategy, curve in curves.items():
@@ -85,14 +91,35 @@ def _column(curves, with_savings, kinds):
         row |= _estimated(finals[strategy]) | {"best": strategy in best}
         if reference is not None and strategy != REFERENCE:
             own, other = study.shared(curve, reference)
-            if curve.labels[-1] == reference.labels[-1]:
-                row |= _compared(finals[strategy], finals[REFERENCE])
-            if with_savings and own.scores.size:
+            if own.scores.size:
+                row |= _compared(_scores(own), _scores(other))
+                at_end = np.eye(len(own.labels))[-1]
+                if found := luck(own.hits, other.hits, at_end, measure):
+                    gap = statistics.estimate(_gap(_scores(own), _scores(other)))
+                    half = half_width(float(gap.se), len(own.trials), found.se)
+                    row |= {"image_se": found.se, "other_low": gap.mean - half, "other_high": gap.mean + half}
+            if with_savings and own.scores.size and len(own.labels) > 1:
                 row["savings"] = label_savings(
                     own.labels, own.scores, other.labels, other.scores, statistics.bootstrap()
                 )
         rows.append(row)
     return rows
+
+
+def _last_scores(curves):
+    """Scores at the end of random sampling's `study.Curves`, else of most of them, as Series by trial.
+
+    Read on the line between rounds, as in comparisons. Of curves by strategy; those that do not get there have none.
+    """
+    if not curves:
+        return {}
+    ends = [curve.labels[-1] for curve in curves.values()]
+    at = curves[REFERENCE].labels[-1] if REFERENCE in curves else max(sorted(ends), key=ends.count)
+    return {
+        strategy: pd.Series((curve.scores @ study.between(curve.labels, [at]))[:, 0], index=curve.trials)
+        for strategy, curve in curves.items()
+        if curve.labels[0] <= at <= curve.labels[-1]
+    }
 
 
 def _scores(curves, at=-1):
@@ -101,7 +128,11 @@ def _scores(curves, at=-1):
 
 
 def _best(scores):
-    """Names with the highest mean of `scores`, Series by trial, or whose paired 95 % interval to it holds zero."""
+    """Names with the highest mean of `scores`, Series by trial, or whose paired 95 % interval to it holds zero.
+
+    Of those with enough trials to tell.
+    """
+    scores = {name: values for name, values in scores.items() if len(values) >= ENOUGH}
     if not scores:
         return set()
     highest = max(scores, key=lambda name: scores[name].mean())
@@ -343,6 +374,10 @@ def to_csv(table, reference=REFERENCE):
         line[f"difference to {reference} (points)"] = _number(100 * row["difference"])
         line["difference 95 % low"] = _number(100 * row["difference_low"])
         line["difference 95 % high"] = _number(100 * row["difference_high"])
+        if "image_se" in row:
+            line["standard error of test images"] = _number(100 * row["image_se"])
+            line["other images 95 % low"] = _number(100 * row["other_low"])
+            line["other images 95 % high"] = _number(100 * row["other_high"])
         line["sign-flip p"] = _number(row["difference_p"])
         if "noise" in row:
             line["training noise (points)"] = _number(100 * row["noise"])

@@ -1,6 +1,7 @@
 """Tables as readers see them: laid out once, then set as HTML, LaTeX or plain text."""
 
 import html
+import re
 from dataclasses import dataclass
 
 
@@ -61,47 +62,66 @@ titles.forEach((title, column) => {
 """
 
 
-def to_html(page):
-    """The table as one self-contained HTML page, whose lines can be sorted by any column."""
+def table_html(page):
+    """The table alone, as HTML."""
     body = []
     for name, cells in _blocks(page):
         name = html.escape(name)
         if cells is None:
             body.append(f'<tr><th colspan="{1 + len(page.names)}" class="block">{name}</th></tr>')
             continue
-        texts = [f"<b>{html.escape(text)}</b>" if bold else html.escape(text) for text, bold in cells]
+        texts = [f"<b>{_cell(text)}</b>" if bold else _cell(text) for text, bold in cells]
         body.append(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{text}</td>" for text in texts)}</tr>')
     titles = "".join(f'<th colspan="{span}" class="title">{html.escape(title)}</th>' for title, span in page.spans)
     below = "".join(f'<th scope="col" tabindex="0">{html.escape(name)}</th>' for name in page.names)
-    dataset = html.escape(page.dataset)
     newline = "\n"
+    return f"""<div class="wide"><table>
+<caption>{html.escape(page.dataset)}</caption>
+<thead><tr><th></th>{titles}</tr>
+<tr><th scope="col" tabindex="0">{html.escape(page.corner)}</th>{below}</tr></thead>
+<tbody>
+{newline.join(body)}
+</tbody></table></div>"""
+
+
+def _cell(text):
+    """A cell's text; where the table is wider than the screen, its interval may stand below."""
+    parts = _INTERVAL.split(html.escape(text), maxsplit=1)
+    return f"{parts[0]} <span>{parts[1]}</span>" if len(parts) > 1 else parts[0]
+
+
+_INTERVAL = re.compile(r" (?=\[)")
+STYLE = """
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; font-size: 13px; }
+th, td { padding: .2rem .4rem; text-align: right; font-weight: normal; font-variant-numeric: tabular-nums;
+  vertical-align: top; }
+th, td, td span { white-space: nowrap; }
+td:has(span) { white-space: normal; }
+th[scope=col] { white-space: normal; }
+th:first-child { text-align: left; }
+td b { font-weight: 700; }
+th.title { text-align: center; font-weight: 600; border-bottom: 1px solid #999; }
+th.block { text-align: left; font-style: italic; border-top: 1px solid; padding-top: .5rem; }
+th[scope=col] { cursor: pointer; }
+th[aria-sort=descending]::after { content: " ▾"; }
+th[aria-sort=ascending]::after { content: " ▴"; }
+caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
+"""
+
+
+def to_html(page):
+    """The table as one self-contained HTML page, whose lines can be sorted by any column."""
+    dataset = html.escape(page.dataset)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{dataset}: {html.escape(page.name)}</title>
 <style>
 body {{ font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 1.5rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }}
-th, td {{ padding: .2rem .4rem; text-align: right; white-space: nowrap; font-weight: normal;
-  font-variant-numeric: tabular-nums; }}
-th:first-child {{ text-align: left; }}
-td b {{ font-weight: 700; }}
-th.title {{ text-align: center; font-weight: 600; border-bottom: 1px solid #999; }}
-th.block {{ text-align: left; font-style: italic; border-top: 1px solid; padding-top: .5rem; }}
-th[scope=col] {{ cursor: pointer; }}
-th[aria-sort=descending]::after {{ content: " ▾"; }}
-th[aria-sort=ascending]::after {{ content: " ▴"; }}
-caption {{ text-align: left; font-weight: 600; padding-bottom: .5rem; }}
-@media print {{ body {{ margin: 0; font-size: 9px; }} .wide {{ overflow: visible; }} }}
+{STYLE}@media print {{ body {{ margin: 0; font-size: 9px; }} .wide {{ overflow: visible; }} }}
 p {{ max-width: 60rem; color: #444; }}
 </style></head><body>
-<div class="wide"><table>
-<caption>{dataset}</caption>
-<thead><tr><th></th>{titles}</tr>
-<tr><th scope="col" tabindex="0">{html.escape(page.corner)}</th>{below}</tr></thead>
-<tbody>
-{newline.join(body)}
-</tbody></table></div>
+{table_html(page)}
 <p>{html.escape(page.note)}</p>
 <script>{_SORT}</script>
 </body></html>
@@ -123,6 +143,7 @@ _LATEX = {
     "→": r"$\to$",
     "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}",
+    "¤": r"\textasteriskcentered{}",
 }
 
 

@@ -1,7 +1,9 @@
 """What tables and figures show: what the study itself runs, what it imports, and the files that follow from both."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from labelbench.data.datasets._own import Own
 from labelbench.evidence import contents, paper
 from labelbench.planning import plan
 from labelbench.planning.specs import lead_metric
@@ -44,9 +46,16 @@ def own_contents(study, models):
             curves=study.budgets[dataset].rounds > 1,
             costs=True,
             published=published_setting(study, dataset, names, finals),
+            images=_images(study.datasets[dataset]),
         )
         for dataset, (names, finals, trials, several) in found.items()
     }
+
+
+def _images(entry):
+    """What names the images of a dataset: its plug-in, and the place where that says nothing about them."""
+    own = entry.module.sources(entry.config) if isinstance(entry.config, Own) else []
+    return " ".join([entry.name, *map(str, own)])
 
 
 def own_definitions(study):
@@ -100,9 +109,10 @@ def shown(study, models):
 
 
 def compared(found):
-    """What scripts that compare need to know: the leading metric by dataset, the kind by strategy."""
+    """What scripts that compare need to know: the leading metric and the images by dataset, the kind by strategy."""
     return {
         "lead": {dataset: held.lead for dataset, held in found.contents.items()},
+        "images": {dataset: held.images or dataset for dataset, held in found.contents.items()},
         "kinds": {s: kind for held in found.contents.values() for s, kind in held.kinds.items()},
     }
 
@@ -171,6 +181,13 @@ def ran(found):
         "strategies": order["strategy"],
         "trials": trials(found),
     }
+
+
+def summary(results):
+    """The sentences that sum a finished study up, as its findings begin (`findings.to_text`); none before it ended."""
+    path = Path(results) / "tables/findings.txt"
+    parts = path.read_text(encoding="utf-8").split("\n\n") if path.exists() else []
+    return [" ".join(part[2:].split()) for part in parts if part.startswith("* ")]
 
 
 def imported_files(study, source):

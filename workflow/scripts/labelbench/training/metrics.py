@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from labelbench.training import hits
+
 
 def confusion_matrix(true, predicted, num_classes):
     """(K, K) int64 counts, rows true classes, columns predicted ones."""
@@ -64,7 +66,10 @@ def cross_entropy(logits, true):
 
 
 def evaluate(dataset, logits, labels):
-    """Metrics by split of logits {split: (n, K) float32} on clean views; the pool's need the label set `labels`."""
+    """Metrics by split of logits {split: (n, K) float32} on clean views; the pool's need the label set `labels`.
+
+    Test sets have the text `hits` as well: which of their images were predicted right (`training.hits`).
+    """
     results = {}
     for split, values in logits.items():
         true, groups = dataset.splits[split].labels, dataset.splits[split].groups
@@ -74,4 +79,6 @@ def evaluate(dataset, logits, labels):
         else:
             results[split] = classification(true, predicted, dataset.num_classes, groups)
             results[split]["loss"] = cross_entropy(values, true)
+            if split != "val":
+                results[split]["hits"] = hits.encode(true, predicted, dataset.num_classes)
     return results

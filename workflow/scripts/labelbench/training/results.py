@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from labelbench.common import jobs
+from labelbench.training import collapse
 
 
 def pair(labels, seed):
@@ -30,7 +31,7 @@ def write(job, labels, seed, stage, metrics, history, settings, model=""):
     """
     at = job.wildcards
     masks = [epoch["mask_rate"] for epoch in history if not math.isnan(epoch["mask_rate"])]
-    training = {"epochs": len(history), "steps": history[-1]["steps"]}
+    training = {"epochs": len(history), "steps": history[-1]["steps"], "collapsed": collapse.collapsed(history)}
     if masks:
         training["mask_rate"] = float(np.mean(masks))
     jobs.write_json(

@@ -74,7 +74,7 @@ def definitions(config):
 
 
 def read(config, log):
-    """Rows of the study's table, made of the results themselves.
+    """Rows of the study's table, made of the results themselves, and notes on what was left out: none.
 
     Raises `UserError` with the reason for an archive that is not whole: members missing or changed, a round of a run
     without results, or label sets that are not those the results were made of.
@@ -91,7 +91,7 @@ def read(config, log):
         rows = study.share_first_round(rows, strategies)
         _check(config.file, manifest, rows, folder)
     shown = _shown(config, manifest)
-    return [row | {"dataset": shown[row["dataset"]]} for row in rows if row["dataset"] in shown]
+    return [row | {"dataset": shown[row["dataset"]]} for row in rows if row["dataset"] in shown], {}
 
 
 def tuned(config):

@@ -9,6 +9,7 @@ labels are worth to such a model are the curves alone in
 """
 
 import hashlib
+import itertools
 import pickle
 import re
 import statistics
@@ -145,7 +146,7 @@ def contents(config):
         trainers = dict.fromkeys([*_names(here, "trainer"), *_names(here, "model")])
         source, batch = place.split("/bs_")
         found[dataset] = Contents(
-            lead=LEAD.get(source, "accuracy"),
+            lead=LEAD.get(_images(source), "accuracy"),
             runs=combinations,
             kinds={name: _kind(name) for name in _names(here, "strategy")},
             models=sorted({(run.encoder, run.model) for run in here if run.stage == "finetune"}),
@@ -156,8 +157,14 @@ def contents(config):
             curves=True,
             costs=False,
             published=_published(source, here) if paper.printed(source, batch) else {},
+            images=_images(source),
         )
     return found
+
+
+def _images(source):
+    """The images behind one of their folders: `iwildcam_random` are runs with random batches on those of `iwildcam`."""
+    return source.removesuffix("_random")
 
 
 def definitions(config):
@@ -196,17 +203,21 @@ def _kind(strategy):
 
 
 def read(config, log):
-    """Rows of the study's table (dicts with `study.COLUMNS`).
+    """Rows of the study's table (dicts with `study.COLUMNS`), and sentences by dataset that say what was left out.
 
     Where a setting's end-to-end model is also what labels of other selectors were evaluated with, its own curves count
-    as that evaluation too: it is the same training. What cannot be compared is left out and named in the log: runs
-    without all rounds of their setting, and strategies without all trials of theirs.
+    as that evaluation too: it is the same training. A run that lacks rounds which other runs of its strategy have is
+    left out; what its strategy has left is compared with the trials and up to the labels that both sides have.
     """
     curves = {run: _load(run.path) for run in runs(config)}
     pairs = _pairs(curves)
     evaluated = {(run.dataset, run.encoder, run.model) for run in curves if run.stage == "finetune"}
     rows = []
-    for run in _comparable({run: values["Num Labeled"] for run, (values, _) in curves.items()}, log):
+    whole, left_out = _whole({run: values["Num Labeled"] for run, (values, _) in curves.items()})
+    for dataset, notes in left_out.items():
+        for note in notes:
+            log.warning("%s: %s", dataset, note)
+    for run in whole:
         stages = [(run.stage, run.model)]
         if run.selector == "finetune" and (run.dataset, run.encoder, run.trainer) in evaluated:
             stages.append(("finetune", run.trainer))
@@ -219,7 +230,7 @@ def read(config, log):
                     if value is not None:
                         where = {"round": at + 1, "num_labels": values["Num Labeled"][at]}
                         rows.append(identity | where | {"split": split, "metric": metric, "value": float(value)})
-    return rows
+    return rows, left_out
 
 
 class _Plain(pickle.Unpickler):
@@ -283,7 +294,8 @@ def _pairs(curves):
     found, by_seed = {}, defaultdict(list)
     for run, (values, labels) in curves.items():
         batch = (labels or [])[: values["Num Labeled"][0]]
-        if len(batch) == values["Num Labeled"][0] and all(type(n) is int for n in batch):
+        # Positions in a pool of a million images are whole floats in their files.
+        if len(batch) == values["Num Labeled"][0] and all(is_number(n) and n == int(n) for n in batch):
             found[run] = hashlib.sha256(np.asarray(batch, "<i8").tobytes()).hexdigest()[:12]
             by_seed[run.dataset, run.trial].append(found[run])
     chose = {_choice(run): digest for run, digest in found.items()}
@@ -295,27 +307,39 @@ def _choice(run):
     return run._replace(path=None, stage="", model="")
 
 
-def _comparable(counts, log):
-    """The runs, of a dict of their numbers of labels by round, that can stand in one table."""
-    settings = defaultdict(list)
+def _whole(counts):
+    """The runs, of a dict of their numbers of labels by round, that can stand in one table; notes on all others.
+
+    Notes are sentences by dataset, of runs that were left out, strategies that lack trials, and those that end early.
+    """
+    curves, settings = defaultdict(list), defaultdict(list)
     for run in counts:
-        settings[run.dataset, run.encoder, run.selector, run.trainer, run.stage, run.model].append(run)
-    kept = []
-    for group in settings.values():
-        rounds, whole = max(len(counts[run]) for run in group), []
+        curves[run._replace(path=None, trial=0)].append(run)
+        settings[run._replace(path=None, trial=0, strategy="")].append(run)
+    kept, notes = [], defaultdict(list)
+    for curve, group in curves.items():
+        others = settings[curve._replace(strategy="")]
+        rounds, longest = max(len(counts[run]) for run in group), max(len(counts[run]) for run in others)
+        name = ", ".join((curve.encoder, curve.selector, curve.trainer, curve.strategy))
+        name += f", fine-tuned with {curve.model}" if curve.model else ""
         for run in group:
             labels = counts[run]
             if len(labels) < rounds:
-                log.warning("%s is left out: it ends after %d of %d rounds", run.path, len(labels), rounds)
-            elif any(a >= b for a, b in zip(labels, labels[1:], strict=False)):
-                log.warning("%s is left out: its numbers of labels do not rise", run.path)
+                notes[run.dataset].append(
+                    f"{name}: trial {run.trial} is left out, for it ends after {len(labels)} of {rounds} rounds."
+                )
+            elif any(a >= b for a, b in itertools.pairwise(labels)):
+                notes[run.dataset].append(
+                    f"{name}: trial {run.trial} is left out, for its numbers of labels do not rise."
+                )
             else:
-                whole.append(run)
-        trials = {s: {run.trial for run in whole if run.strategy == s} for s in _names(whole, "strategy")}
-        most = max(trials.values(), key=len, default=set())
-        for strategy, own in trials.items():
-            if own != most:
-                where = group[0].path.parent
-                log.warning("%s: %s is left out: it lacks trials %s", where, strategy, sorted(most - own))
-        kept += [run for run in whole if trials[run.strategy] == most]
-    return kept
+                kept.append(run)
+        missing = {run.trial for run in others} - {run.trial for run in group}
+        if missing:
+            numbers = ", ".join(map(str, sorted(missing)))
+            notes[curve.dataset].append(f"{name}: there is no trial {numbers}; it is compared on those it has.")
+        if rounds < longest:
+            notes[curve.dataset].append(
+                f"{name}: ends after {rounds} rounds, others after up to {longest}; it is compared up to there."
+            )
+    return kept, dict(notes)
