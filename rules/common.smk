@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # workflow/scripts holds both the job scripts and the library they import. Adding it
 # here serves this file; Snakemake hands its own sys.path on to every script job.
@@ -25,9 +26,12 @@ try:
     )
     config |= plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
-    sizes.check(STUDY, workflow.pathvars.apply("<results>"))
+    _notes = sizes.check(STUDY, workflow.pathvars.apply("<results>"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+for _note in _notes if workflow.is_main_process else []:
+    logger.warning(_note)
 
 CONFIG = provenance.canonical(config)
 

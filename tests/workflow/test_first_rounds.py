@@ -1,5 +1,7 @@
 """The first round in the workflow."""
 
+import json
+
 import h5py
 import numpy as np
 
@@ -35,3 +37,14 @@ def test_zero_shot_guesses_balance_the_classes(fresh):
         guesses = file["pool"][()].argmax(1)
     assert np.bincount(guesses[index], minlength=10).tolist() == [2] * 10
     assert np.mean(guesses[index] == label) > 0.6
+
+
+def test_a_cold_start_has_fewer_labels_than_classes(fresh):
+    configure(fresh, {"budgets": {"default": {"initial": 3, "batches": [3]}}, "run": {"initial": "typiclust"}})
+    run = "results/runs/digits/glyphclip/linear-flexmatch/badge/trial0/round02"
+    snakemake(fresh, "-c1", f"{run}/metrics.json")
+    (log,) = (fresh / "logs").rglob("initial_labels.log")
+    assert "buys 3 labels, fewer than its 10 classes" in log.read_text()
+    found = json.loads((fresh / run / "metrics.json").read_text())
+    assert found["labels_bought"] == 6
+    assert 0.15 < found["metrics"]["pool"]["pool_accuracy"] < 0.8
