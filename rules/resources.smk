@@ -139,7 +139,7 @@ def finetune_minutes(input):
     return min(60 + num_images(input) // 500, DAY * 3 // 4)
 
 
-# A fine-tune asks for the same time at each attempt: one that runs out of it goes on after its last whole epoch.
+# A fine-tune asks for the same time at each attempt: one that runs out of it goes on where it was.
 def finetune_runtime(wildcards, input):
     return finetune_minutes(input)
 

@@ -46,7 +46,7 @@ def test_a_cold_start_has_fewer_labels_than_classes(fresh):
     run = "results/runs/digits/glyphclip/linear-flexmatch/badge/trial0/round02"
     output = snakemake(fresh, "-c1", f"{run}/metrics.json")
     # Images are embedded on a GPU where there is one, and there is none unless torch shows it.
-    assert re.search(r"\nrule embed:\n(?: .*\n)*? +resources: .*\bgpu=(\d+)", output)[1] == str(jobs.gpus())
+    assert re.search(r"rule embed:\n(?: .*\n)*? +resources: .*\bgpu=(\d+)", output)[1] == str(jobs.gpus())
     log = fresh / "logs/initial_labels/digits/glyphclip/trial0.log"
     assert "buys 3 labels, fewer than its 10 classes" in log.read_text()
     with h5py.File(fresh / run / "labels.h5") as file:
