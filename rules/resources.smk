@@ -14,7 +14,12 @@ HERE = workflow.local_exec and not workflow.dryrun
 
 # Here, no more jobs use GPUs at a time than there are, unless `--resources gpu=…` says otherwise. Snakemake hands the
 # number on to the processes of its jobs, and where it is 0 they ask for none.
-if HERE and workflow.is_main_process and GPUS and "gpu" not in workflow.global_resources:
+if (
+    HERE
+    and workflow.is_main_process
+    and GPUS
+    and "gpu" not in workflow.global_resources
+):
     workflow.register_resource("gpu", jobs.gpus())
 
 # Bytes of an image in a dataset file (a label and a position) and in an embedding 512 numbers wide.
