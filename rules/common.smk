@@ -2,13 +2,14 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 # workflow/scripts holds both the job scripts and the library they import. Adding it
 # here serves this file; Snakemake hands its own sys.path on to every script job.
 _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
-from labelbench.common import provenance, shipped
+from labelbench.common import jobs, provenance, shipped
 from labelbench.planning import cluster, paths, plan, sizes, snakemake_speed, specs
 from labelbench.planning.paths import NEVER
 from labelbench.planning.specs import spec
@@ -25,9 +26,12 @@ try:
     )
     config |= plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
-    sizes.check(STUDY, workflow.pathvars.apply("<results>"))
+    _notes = sizes.check(STUDY, workflow.pathvars.apply("<results>"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+for _note in _notes if workflow.is_main_process else []:
+    logger.warning(_note)
 
 CONFIG = provenance.canonical(config)
 

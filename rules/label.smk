@@ -36,6 +36,7 @@ if CAMPAIGN:
         resources:
             mem_mb=8000,
             runtime=1440,
+            gpu=GPUS * int(HERE),
         params:
             spec=provenance.canonical({"encoder": CAMPAIGN.encoder.settings}),
             code=provenance.digest("embed_images.py", CAMPAIGN.encoder.source),

@@ -9,6 +9,19 @@ import os
 # LABELBENCH_GPU=0: a cluster without GPUs. Jobs learn it by the same variable, which Slurm hands on.
 GPUS = int(os.environ.get("LABELBENCH_GPU") != "0")
 
+# Whether jobs run on this machine: no queue has to be waited for. A dry run says what a cluster would be asked for.
+HERE = workflow.local_exec and not workflow.dryrun
+
+# Here, no more jobs use GPUs at a time than there are, unless `--resources gpu=…` says otherwise. Snakemake hands the
+# number on to the processes of its jobs, and where it is 0 they ask for none.
+if (
+    HERE
+    and workflow.is_main_process
+    and GPUS
+    and "gpu" not in workflow.global_resources
+):
+    workflow.register_resource("gpu", jobs.gpus())
+
 # Bytes of an image in a dataset file (a label and a position) and in an embedding 512 numbers wide.
 DATASET_BYTES, EMBEDDING_BYTES = 16, 1024
 # Before a dataset is prepared, which only a dry run sees: nothing that asks for its size is submitted earlier.
@@ -93,8 +106,8 @@ def image_mem_mb(wildcards, input, attempt):
 
 
 def embed_gpu(wildcards, input):
-    """A thousand images are embedded on a CPU before the GPU queue has moved."""
-    return GPUS * int(num_images(input) >= 20_000)
+    """A thousand images are embedded on a CPU before the GPU queue has moved. Here there is none."""
+    return GPUS * int(HERE or num_images(input) >= 20_000)
 
 
 def embed_runtime(wildcards, input, attempt):
@@ -131,7 +144,7 @@ def finetune_minutes(input):
     return min(60 + num_images(input) // 500, DAY * 3 // 4)
 
 
-# A fine-tune asks for the same time at each attempt: one that runs out of it goes on after its last whole epoch.
+# A fine-tune asks for the same time at each attempt: one that runs out of it goes on where it was.
 def finetune_runtime(wildcards, input):
     return finetune_minutes(input)
 

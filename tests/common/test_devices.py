@@ -52,7 +52,7 @@ def a_job(**resources):
 def test_one_gpu_needs_no_agreement(monkeypatch, count, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    assert jobs.device(a_job(gpu=0)) == expected
+    assert jobs.device(a_job(gpu=1)) == expected
 
 
 def test_several_gpus_are_shared(tmp_path, monkeypatch):
@@ -61,12 +61,14 @@ def test_several_gpus_are_shared(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert [jobs.device(a_job(gpu=0)), jobs.device(a_job(gpu=0))] == ["cuda:0", "cuda:1"]
+    assert [jobs.device(a_job(gpu=1)), jobs.device(a_job(gpu=1))] == ["cuda:0", "cuda:1"]
     assert chosen == [0, 1]
 
 
-def test_under_slurm_a_job_uses_a_gpu_if_it_asked_for_one(monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+@pytest.mark.parametrize("slurm", [True, False])
+def test_a_job_uses_a_gpu_if_it_asked_for_one(monkeypatch, slurm):
+    if slurm:
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert [jobs.device(a_job(**asked)) for asked in ({}, {"gpu": 0}, {"gres": "lscratch:20"})] == ["cpu"] * 3
@@ -89,7 +91,7 @@ def test_on_a_gpu_float32_is_float32():
     code = "import torch; from types import SimpleNamespace; from labelbench.common import jobs\n"
     code += "print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)\n"
     code += "torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 1\n"
-    code += "jobs.device(SimpleNamespace(resources={}))\n"
+    code += "jobs.device(SimpleNamespace(resources={'gpu': 1}))\n"
     code += "print(torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)\n"
     # As NVIDIA's containers have it.
     environment = {
@@ -99,3 +101,28 @@ def test_on_a_gpu_float32_is_float32():
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True", "False", "False"]
+
+
+def test_gpus_are_counted_as_torch_shows_them(monkeypatch, tmp_path):
+    """Without a driver torch is not even asked; with one it is, in a process of its own."""
+    driver, asked = tmp_path / "nvidia0", []
+
+    def answer(text, code=0):
+        def run(command, **_):
+            asked.append(command)
+            return SimpleNamespace(returncode=code, stdout=text)
+
+        monkeypatch.setattr(jobs.subprocess, "run", run)
+
+    monkeypatch.setattr(jobs, "DRIVERS", (driver,))
+    answer("8\n")
+    assert jobs.gpus() == 0 and not asked
+    driver.touch()
+    assert jobs.gpus() == 8 and len(asked) == 1
+    answer("0\n")
+    assert jobs.gpus() == 0
+    answer("", code=1)  # jobs have a torch in another environment
+    assert jobs.gpus() == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(jobs, "DRIVERS", (tmp_path,))
+    assert jobs.gpus() == (torch.cuda.device_count() if torch.cuda.is_available() else 0)

@@ -46,7 +46,9 @@ def test_the_labels_are_those_of_the_cpu(tiny_workflow, tmp_path):
         shutil.copytree(tiny_workflow, repo)
         configure(repo, STUDY)
         configure(repo, CHANGES)
-        snakemake(repo, "-c2", env=env)
+        # Jobs on embeddings ask for a GPU in large pools only.
+        small = [f"{rule}:gpu=1" for rule in ("train_proxy", "select_batch", "try_proxy", "initial_labels")]
+        snakemake(repo, "-c2", "--resources", "gpu=2", "--set-resources", *small, env=env)
         bought[device] = labels_bought(repo)
     assert len(bought["gpu"]) > 10 and bought["gpu"] == bought["cpu"]
     # And they were computed there: each job says with how many operators, and its script.

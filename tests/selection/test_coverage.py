@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from labelbench.common import registry
-from labelbench.selection import clustering, coverage
-from pools import blobs, classes, expect, run
+from labelbench.selection import clustering, coverage, greedy
+from pools import blobs, classes, expect, goodness_of_fit, run
 from references import _coverage as plain
 
 KERNELS = [coverage.Gaussian(1.0), coverage.Gaussian(0.1), coverage.Ball(0.8)]
@@ -189,9 +189,35 @@ def test_probcover_fills_up_uniformly_when_everything_is_covered():
 # k-means
 
 
+def test_the_first_seed_of_k_means_is_drawn():
+    """k-means++: uniformly, then by D². The six points of these seeds, by their probabilities."""
+    x = torch.nn.functional.normalize(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    squared = torch.cdist(x.double(), x.double()).square()
+    expected = {
+        (a, b): float(squared[a, b] / squared[a].sum()) / 6 for a in range(6) for b in range(6) if a != b
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    drawn = [torch.cdist(clustering.seeds(x, 2, rng), x.double()).argmin(1).tolist() for _ in range(2000)]
+    assert goodness_of_fit([tuple(pair) for pair in drawn], expected) > 0.001
+
+
+@pytest.mark.parametrize("name", ["alfamix", "cluster_margin", "clue", "dropquery", "kmeans", "probcover", "typiclust"])
+def test_picks_do_not_depend_on_the_rounding_of_norms(name, monkeypatch):
+    """The norms of unit vectors are 1 but for rounding, which each kernel does in its own way."""
+    (features, probabilities, labelled), known = classes()
+    rng, plain_norms = np.random.default_rng(0), greedy._squared_norms
+
+    def other_kernel(x):
+        return plain_norms(x) * torch.from_numpy(1 + 2e-7 * rng.uniform(-1, 1, len(x))).float()
+
+    picks = run(name, features, probabilities, labelled, 40, **known)
+    monkeypatch.setattr(greedy, "_squared_norms", other_kernel)
+    assert run(name, features, probabilities, labelled, 40, **known).tolist() == picks.tolist()
+
+
 def lloyd(x, seeds):
     """Plain Lloyd iterations in float64."""
-    centres = x[seeds]
+    centres = seeds
     for _ in range(clustering.ITERATIONS):
         cluster = np.round(plain.squared_distances(x, centres), 9).argmin(1)
         centres = np.array([x[cluster == k].mean(0) if np.any(cluster == k) else c for k, c in enumerate(centres)])
@@ -201,7 +227,7 @@ def lloyd(x, seeds):
 @pytest.mark.parametrize("kind", ["normal", "clusters", "near copies", "copies", "a grid", "all zero"])
 def test_k_means_is_lloyds_from_its_seeds(kind):
     x = coverage.unit(torch.tensor(awkward_features(kind))).float()
-    seeds = clustering.greedy.d2_sampling(clustering.greedy.points(x), 40, np.random.default_rng(3))
+    seeds = clustering.seeds(x, 40, np.random.default_rng(3)).numpy()
     centres, cluster = clustering.k_means(x, 40, np.random.default_rng(3))
     expected_centres, expected = lloyd(x.double().numpy(), seeds)
     assert np.array_equal(cluster.numpy(), expected)

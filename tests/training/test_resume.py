@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from conftest import REPO
 from labelbench.common import registry
-from labelbench.training.trainers import flexmatch
-from small_trainings import a_problem, fitted
+from labelbench.training import checkpoint
+from labelbench.training.trainers import flexmatch, passive
+from small_trainings import LOG, a_problem, fitted
 from test_trainers import EVERY
 
 
@@ -28,7 +30,8 @@ def interrupted(problem, epoch, step, stop):
 
     class Interrupted:
         def batches(self, now, first_step, plan):
-            for number, batch in enumerate(views.batches(now, first_step, plan)):
+            of_epoch = len(plan) * now  # where no step of it was taken before
+            for number, batch in enumerate(views.batches(now, first_step, plan), start=first_step - of_epoch):
                 if (now, number) == (epoch, step):
                     stop()
                 yield batch
@@ -64,7 +67,7 @@ def test_every_trainer_resumes(name, tmp_path, caplog):
     undisturbed = fitted(trainer, **settings)
     same(undisturbed, resumed(tmp_path / "c", trainer, 3, 4, **settings))
     assert name == "passive" or 0.2 < undisturbed[1][3]["mask_rate"] < 0.99  # what the trainer remembers matters
-    assert "go on after epoch 3" in caplog.text
+    assert "go on after epoch 3 and 4 steps" in caplog.text
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
@@ -82,12 +85,84 @@ def test_early_stopping_resumes(early_stopping, tmp_path):
     assert 5 < length < 40
     # In the last epoch: the best state and how long ago it was come from the file.
     same(undisturbed, resumed(tmp_path / "c", flexmatch, length - 1, 5, **settings))
-    # And once it is over, there is nothing left to do.
+    # And once more, from the same file.
     same(undisturbed, fitted(flexmatch, checkpoint=tmp_path / "c", identity="a", **settings))
 
 
-def test_a_file_that_is_of_no_use_is_ignored(tmp_path, caplog):
+def test_it_resumes_in_validation(tmp_path):
+    """Between the last step of an epoch and the next epoch: only the validation is repeated."""
+    settings = {"epochs": 3, "supervised_warmup": 0.4}
+    clean, views, labels, truth, (batches, val) = a_problem()
+    calls = []
+
+    def failing():
+        calls.append(None)
+        return fail() if len(calls) == 2 else batches()
+
+    undisturbed, path = fitted(flexmatch, truth=truth, **settings), tmp_path / "c"
+    problem = clean, views, labels, truth, (failing, val)
+    with pytest.raises(Stop):
+        fitted(flexmatch, problem=problem, checkpoint=path, identity="a", truth=truth, **settings)
+    same(undisturbed, fitted(flexmatch, checkpoint=path, identity="a", truth=truth, **settings))
+
+
+def counted(monkeypatch, interval=300.0, step=1.0, **settings):
+    """How many states a training of 6 × 10 steps of `step` seconds saves, in seconds since its beginning."""
+    now, saved = [0.0], []
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(checkpoint, "INTERVAL", interval)
+    monkeypatch.setattr(checkpoint, "save", lambda *_: saved.append(now[0]))
+    clean, views, *rest = a_problem()
+
+    class Slow:
+        def batches(self, *args):
+            for batch in views.batches(*args):
+                now[0] += step
+                yield batch
+
+    fitted(passive, problem=(clean, Slow(), *rest), checkpoint="nowhere", identity="a", **settings)
+    return saved
+
+
+def test_states_are_saved_every_few_minutes_and_not_at_the_end(monkeypatch):
+    assert checkpoint.INTERVAL == 300
+    assert counted(monkeypatch) == []  # a minute
+    assert counted(monkeypatch, step=20.0) == [300, 600, 900, 1200]
+    assert counted(monkeypatch, step=400.0, epochs=1) == [400.0 * n for n in range(1, 11)]
+
+
+def test_a_signal_is_heard_between_steps(tmp_path, monkeypatch):
+    """SIGTERM in the middle of a step or while it waits: the state is saved, whole, and the process ends."""
+    undisturbed, handler = fitted(flexmatch), signal.getsignal(signal.SIGTERM)
+    for where in ("waiting", "step"):
+        path = tmp_path / where
+        problem = a_problem()
+        if where == "waiting":
+            problem = interrupted(problem, 2, 7, lambda: signal.raise_signal(signal.SIGTERM))
+        else:
+            stepped = checkpoint.Keeper.stepped
+            calls = []
+
+            def told(self, stepped=stepped, calls=calls):
+                calls.append(None)
+                if len(calls) == 27:
+                    signal.raise_signal(signal.SIGTERM)
+                stepped(self)
+
+            monkeypatch.setattr(checkpoint.Keeper, "stepped", told)
+        with pytest.raises(SystemExit) as end:
+            fitted(flexmatch, problem=problem, checkpoint=path, identity="a")
+        monkeypatch.undo()
+        assert end.value.code == 128 + signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == handler
+        tensors, (history, *_) = checkpoint.load(path, "a", LOG)
+        assert (len(history), len(tensors["taken"]["loss"])) == (2, 7)
+        same(undisturbed, fitted(flexmatch, checkpoint=path, identity="a"))
+
+
+def test_a_file_that_is_of_no_use_is_ignored(tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(checkpoint, "INTERVAL", 0)
     path, undisturbed = tmp_path / "c", fitted(flexmatch)
     same(undisturbed, fitted(flexmatch, checkpoint=path, identity="a"))
     whole = path.read_bytes()
@@ -105,10 +180,12 @@ KILLED = """
 import json, os, signal, sys
 sys.path[:0] = [{scripts!r}, {tests!r}, {room!r}]
 import torch
+from labelbench.training import checkpoint
 from labelbench.training.trainers import freematch
 from small_trainings import a_problem, fitted
 from test_resume import interrupted
 torch.set_num_threads(1)
+checkpoint.INTERVAL = 0
 problem = a_problem()
 if sys.argv[2] != "never":
     problem = interrupted(problem, *json.loads(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -34,12 +34,6 @@ def test_budget_larger_than_the_pool(fresh):
     assert not (fresh / "results/initial/digits/glyphclip/trial0/labels.h5").exists()
 
 
-def test_fewer_labels_than_classes(fresh):
-    configure(fresh, {"budgets": {"default": {"initial": 7}}})
-    output = refused(fresh, "results/initial/digits/glyphclip/trial0/labels.h5")
-    assert "The first round of digits buys 7 labels, fewer than its 10 classes" in output
-
-
 def fashion(repo, folder):
     configure(repo, {"datasets": {"fashion": {"name": "fashion_mnist", "folder": str(folder)}}})
     configure(repo, {"run": {"datasets": ["fashion"]}})

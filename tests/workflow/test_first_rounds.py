@@ -1,9 +1,13 @@
 """The first round in the workflow."""
 
+import json
+import re
+
 import h5py
 import numpy as np
 
 from conftest import configure, snakemake
+from labelbench.common import jobs
 from labelbench.selection import initial
 
 LABELS = "results/initial/digits/glyphclip/trial{}/labels.h5"
@@ -35,3 +39,17 @@ def test_zero_shot_guesses_balance_the_classes(fresh):
         guesses = file["pool"][()].argmax(1)
     assert np.bincount(guesses[index], minlength=10).tolist() == [2] * 10
     assert np.mean(guesses[index] == label) > 0.6
+
+
+def test_a_cold_start_has_fewer_labels_than_classes(fresh):
+    configure(fresh, {"budgets": {"default": {"initial": 3, "batches": [3]}}, "run": {"initial": "typiclust"}})
+    run = "results/runs/digits/glyphclip/linear-flexmatch/badge/trial0/round02"
+    output = snakemake(fresh, "-c1", f"{run}/metrics.json")
+    # Images are embedded on a GPU where there is one, and there is none unless torch shows it.
+    assert re.search(r"rule embed:\n(?: .*\n)*? +resources: .*\bgpu=(\d+)", output)[1] == str(jobs.gpus())
+    log = fresh / "logs/initial_labels/digits/glyphclip/trial0.log"
+    assert "buys 3 labels, fewer than its 10 classes" in log.read_text()
+    with h5py.File(fresh / run / "labels.h5") as file:
+        assert len(file["index"]) == 6
+    found = json.loads((fresh / run / "metrics.json").read_text())
+    assert 0.15 < found["metrics"]["pool"]["pool_accuracy"] < 0.8

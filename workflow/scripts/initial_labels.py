@@ -23,7 +23,8 @@ trial = int(job.wildcards.trial)
 dataset = dataset_file.read(job.input.dataset)
 source = dataset.splits["pool"].source
 budget, name = spec["budget"], job.wildcards.dataset
-check_budget(name, budget, job.params.total, len(source), dataset.num_classes)
+if note := check_budget(name, budget, job.params.total, len(source), dataset.num_classes):
+    log.warning(note)
 if spec["initial"]["name"] == "labelbench":
     chosen = initial.labelbench(trial, len(source), budget)
 else:

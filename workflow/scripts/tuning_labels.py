@@ -3,7 +3,6 @@
 import json
 
 from labelbench.common import jobs, seeds
-from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
 from labelbench.data.oracle import Oracle
 from labelbench.training import tuning
@@ -16,10 +15,10 @@ dataset = dataset_file.read(job.input.dataset)
 source = dataset.splits["pool"].source
 drawn = tuning.draw(len(source), spec["fraction"], seeds.generator(spec["seed"], trial, round_, "tuning labels"))
 if len(drawn) < dataset.num_classes:
-    raise UserError(
-        f"Tuning on {job.wildcards.dataset} draws {len(drawn)} labels, fewer than its {dataset.num_classes} classes. "
-        f"Raise `fraction` under `tune` of the trainer {job.wildcards.trainer}, or tune by cross_validation."
-    )
+    log.warning(
+        "tuning on %s draws %d labels, fewer than its %d classes: settings are chosen without knowing all of them",
+        job.wildcards.dataset, len(drawn), dataset.num_classes,
+    )  # fmt: skip
 oracle = Oracle(annotator.of_trial(dataset, spec.get("noise"), spec["seed"], trial), len(drawn), source)
 labels = label_set.empty(dataset.fingerprint, trial).extended(drawn, oracle.buy(drawn), round_)
 with jobs.written_whole(job.output[0]) as part:

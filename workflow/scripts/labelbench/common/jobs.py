@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from labelbench.common.errors import UserError
 
 DAY = 24 * 3600  # seconds
 NVIDIA = Path("/dev/nvidia0")  # on a node with a GPU, also where a job may not use it
+DRIVERS = (NVIDIA, Path("/dev/dxg"), Path("/dev/kfd"))  # NVIDIA's, Windows' for Linux inside it, AMD's
 
 
 def start(job):
@@ -144,19 +146,19 @@ def write_json(path, content):
 def device(job):
     """The device that this job computes on: `cpu`, `cuda`, or `cuda:<n>` on a machine with several GPUs.
 
-    A cluster's scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs
-    agree among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
-    Under Slurm a job that asked for no GPU uses none, for some clusters show all GPUs of a node to all of its jobs.
+    A job that asked for no GPU uses none, wherever it runs: some clusters show all GPUs of a node to all of its jobs,
+    and on one machine Snakemake starts as many jobs as there are cores, but no more that ask than there are GPUs.
+    A scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs agree
+    among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
     On a GPU, float32 is float32 from here on (`keep_float32`).
-    Raises `UserError` where it asked for one and the node has one that torch cannot use.
+    Raises `UserError` where it asked Slurm for one and the node has one that torch cannot use.
     """
-    slurm = "SLURM_JOB_ID" in os.environ
-    if slurm and not _asked_for_gpu(job):
+    if not _asked_for_gpu(job):
         return "cpu"
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if slurm and not count:
+    if not count and "SLURM_JOB_ID" in os.environ:
         _miss_gpu(torch.version.cuda)
     if not count:
         return "cpu"
@@ -166,6 +168,16 @@ def device(job):
     number = next(_free_places(count))
     torch.cuda.set_device(number)  # also for what is allocated without naming a device, such as pinned memory
     return f"cuda:{number}"
+
+
+def gpus():
+    """How many GPUs torch can use here. It is asked in another process, for some seconds, if a driver shows one."""
+    if not any(driver.exists() for driver in DRIVERS):
+        return 0
+    code = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # Without a torch here, jobs have one in an environment of their own.
+    return int(done.stdout) if done.returncode == 0 else 1
 
 
 def keep_float32():

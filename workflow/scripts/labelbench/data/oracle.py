@@ -6,20 +6,22 @@ from labelbench.common.errors import UserError
 
 
 def check_budget(name, initial, total, pool, classes):
-    """Raise `UserError` for a budget that a dataset of `pool` images and `classes` classes cannot meet.
+    """What to note of a budget that buys fewer labels at first than a dataset has classes, else "".
 
-    initial: labels of the first round; total: of all rounds.
+    initial: labels of the first round; total: of all rounds; pool: images; classes: their number. Raises `UserError`
+    where the pool is smaller than the budget.
     """
     if total > pool:
         raise UserError(
             f"The budget of {name} is larger than its pool: {total} labels in all rounds together, of {pool} examples. "
             "Lower initial, batches or rounds under `budgets` in the config."
         )
-    if initial < classes:
-        raise UserError(
-            f"The first round of {name} buys {initial} labels, fewer than its {classes} classes. Raise `initial` under "
-            "`budgets` in the config."
-        )
+    if initial >= classes:
+        return ""
+    return (
+        f"The first round of {name} buys {initial} labels, fewer than its {classes} classes: no model knows the "
+        "classes that none of them is of, unless it begins with a zero-shot head."
+    )
 
 
 class Oracle:

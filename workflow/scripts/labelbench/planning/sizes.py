@@ -9,10 +9,12 @@ from labelbench.data.oracle import check_budget
 
 
 def check(study, results):
-    """Raise `UserError` where the datasets that are run cannot be what the config asks of them.
+    """What there is to note of the datasets that are run, a list of sentences.
 
-    results: the results folder, in which datasets may stand that were prepared already.
+    results: the results folder, in which datasets may stand that were prepared already. Raises `UserError` where
+    datasets cannot be what the config asks of them.
     """
+    notes = []
     for name in study.run.datasets:
         entry, schedule, where = study.datasets[name], study.budgets[name], f"config, datasets: {name}"
         noise = study.noise[name].get("noise")
@@ -27,7 +29,8 @@ def check(study, results):
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         if classes is not None:
-            check_budget(name, schedule.initial, schedule.total, pool, classes)
+            notes.append(check_budget(name, schedule.initial, schedule.total, pool, classes))
+    return [note for note in notes if note]
 
 
 def _prepared(path, entry):

@@ -21,10 +21,9 @@ _EXACT = 1 << 22
 def k_means(x, clusters: int, rng: np.random.Generator):
     """Centres of clusters of the rows of x, and the cluster of each row: float32 (clusters, d) and int64 (n,).
 
-    x: (n, d) float32, n >= clusters, of norms about 1. Seeds come from k-means++ (`greedy.d2_sampling`, which starts
-    from the largest norm), then follow Lloyd's iterations until nothing changes, at most `ITERATIONS`. Of equally near
-    centres the first counts; a cluster that loses all its points keeps its centre and can stay empty. O(n·clusters·d)
-    time an iteration and O(n) memory beyond x.
+    x: (n, d) float32, n >= clusters, of norms about 1. Seeds come from k-means++, then follow Lloyd's iterations until
+    nothing changes, at most `ITERATIONS`. Of equally near centres the first counts; a cluster that loses all its points
+    keeps its centre and can stay empty. O(n·clusters·d) time an iteration and O(n) memory beyond x.
 
     Beyond `ONE_LEVEL` points × clusters this is approximate: the points are clustered into √clusters groups, and each
     group on its own into its share of the clusters, by its size, which takes O(n·√clusters·d) an iteration.
@@ -49,9 +48,18 @@ def k_means(x, clusters: int, rng: np.random.Generator):
     return centres, cluster
 
 
+def seeds(x, clusters, rng):
+    """The centres to begin with: (clusters, d) float64, rows of x drawn by k-means++, the first of them uniformly.
+
+    The largest norm would be no choice: those of unit vectors differ by what is lost in rounding, which is something
+    else in every kernel.
+    """
+    chosen = greedy.d2_sampling(greedy.points(x), clusters, rng, first=int(rng.integers(len(x))))
+    return x[torch.as_tensor(chosen, device=x.device)].double()
+
+
 def _lloyd(x, clusters, rng, exact):
-    seeds = greedy.d2_sampling(greedy.points(x), clusters, rng)
-    centres = x[torch.as_tensor(seeds, device=x.device)].double()
+    centres = seeds(x, clusters, rng)
     grid = _grid(x)
     cluster = None
     for _ in range(ITERATIONS):
@@ -115,8 +123,7 @@ def weighted_k_means(x, weights, clusters: int, rng: np.random.Generator):
     weights: (n,) float64, not negative. Seeds are drawn without the weights. A cluster whose rows weigh nothing keeps
     its centre. Memory for a float64 copy of 8192 rows.
     """
-    seeds = greedy.d2_sampling(greedy.points(x), clusters, rng)
-    centres = x[torch.as_tensor(seeds, device=x.device)].double()
+    centres = seeds(x, clusters, rng)
     cluster, exact = None, len(x) * clusters <= _EXACT
     for _ in range(ITERATIONS):
         before, cluster = cluster, _nearest(x, centres, exact)

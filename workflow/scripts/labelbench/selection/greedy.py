@@ -172,14 +172,14 @@ def _largest(values, count):
     return np.append(above, np.flatnonzero(values == threshold)[: count - len(above)])
 
 
-def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, block: int = 512) -> np.ndarray:
+def d2_sampling(pool: Points, budget: int, rng: np.random.Generator, first=None, block: int = 512) -> np.ndarray:
     """k-means++ seeding (Arthur & Vassilvitskii 2007): `budget` positions, in pick order.
 
-    The first is the point of largest norm (of equal ones the first), each further one is drawn with probability
-    proportional to D², or uniformly among the rest once every D² is 0. `block`, the number of proposals between two
-    passes over the pool, changes the draws but not their distribution.
+    first: the position to begin with; None: the point of largest norm (of equal ones the first), as in BADGE. Each
+    further one is drawn with probability proportional to D², or uniformly among the rest once every D² is 0. `block`,
+    the number of proposals between two passes over the pool, changes the draws but not their distribution.
     """
-    picks = np.array([pool.norms.cpu().numpy().argmax()])
+    picks = np.array([pool.norms.cpu().numpy().argmax() if first is None else first])
     accepted = picks
     nearest = torch.full_like(pool.norms, torch.inf)
     done = progress.track(budget, "D² sampling")

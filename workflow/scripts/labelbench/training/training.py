@@ -320,9 +320,9 @@ def fit(
     epochs (early_stopping none); rng: numpy Generator that draws the mini-batches; truth: (N,) true labels of the pool,
     from which nothing but `pseudo_label_accuracy` is computed.
 
-    checkpoint: a file that is written after each epoch and left behind; if it is there and was written for the same
-    `identity` (text that names settings, code and labels), training goes on from it, with the result of an undisturbed
-    run to the bit (on one thread of a CPU).
+    checkpoint: a file that is written every few minutes, and where the training ends early (`checkpoint.Keeper`); if it
+    is there and was written for the same `identity` (text that names settings, code and labels), training goes on from
+    its step, with the result of an undisturbed run to the bit (on one thread of a CPU).
 
     Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
     supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
@@ -356,65 +356,82 @@ def fit(
     live = {"model": model.state_dict(), "optimiser": optimiser.state, "objective": state}
     history, best, best_score, stale = [], {}, math.inf, 0
     saved = checkpoints.load(checkpoint, identity, log) if checkpoint else None
+    before = {}  # of the epoch that was not over
     if saved:
         tensors, (history, best_score, stale) = saved
-        best = tensors.pop("best", {})
+        best, before = tensors.pop("best", {}), tensors.pop("taken", {})
         for part, values in tensors.items():
             for name, value in values.items():
                 live[part][name].copy_(value)
-        log.info("go on after epoch %d, from %s", len(history), checkpoint)
+        done = len(before.get("loss", ()))
+        log.info("go on after epoch %d%s, from %s", len(history), f" and {done} steps" if done else "", checkpoint)
 
     size = min(trainer.unlabelled_batch(config), len(unlabelled))
     of_epochs = draws(
         config, len(targets), len(unlabelled), size, steps_per_epoch, rng_labelled, rng_unlabelled, smallest
     )
-    for epoch, (chosen, drawn) in enumerate(of_epochs):
-        if epoch < len(history):
-            continue  # only its draws are repeated
-        if config.early_stopping != "none" and config.patience and stale >= config.patience:
-            log.info("validation %s has not improved for %d epochs: stop", config.early_stopping, stale)
-            break
-        first = epoch * steps_per_epoch
-        plan = [
-            (labels.index[mine], None if others is None else unlabelled[others])
-            for mine, others in zip(chosen, drawn, strict=True)
-        ]
-        _train_mode(model)
-        taken = []
-        of_labelled = on_device([labels.label[at] for at in chosen], device)
-        examples = zip(views.batches(epoch, first, plan), of_labelled, on_device(drawn, device), strict=True)
-        for number, ((labelled, weak, strong), label, at) in enumerate(examples, start=first):
-            step = objective(forward, Batch(labelled, label, at, weak, strong), number)
-            step.loss.backward()
-            if config.max_gradient_norm:
-                torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm)
-            learning_rate = config.learning_rate * learning_rate_factor(config, number, steps)
-            optimiser.step(learning_rate)
-            taken.append(Step(*(None if part is None else part.detach() for part in step)))
-        record = {
-            "epoch": epoch + 1,
-            "steps": first + steps_per_epoch,
-            "learning_rate": learning_rate,
-            **_means(taken, [others for _, others in plan], truth),
-            **_validated(model, validation, precision),
-        }
-        history.append(record)
-        log.info(
-            "epoch %(epoch)d: train loss %(train_loss).4f, validation loss %(val_loss).4f, "
-            "validation accuracy %(val_accuracy).4f, mask rate %(mask_rate).3f",
-            record,
-        )
-        # A state with a NaN has an accuracy as well, but is never the best.
-        loss = record["train_loss" if validation is None else "val_loss"]
-        score = -record["val_accuracy"] if config.early_stopping == "accuracy" else loss
-        if not math.isfinite(loss):
-            score = math.inf
-        stale += 1
-        if config.early_stopping == "none" or score < best_score:
-            best_score, stale = score, 0
-            best = {name: value.clone() for name, value in live["model"].items()}
-        if checkpoint:
-            checkpoints.save(checkpoint, identity, {**live, "best": best}, [history, best_score, stale])
+    taken = []
+    keeper = checkpoints.Keeper(
+        checkpoint,
+        identity,
+        lambda: ({**live, "best": best, "taken": _packed(taken)}, [history, best_score, stale]),
+    )
+    with keeper:
+        for epoch, (chosen, drawn) in enumerate(of_epochs):
+            if epoch < len(history):
+                continue  # only its draws are repeated
+            if config.early_stopping != "none" and config.patience and stale >= config.patience:
+                log.info("validation %s has not improved for %d epochs: stop", config.early_stopping, stale)
+                break
+            first = epoch * steps_per_epoch
+            plan = [
+                (labels.index[mine], None if others is None else unlabelled[others])
+                for mine, others in zip(chosen, drawn, strict=True)
+            ]
+            _train_mode(model)
+            taken[:] = _unpacked(before, [others for _, others in plan], device)
+            before, done = {}, len(taken)
+            learning_rate = config.learning_rate * learning_rate_factor(config, first + steps_per_epoch - 1, steps)
+            of_labelled = on_device([labels.label[at] for at in chosen[done:]], device)
+            of_steps = views.batches(epoch, first + done, plan[done:]) if done < len(plan) else ()
+            examples = zip(of_steps, of_labelled, on_device(drawn[done:], device), strict=True)
+            for number in itertools.count(first + done):
+                with keeper.waiting():
+                    example = next(examples, None)
+                if example is None:
+                    break
+                (labelled, weak, strong), label, at = example
+                step = objective(forward, Batch(labelled, label, at, weak, strong), number)
+                step.loss.backward()
+                if config.max_gradient_norm:
+                    torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm)
+                optimiser.step(config.learning_rate * learning_rate_factor(config, number, steps))
+                taken.append(Step(*(None if part is None else part.detach() for part in step)))
+                keeper.stepped()
+            with keeper.waiting():
+                record = {
+                    "epoch": epoch + 1,
+                    "steps": first + steps_per_epoch,
+                    "learning_rate": learning_rate,
+                    **_means(taken, [others for _, others in plan], truth),
+                    **_validated(model, validation, precision),
+                }
+            history.append(record)
+            log.info(
+                "epoch %(epoch)d: train loss %(train_loss).4f, validation loss %(val_loss).4f, "
+                "validation accuracy %(val_accuracy).4f, mask rate %(mask_rate).3f",
+                record,
+            )
+            # A state with a NaN has an accuracy as well, but is never the best.
+            loss = record["train_loss" if validation is None else "val_loss"]
+            score = -record["val_accuracy"] if config.early_stopping == "accuracy" else loss
+            if not math.isfinite(loss):
+                score = math.inf
+            stale += 1
+            if config.early_stopping == "none" or score < best_score:
+                best_score, stale = score, 0
+                best = {name: value.clone() for name, value in live["model"].items()}
+            taken.clear()
     if not math.isfinite(best_score):
         raise FloatingPointError("the loss was never finite: lower the learning rate")
     model.load_state_dict(best)
@@ -452,6 +469,32 @@ def _validated(model, validation, precision):
         "val_loss": float(F.cross_entropy(logits, labels)),
         "val_accuracy": float((logits.argmax(1) == labels).float().mean()),
     }
+
+
+def _packed(taken):
+    """The steps of an epoch so far as a few tensors, by name; none where there were none."""
+    if not taken:
+        return {}
+    packed = {name: torch.stack([getattr(step, name) for step in taken]) for name in ("loss", "supervised")}
+    if semi := [step for step in taken if step.weights is not None]:
+        packed["unsupervised"] = torch.stack([step.unsupervised for step in semi])
+        packed |= {name: torch.cat([getattr(step, name) for step in semi]) for name in ("weights", "pseudo")}
+    return packed
+
+
+def _unpacked(packed, unlabelled, device):
+    """What `_packed` made tensors of. unlabelled: the unlabelled examples of each of the epoch's steps, or None."""
+    if not packed:
+        return []
+    packed = {name: tensor.to(device) for name, tensor in packed.items()}
+    so_far = unlabelled[: len(packed["loss"])]
+    sizes = [len(at) for at in so_far if at is not None]
+    semi = iter(())
+    if sizes:
+        parts = [packed["weights"].split(sizes), packed["pseudo"].split(sizes)]
+        semi = zip(packed["unsupervised"].unbind(), *parts, strict=True)
+    pairs = zip(packed["loss"].unbind(), packed["supervised"].unbind(), so_far, strict=True)
+    return [Step(*pair, *(next(semi) if at is not None else ())) for *pair, at in pairs]
 
 
 def _means(taken, unlabelled, truth):
