@@ -33,6 +33,7 @@ CONFIG = provenance.canonical(config)
 
 
 _RUN, _LOG = paths.RUN, paths.LOG
+RESULTS = workflow.pathvars.apply("<results>")
 
 
 def of_study(function):

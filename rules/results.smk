@@ -129,7 +129,7 @@ rule costs:
     conda:
         "../envs/plot.yaml"
     params:
-        results=workflow.pathvars.apply("<results>"),
+        results=RESULTS,
     script:
         "../workflow/scripts/costs.py"
 

@@ -23,6 +23,12 @@ def complaints(plugin, config):
     return str(caught.value)
 
 
+def prepared(plugin, config):
+    """A dataset and the function that reads its images."""
+    dataset = plugin.prepare(config)
+    return dataset, plugin.images(config, dataset.files)
+
+
 def names_of(dataset, split):
     return [dataset.class_names[label] for label in dataset.splits[split].labels]
 
@@ -109,7 +115,7 @@ def test_fingerprint_sees_names_and_sizes_but_not_where_the_folder_stands(tmp_pa
 
 def test_class_folders_are_split_class_by_class(tmp_path):
     config = image_folder.Config(folder=str(write_folders(tmp_path, {"brown_bear": 40, "ant": 20, "cat/tabby": 10})))
-    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    dataset, images = prepared(image_folder, config)
     assert dataset.class_names == ("ant", "brown bear", "cat")
     assert np.bincount(dataset.splits["test"].labels).tolist() == [4, 8, 2]
     assert np.bincount(dataset.splits["val"].labels).tolist() == [2, 4, 1]
@@ -126,9 +132,8 @@ def test_class_folders_are_split_class_by_class(tmp_path):
 def test_images_that_are_added_move_few_others(tmp_path):
     def members():
         config = image_folder.Config(folder=str(tmp_path))
-        paths = image_folder._listed(config.folder)[0]
-        splits = image_folder.prepare(config).splits
-        return {paths[at]: name for name, split in splits.items() for at in split.source}
+        dataset = image_folder.prepare(config)
+        return {dataset.files.paths[at]: name for name, split in dataset.splits.items() for at in split.source}
 
     write_folders(tmp_path, {"a": 50, "b": 50})
     before = members()
@@ -143,7 +148,7 @@ def test_split_folders_and_further_test_sets(tmp_path):
     counts = {f"{split}/{name}": 5 for split in ("train", "val", "test", "test_night") for name in ("x", "y")}
     dataset = image_folder.prepare(image_folder.Config(folder=str(write_folders(tmp_path, counts))))
     assert sizes(dataset) == {"pool": 10, "val": 10, "test": 10, "test_night": 10}
-    images = image_folder.images(image_folder.Config(folder=str(tmp_path)))
+    images = image_folder.images(image_folder.Config(folder=str(tmp_path)), dataset.files)
     assert np.asarray(images(int(dataset.splits["test_night"].source[0])))[0, 0] == 30
 
 
@@ -183,20 +188,13 @@ def test_numbered_classes_take_their_names_in_order_of_value(tmp_path):
     write_folders(tmp_path / "images", {str(i): 10 for i in range(12)})
     (tmp_path / "names.txt").write_text("".join(f"name of {i}\n" for i in range(12)))
     config = image_folder.Config(folder=str(tmp_path / "images"), class_names=str(tmp_path / "names.txt"))
-    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    dataset, images = prepared(image_folder, config)
     pool = dataset.splits["pool"]
     level = np.asarray(images(int(pool.source[-1])))[0, 0]
     assert dataset.class_names[pool.labels[-1]] == f"name of {level // 10}"
-    assert config.class_names in image_folder.sources(config)
+    assert [file.path for file in image_folder.listing(config, None, {}).others] == [config.class_names]
     (tmp_path / "names.txt").write_text("only\nthree\nnames\n")
     assert "names.txt: 3 lines for 12 labels: 0, 1, 2, 3" in complaints(image_folder, config)
-
-
-def test_folders_tell_when_images_come_or_go(tmp_path):
-    write_folders(tmp_path, {"x/deep": 2, "y": 2})
-    found = image_folder.sources(image_folder.Config(folder=str(tmp_path)))
-    assert sorted(found) == sorted(str(tmp_path / name) for name in (".", "x", "x/deep", "y"))
-    assert image_folder.sources(image_folder.Config(folder=str(tmp_path / "nowhere"))) == []
 
 
 def test_everything_wrong_with_folders_is_told_at_once(tmp_path):
@@ -235,7 +233,7 @@ def test_corrupt_images_can_be_left_out(tmp_path, caplog):
     write_folders(tmp_path, {"x": 10, "y": 10})
     (tmp_path / "x/x-03.png").write_bytes(b"\x89PNG")
     config = image_folder.Config(folder=str(tmp_path), on_corrupt="drop")
-    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    dataset, images = prepared(image_folder, config)
     assert sum(sizes(dataset).values()) == 19
     assert f"left out: {tmp_path}/x/x-03.png: not an image that Pillow can read" in caplog.text
     for split in dataset.splits.values():
@@ -245,11 +243,13 @@ def test_corrupt_images_can_be_left_out(tmp_path, caplog):
 
 def test_an_image_that_breaks_after_it_was_checked(tmp_path):
     config = image_folder.Config(folder=str(write_folders(tmp_path, {"x": 10, "y": 10})))
-    image_folder.prepare(config)
-    images = image_folder.images(config)
-    (tmp_path / "x/x-04.png").write_bytes(b"\x89PNG")
-    with pytest.raises(UserError, match="x/x-04.png cannot be read: .*forcerun prepare_dataset"):
+    _, images = prepared(image_folder, config)
+    write_image(tmp_path / "x/x-04.png", 200)
+    with pytest.raises(UserError, match="x/x-04.png cannot be used: its content has changed. .* run Snakemake again"):
         images(4)
+    (tmp_path / "x/x-05.png").unlink()
+    with pytest.raises(UserError, match="x/x-05.png cannot be used: .*No such file"):
+        images(5)
 
 
 def test_no_folder_and_no_images(tmp_path):
@@ -272,13 +272,13 @@ def test_impossible_settings(settings, message):
 
 def test_table_with_splits(tmp_path):
     config = table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *ROWS))
-    dataset, images = table.prepare(config), table.images(config)
+    dataset, images = prepared(table, config)
     assert sizes(dataset) == {"pool": 8, "val": 2, "test": 2}
     assert names_of(dataset, "pool") == ["dog", "cat"] * 4
     assert dataset.splits["test"].source.tolist() == [8, 9]
     assert np.asarray(images(9))[0, 0] == 90
     assert dataset.splits["pool"].groups is None
-    assert table.sources(config) == [config.table]
+    assert [file.path for file in table.listing(config, list, {}).others] == [config.table]
 
 
 def test_table_without_splits_draws_them(tmp_path):
@@ -315,10 +315,15 @@ def test_labels_are_text(tmp_path):
     assert dataset.class_names == ("007", "NA", "null")
 
 
-def test_only_the_pool_may_lack_labels(tmp_path):
+def test_a_pool_without_labels_is_refused_or_left_out(tmp_path):
     rows = [row.replace("cat", "") if i in (1, 3) else row for i, row in enumerate(ROWS)]
-    dataset = table.prepare(table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
-    assert dataset.splits["pool"].labels.tolist() == [1, -1, 1, -1, 1, 0, 1, 0]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *rows)
+    message = complaints(table, table.Config(table=path))
+    assert "Images of the pool without a label (1):\n    2 of 8 images" in message
+    assert "`unlabelled: drop`" in message and "docs/labelling.md" in message
+    dataset = table.prepare(table.Config(table=path, unlabelled="drop"))
+    assert dataset.splits["pool"].labels.tolist() == [1, 1, 1, 0, 1, 0]
+    assert dataset.splits["pool"].source.tolist() == [0, 2, 4, 5, 6, 7]
     rows[9] = "a9.png,,test"
     message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
     assert "Images for validation or test without a label (1):\n    test, number 10: a9.png" in message
@@ -333,8 +338,9 @@ def test_everything_wrong_with_a_table_is_told_at_once(tmp_path):
     path = write_table(tmp_path / "t.csv", "path,label,split,again", *lines)
     (tmp_path / "a7.png").write_bytes(b"\x89PNG")
     message = complaints(table, table.Config(table=path, annotator="again"))
-    assert "Rows without a path (1):\n    row 5" in message
-    assert "Images that are listed again (1):\n    row 3: a1.png" in message
+    assert "Rows without a path (1):\n    line 6" in message
+    assert "Images that are listed again (1):\n    line 4: a1.png" in message
+    assert "Images that cannot be read (2):" in message
     assert f"{tmp_path}/gone.png: no such file or directory" in message
     assert f"{tmp_path}/a7.png: not an image that Pillow can read" in message
     assert "Unknown names of splits (1):\n    'trian'. Did you mean 'train'?" in message
@@ -398,11 +404,11 @@ def test_parquet_tables(tmp_path):
     split = [row.split(",")[2] for row in ROWS]
     frame = pd.DataFrame({"path": [f"a{i}.png" for i in range(12)], "label": labels, "split": split})
     frame.to_parquet(tmp_path / "t.parquet")
-    config = table.Config(table=str(tmp_path / "t.parquet"))
+    config = table.Config(table=str(tmp_path / "t.parquet"), unlabelled="drop")
     dataset = table.prepare(config)
     assert dataset.class_names == ("3", "10")
-    assert dataset.splits["pool"].labels.tolist() == [0, 1, -1, 0, 1, 0, 1, 0]
-    assert np.asarray(table.images(config)(9))[0, 0] == 90
+    assert dataset.splits["pool"].labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert np.asarray(table.images(config, dataset.files)(9))[0, 0] == 90
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     assert "cannot be read as Parquet" in complaints(table, config)
 
