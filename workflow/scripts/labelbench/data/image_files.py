@@ -1,5 +1,6 @@
 """Datasets whose images are files: opening one, what is wrong with it, and a fingerprint that reads none of them."""
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -17,6 +18,7 @@ from labelbench.common.progress import track
 # Checking waits for the disk, often for a network, as much as it computes; Pillow decodes without Python's lock.
 THREADS = 8
 TOGETHER = 4096
+AT_ONCE = 100_000_000  # pixels that threads decode side by side, at up to 9 bytes each
 
 # Endings of still images. Pillow knows more, films, documents and containers of arrays among them.
 SUFFIXES = frozenset(
@@ -33,8 +35,8 @@ class Decoding:
     """How the pixels of a file become an image.
 
     background: what lies behind transparent pixels, a colour by name or as #rrggbb. max_pixels: the largest image that
-    is decoded. shortest: JPEG files are decoded at an eighth, a quarter or half of their size as long as their shorter
-    side keeps this many pixels; None for full size.
+    is decoded. shortest: images are reduced by a whole factor as long as their shorter side keeps this many pixels,
+    JPEG files while they are decoded, which is cheap; None for full size.
     """
 
     background: str = "white"
@@ -60,7 +62,7 @@ def opened(file, decoding=AS_IS):
 
 def _decoded(file, decoding):
     """(image, notes): as `opened`, and what was done to it, TRANSPARENT and DARK among others."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     _prepare_pillow()
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as source:
@@ -73,8 +75,16 @@ def _decoded(file, decoding):
                 f"{source.width} × {source.height} pixels, {source.width * source.height / 1e6:.0f} million, are more "
                 f"than max_pixels, {decoding.max_pixels / 1e6:.0f} million: raise max_pixels, or save it smaller"
             )
-        source.load()
-        image = ImageOps.exif_transpose(source)
+        with _few_pixels_at_once(source.width * source.height):
+            return _upright(source, decoding)
+
+
+def _upright(image, decoding):
+    """(image, notes) of an open file, as `_decoded`."""
+    from PIL import Image, ImageOps
+
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
         levels = np.asarray(image)
         bits = int(levels.max()).bit_length()
@@ -85,21 +95,47 @@ def _decoded(file, decoding):
         raise ValueError(f"32-bit pixels (mode {image.mode}) have no known white: save it with 8 or 16 bits")
     grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
-        return _composed(image, grey, decoding.background)
-    return image.convert("L" if grey else "RGB"), ()
+        image, notes = _composed(image, grey, decoding.background)
+    else:
+        image, notes = image.convert("L" if grey else "RGB"), ()
+    if decoding.shortest and (factor := min(image.size) // decoding.shortest) > 1:
+        image = image.reduce(factor)
+    return image, notes
 
 
 def _composed(image, grey, background):
-    """The image before a background, of mode L where both are grey, and whether any of it shows."""
+    """(image before a background, notes): of mode L where both are grey; TRANSPARENT where any of it shows."""
     from PIL import Image, ImageColor
 
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
     colour = ImageColor.getrgb(background)[:3]
     mode = "L" if grey and len(set(colour)) == 1 else "RGB"
-    if image.getchannel("A").getextrema()[0] == 255:
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
         return image.convert(mode), ()
-    below = Image.new("RGBA", image.size, (*colour, 255))
-    return Image.alpha_composite(below, image).convert(mode), (TRANSPARENT,)
+    shown = Image.new("RGB", image.size, colour)
+    shown.paste(image, mask=alpha)
+    return shown.convert(mode) if mode == "L" else shown, (TRANSPARENT,)
+
+
+_memory = threading.Condition()
+_taken = 0
+
+
+@contextlib.contextmanager
+def _few_pixels_at_once(pixels):
+    """Wait until this process decodes few enough pixels besides these: scans take gigabytes, and threads are eight."""
+    global _taken
+    with _memory:
+        _memory.wait_for(lambda: _taken == 0 or _taken + pixels <= AT_ONCE)
+        _taken += pixels
+    try:
+        yield
+    finally:
+        with _memory:
+            _taken -= pixels
+            _memory.notify_all()
 
 
 def is_colour(text):

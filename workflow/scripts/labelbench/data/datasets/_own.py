@@ -322,12 +322,12 @@ def _copies(config, examples, known, splits, readable, problems):
         places = [_same(examples, group, examples.labels) for group in twice]
         problems.append(Problem("Images in two classes", places, remedy))
     if groups:
-        done = {"drop": f"{int(np.sum(readable & ~kept))} files are left out"}.get(config.on_duplicate, "all stay")
+        done = f"{int(np.sum(readable & ~kept))} files are left out" if config.on_duplicate == "drop" else "all stay"
         jobs.tell(
             f"{len(groups)} images are there more than once, by content: {len(twice)} of them in two classes, "
             f"{len(leaks)} in two splits; {done} (on_duplicate: {config.on_duplicate})."
         )
-        for group in groups[: 10 * AT_MOST]:
+        for group in groups if config.on_duplicate != "error" else []:  # which ones stand in the error
             log().info("the same image: %s", shown(_same(examples, group, examples.labels)))
     return kept
 
