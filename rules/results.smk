@@ -9,7 +9,7 @@ rule import_results:
     log:
         "<logs>/imported/{source}.log",
     wildcard_constraints:
-        source="|".join(STUDY.imports) or NEVER,
+        source=paths.one_of(STUDY.imports),
     localrule: True
     conda:
         "../envs/plot.yaml"
