@@ -1,8 +1,9 @@
 """Progress of a Snakemake run as one line that moves: what runs, jobs done of all, time left.
 
 `snakemake --logger=oneline`, with this package's folder on the Python path. On a terminal the line is redrawn each
-second; elsewhere a line is printed for every tenth of the jobs. Messages of failed jobs are printed whole, and, where several
-failed, why each did once more together at the end. Snakemake's full text is in its own log file as always.
+second; elsewhere a line is printed for every tenth of the jobs. Messages of failed jobs are printed whole; where
+several failed, why each of them did is said once more, together, at the end. Snakemake's full text is in its own log
+file as always.
 """
 
 import collections
