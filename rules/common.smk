@@ -11,7 +11,6 @@ sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
 from labelbench.common import jobs, provenance, shipped
 from labelbench.planning import cluster, paths, plan, sizes, snakemake_speed, specs
-from labelbench.planning.paths import NEVER
 from labelbench.planning.specs import spec
 from labelbench.common.errors import UserError
 
@@ -20,9 +19,11 @@ try:
     for file in [] if workflow.modifier.skip_configfile else workflow.configfiles:
         plan.read(file)
     # What an overlay includes lies between config.yaml and the overlay.
-    config |= plan.merged(
-        plan.merged(config, plan.included(config.get("include"))),
-        workflow.config_settings.overwrite_config,
+    config |= plan.with_names_as_text(
+        plan.merged(
+            plan.merged(config, plan.included(config.get("include"))),
+            workflow.config_settings.overwrite_config,
+        )
     )
     config |= plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
     STUDY = plan.study(config)
@@ -37,6 +38,7 @@ CONFIG = provenance.canonical(config)
 
 
 _RUN, _LOG = paths.RUN, paths.LOG
+RESULTS = workflow.pathvars.apply("<results>")
 
 
 def of_study(function):
@@ -45,12 +47,12 @@ def of_study(function):
 
 
 wildcard_constraints:
-    dataset="|".join(STUDY.datasets),
-    encoder="|".join(STUDY.encoders),
-    selector="|".join(STUDY.selectors),
-    trainer="|".join(STUDY.trainers),
-    model="|".join(STUDY.trainers),
-    strategy="|".join(["initial", *STUDY.strategies]),
+    dataset=paths.one_of(STUDY.datasets),
+    encoder=paths.one_of(STUDY.encoders),
+    selector=paths.one_of(STUDY.selectors),
+    trainer=paths.one_of(STUDY.trainers),
+    model=paths.one_of(STUDY.trainers),
+    strategy=paths.one_of(["initial", *STUDY.strategies]),
     trial="[0-9]+",
     round="[0-9][0-9]+",
     replicate="[0-9]+",

@@ -11,7 +11,7 @@ rule import_results:
     log:
         "<logs>/imported/{source}.log",
     wildcard_constraints:
-        source="|".join(STUDY.imports) or NEVER,
+        source=paths.one_of(STUDY.imports),
     localrule: True
     conda:
         "../envs/plot.yaml"
@@ -140,7 +140,7 @@ rule costs:
     conda:
         "../envs/plot.yaml"
     params:
-        results=workflow.pathvars.apply("<results>"),
+        results=RESULTS,
     script:
         "../workflow/scripts/costs.py"
 

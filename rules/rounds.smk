@@ -81,7 +81,7 @@ rule refresh:
     log:
         f"{_LOG}/refresh.log",
     wildcard_constraints:
-        selector="|".join(STUDY.refreshes) or NEVER,
+        selector=paths.one_of(STUDY.refreshes),
     conda:
         "../envs/train.yaml"
     threads: image_threads

@@ -13,7 +13,7 @@ rule tuning_labels:
     log:
         f"{_TRIED_LOG}/tuning_labels.log",
     wildcard_constraints:
-        selector="|".join([*STUDY.selectors, "final"]),
+        selector=paths.one_of([*STUDY.selectors, "final"]),
     conda:
         "../envs/train.yaml"
     resources:
@@ -69,7 +69,7 @@ rule tune:
     log:
         "<logs>/tuned/{dataset}/{encoder}/{selector}-{trainer}.log",
     wildcard_constraints:
-        selector="|".join([*STUDY.selectors, "final"]),
+        selector=paths.one_of([*STUDY.selectors, "final"]),
     localrule: True
     conda:
         "../envs/plot.yaml"

@@ -23,6 +23,12 @@ def complaints(plugin, config):
     return str(caught.value)
 
 
+def prepared(plugin, config):
+    """A dataset and the function that reads its images."""
+    dataset = plugin.prepare(config)
+    return dataset, plugin.images(config, dataset.files)
+
+
 def names_of(dataset, split):
     return [dataset.class_names[label] for label in dataset.splits[split].labels]
 
@@ -109,7 +115,7 @@ def test_fingerprint_sees_names_and_sizes_but_not_where_the_folder_stands(tmp_pa
 
 def test_class_folders_are_split_class_by_class(tmp_path):
     config = image_folder.Config(folder=str(write_folders(tmp_path, {"brown_bear": 40, "ant": 20, "cat/tabby": 10})))
-    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    dataset, images = prepared(image_folder, config)
     assert dataset.class_names == ("ant", "brown bear", "cat")
     assert np.bincount(dataset.splits["test"].labels).tolist() == [4, 8, 2]
     assert np.bincount(dataset.splits["val"].labels).tolist() == [2, 4, 1]
@@ -126,9 +132,8 @@ def test_class_folders_are_split_class_by_class(tmp_path):
 def test_images_that_are_added_move_few_others(tmp_path):
     def members():
         config = image_folder.Config(folder=str(tmp_path))
-        paths = image_folder._listed(config.folder)[0]
-        splits = image_folder.prepare(config).splits
-        return {paths[at]: name for name, split in splits.items() for at in split.source}
+        dataset = image_folder.prepare(config)
+        return {dataset.files.paths[at]: name for name, split in dataset.splits.items() for at in split.source}
 
     write_folders(tmp_path, {"a": 50, "b": 50})
     before = members()
@@ -143,7 +148,7 @@ def test_split_folders_and_further_test_sets(tmp_path):
     counts = {f"{split}/{name}": 5 for split in ("train", "val", "test", "test_night") for name in ("x", "y")}
     dataset = image_folder.prepare(image_folder.Config(folder=str(write_folders(tmp_path, counts))))
     assert sizes(dataset) == {"pool": 10, "val": 10, "test": 10, "test_night": 10}
-    images = image_folder.images(image_folder.Config(folder=str(tmp_path)))
+    images = image_folder.images(image_folder.Config(folder=str(tmp_path)), dataset.files)
     assert np.asarray(images(int(dataset.splits["test_night"].source[0])))[0, 0] == 30
 
 
@@ -183,20 +188,13 @@ def test_numbered_classes_take_their_names_in_order_of_value(tmp_path):
     write_folders(tmp_path / "images", {str(i): 10 for i in range(12)})
     (tmp_path / "names.txt").write_text("".join(f"name of {i}\n" for i in range(12)))
     config = image_folder.Config(folder=str(tmp_path / "images"), class_names=str(tmp_path / "names.txt"))
-    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    dataset, images = prepared(image_folder, config)
     pool = dataset.splits["pool"]
     level = np.asarray(images(int(pool.source[-1])))[0, 0]
     assert dataset.class_names[pool.labels[-1]] == f"name of {level // 10}"
-    assert config.class_names in image_folder.sources(config)
+    assert [file.path for file in image_folder.listing(config, None, {}).others] == [config.class_names]
     (tmp_path / "names.txt").write_text("only\nthree\nnames\n")
     assert "names.txt: 3 lines for 12 labels: 0, 1, 2, 3" in complaints(image_folder, config)
-
-
-def test_folders_tell_when_images_come_or_go(tmp_path):
-    write_folders(tmp_path, {"x/deep": 2, "y": 2})
-    found = image_folder.sources(image_folder.Config(folder=str(tmp_path)))
-    assert sorted(found) == sorted(str(tmp_path / name) for name in (".", "x", "x/deep", "y"))
-    assert image_folder.sources(image_folder.Config(folder=str(tmp_path / "nowhere"))) == []
 
 
 def test_everything_wrong_with_folders_is_told_at_once(tmp_path):
@@ -235,7 +233,7 @@ def test_corrupt_images_can_be_left_out(tmp_path, caplog):
     write_folders(tmp_path, {"x": 10, "y": 10})
     (tmp_path / "x/x-03.png").write_bytes(b"\x89PNG")
     config = image_folder.Config(folder=str(tmp_path), on_corrupt="drop")
-    dataset, images = image_folder.prepare(config), image_folder.images(config)
+    dataset, images = prepared(image_folder, config)
     assert sum(sizes(dataset).values()) == 19
     assert f"left out: {tmp_path}/x/x-03.png: not an image that Pillow can read" in caplog.text
     for split in dataset.splits.values():
@@ -245,11 +243,13 @@ def test_corrupt_images_can_be_left_out(tmp_path, caplog):
 
 def test_an_image_that_breaks_after_it_was_checked(tmp_path):
     config = image_folder.Config(folder=str(write_folders(tmp_path, {"x": 10, "y": 10})))
-    image_folder.prepare(config)
-    images = image_folder.images(config)
-    (tmp_path / "x/x-04.png").write_bytes(b"\x89PNG")
-    with pytest.raises(UserError, match="x/x-04.png cannot be read: .*forcerun prepare_dataset"):
+    _, images = prepared(image_folder, config)
+    write_image(tmp_path / "x/x-04.png", 200)
+    with pytest.raises(UserError, match="x/x-04.png cannot be used: its content has changed. .* run Snakemake again"):
         images(4)
+    (tmp_path / "x/x-05.png").unlink()
+    with pytest.raises(UserError, match="x/x-05.png cannot be used: .*No such file"):
+        images(5)
 
 
 def test_no_folder_and_no_images(tmp_path):
@@ -272,13 +272,13 @@ def test_impossible_settings(settings, message):
 
 def test_table_with_splits(tmp_path):
     config = table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *ROWS))
-    dataset, images = table.prepare(config), table.images(config)
+    dataset, images = prepared(table, config)
     assert sizes(dataset) == {"pool": 8, "val": 2, "test": 2}
     assert names_of(dataset, "pool") == ["dog", "cat"] * 4
     assert dataset.splits["test"].source.tolist() == [8, 9]
     assert np.asarray(images(9))[0, 0] == 90
     assert dataset.splits["pool"].groups is None
-    assert table.sources(config) == [config.table]
+    assert [file.path for file in table.listing(config, list, {}).others] == [config.table]
 
 
 def test_table_without_splits_draws_them(tmp_path):
@@ -315,10 +315,15 @@ def test_labels_are_text(tmp_path):
     assert dataset.class_names == ("007", "NA", "null")
 
 
-def test_only_the_pool_may_lack_labels(tmp_path):
+def test_a_pool_without_labels_is_refused_or_left_out(tmp_path):
     rows = [row.replace("cat", "") if i in (1, 3) else row for i, row in enumerate(ROWS)]
-    dataset = table.prepare(table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
-    assert dataset.splits["pool"].labels.tolist() == [1, -1, 1, -1, 1, 0, 1, 0]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *rows)
+    message = complaints(table, table.Config(table=path))
+    assert "Images of the pool without a label (1):\n    2 of 8 images" in message
+    assert "`unlabelled: drop`" in message and "docs/labelling.md" in message
+    dataset = table.prepare(table.Config(table=path, unlabelled="drop"))
+    assert dataset.splits["pool"].labels.tolist() == [1, 1, 1, 0, 1, 0]
+    assert dataset.splits["pool"].source.tolist() == [0, 2, 4, 5, 6, 7]
     rows[9] = "a9.png,,test"
     message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
     assert "Images for validation or test without a label (1):\n    test, number 10: a9.png" in message
@@ -333,8 +338,9 @@ def test_everything_wrong_with_a_table_is_told_at_once(tmp_path):
     path = write_table(tmp_path / "t.csv", "path,label,split,again", *lines)
     (tmp_path / "a7.png").write_bytes(b"\x89PNG")
     message = complaints(table, table.Config(table=path, annotator="again"))
-    assert "Rows without a path (1):\n    row 5" in message
-    assert "Images that are listed again (1):\n    row 3: a1.png" in message
+    assert "Rows without a path (1):\n    line 6" in message
+    assert "Images that are listed again (1):\n    line 4: a1.png" in message
+    assert "Images that cannot be read (2):" in message
     assert f"{tmp_path}/gone.png: no such file or directory" in message
     assert f"{tmp_path}/a7.png: not an image that Pillow can read" in message
     assert "Unknown names of splits (1):\n    'trian'. Did you mean 'train'?" in message
@@ -398,11 +404,11 @@ def test_parquet_tables(tmp_path):
     split = [row.split(",")[2] for row in ROWS]
     frame = pd.DataFrame({"path": [f"a{i}.png" for i in range(12)], "label": labels, "split": split})
     frame.to_parquet(tmp_path / "t.parquet")
-    config = table.Config(table=str(tmp_path / "t.parquet"))
+    config = table.Config(table=str(tmp_path / "t.parquet"), unlabelled="drop")
     dataset = table.prepare(config)
     assert dataset.class_names == ("3", "10")
-    assert dataset.splits["pool"].labels.tolist() == [0, 1, -1, 0, 1, 0, 1, 0]
-    assert np.asarray(table.images(config)(9))[0, 0] == 90
+    assert dataset.splits["pool"].labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert np.asarray(table.images(config, dataset.files)(9))[0, 0] == 90
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     assert "cannot be read as Parquet" in complaints(table, config)
 
@@ -412,3 +418,227 @@ def test_parquet_without_a_reader_says_what_to_install(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     assert "pip install pyarrow" in complaints(table, table.Config(table=str(tmp_path / "t.parquet")))
+
+
+# What people's folders and tables are like
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path, caplog):
+    write_folders(tmp_path, {"cat": 10, "dog": 10})
+    (tmp_path / "cat/again").symlink_to("..")
+    (tmp_path / "dog/also").symlink_to("../cat/again/dog")
+    (tmp_path / "cat/gone.png").symlink_to("nowhere.png")
+    config = image_folder.Config(folder=str(tmp_path), on_corrupt="drop")
+    with caplog.at_level(logging.INFO, "labelbench"):
+        dataset = image_folder.prepare(config)
+    assert sum(sizes(dataset).values()) == 20
+    assert dataset.class_names == ("cat", "dog")
+    assert "leads back to a folder above it is not followed: cat/again" in caplog.text
+    assert "gone.png: no such file or directory" in caplog.text
+
+
+def test_folders_of_systems_and_files_that_are_no_still_images_do_not_count(tmp_path):
+    write_folders(tmp_path, {"x": 10, "y": 10, "@eaDir": 3, "x/@eaDir": 3, "__MACOSX": 2, "#recycle": 2})
+    for name in ("x/features.h5", "x/film.mpg", "y/page.ps", "y/page.pdf"):
+        (tmp_path / name).write_bytes(b"\x89HDF")
+    dataset = image_folder.prepare(image_folder.Config(folder=str(tmp_path)))
+    assert sum(sizes(dataset).values()) == 20
+    assert dataset.class_names == ("x", "y")
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    write_folders(tmp_path, {"x": 10, "y": 10, "z": 10})
+    scan = image_folder.os.scandir
+
+    def guarded(place):
+        if str(place).endswith("z/"):
+            raise PermissionError(13, "Permission denied")
+        return scan(place)
+
+    monkeypatch.setattr(image_folder.os, "scandir", guarded)
+    message = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+    assert "Folders that cannot be read (1):\n    z: permission denied" in message
+
+
+def test_images_without_an_ending_are_told_by_their_content(tmp_path):
+    write_folders(tmp_path, {"x": 10, "y": 10})
+    (tmp_path / "x/x-00.png").rename(tmp_path / "x/no_ending")
+    (tmp_path / "x/x-01.png").rename(tmp_path / "x/b.png_large")
+    (tmp_path / "x/x-02.png").rename(tmp_path / "x/c.txt")
+    (tmp_path / "x/README").write_text("text")
+    assert sum(sizes(image_folder.prepare(image_folder.Config(folder=str(tmp_path)))).values()) == 19
+
+
+def test_a_class_that_loses_many_files_by_their_ending_is_told_in_the_terminal(tmp_path, capsys):
+    write_folders(tmp_path, {"x": 50, "y": 8})
+    config = image_folder.Config(folder=str(tmp_path), test=0.3)
+    (tmp_path / "x/notes.txt").write_text("text")
+    image_folder.prepare(config)
+    assert "are no images" not in capsys.readouterr().err
+    (tmp_path / "y/a.svg").write_text("<svg/>")
+    (tmp_path / "y/b.svg").write_text("<svg/>")
+    image_folder.prepare(config)
+    said = capsys.readouterr().err
+    assert "Note: 3 files are no images and ignored: {'.svg': 2, '.txt': 1}" in said
+    assert "More than a tenth of: y (2 of 10)" in said
+
+
+def test_one_level_too_high_is_told(tmp_path):
+    write_folders(tmp_path, {"images/cat": 10, "images/dog": 10})
+    message = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+    assert f"Class folders one level below (1):\n    {tmp_path}/images holds cat, dog" in message
+
+
+def test_a_file_for_a_folder_and_the_reverse(tmp_path):
+    path = write_table(tmp_path / "t.csv", "path,label,split", *ROWS)
+    assert "is a file. For a table" in complaints(image_folder, image_folder.Config(folder=path))
+    assert "is a folder. For one folder" in complaints(table, table.Config(table=str(tmp_path)))
+
+
+def test_home_and_variables_are_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA", str(tmp_path))
+    assert image_folder.Config(folder="~/a//b/").folder == f"{tmp_path}/a/b"
+    assert table.Config(table="$DATA/t.csv").table == f"{tmp_path}/t.csv"
+    assert "A variable in it is not set" in complaints(image_folder, image_folder.Config(folder="$NOWHERE/x"))
+
+
+def test_class_names_that_are_no_utf8_and_spelt_in_two_ways(tmp_path):
+    write_folders(tmp_path, {"train/caf\u00e9": 10, "train/b": 10, "test/cafe\u0301": 5}, first=0)
+    write_folders(tmp_path, {"train/u\udcfc": 10, "test/u\udcfc": 5, "test/b": 5}, first=100)
+    dataset = image_folder.prepare(image_folder.Config(folder=str(tmp_path)))
+    assert dataset.class_names == ("b", "café", "uü")
+    assert np.bincount(dataset.splits["test"].labels).tolist() == [5, 5, 5]
+    dataset_file.write(tmp_path / "d.h5", dataset, "{}", "abc")
+    assert dataset_file.read(tmp_path / "d.h5").files.paths == dataset.files.paths
+
+
+# Copies
+
+
+def copies(tmp_path):
+    """Two splits of two classes; a copy between splits, one between classes, and one within a class."""
+    write_folders(tmp_path, {f"{split}/{name}": 5 for split in ("train", "val", "test") for name in ("x", "y")})
+    (tmp_path / "test/x/x-00.png").write_bytes((tmp_path / "train/x/x-00.png").read_bytes())
+    (tmp_path / "train/y/y-01.png").write_bytes((tmp_path / "train/x/x-01.png").read_bytes())
+    (tmp_path / "train/y/y-02.png").write_bytes((tmp_path / "train/y/y-03.png").read_bytes())
+    return str(tmp_path)
+
+
+def test_copies_in_two_splits_or_classes_are_an_error(tmp_path):
+    message = complaints(image_folder, image_folder.Config(folder=copies(tmp_path)))
+    assert "Images in the pool and in a test or validation split (1):" in message
+    assert "test/x/x-00.png (test) = train/x/x-00.png (pool)" in message
+    assert "Images in two classes (1):\n    train/x/x-01.png (x) = train/y/y-01.png (y)" in message
+    assert "`on_duplicate: drop`" in message and "y-02" not in message
+
+
+def test_copies_are_left_out_or_stay(tmp_path, capsys):
+    folder = copies(tmp_path)
+    dataset = image_folder.prepare(image_folder.Config(folder=folder, on_duplicate="drop"))
+    left = {dataset.files.paths[at] for split in dataset.splits.values() for at in split.source}
+    gone = {"train/x/x-00.png", "train/x/x-01.png", "train/y/y-01.png", "train/y/y-03.png"}
+    assert set(dataset.files.paths) - left == gone
+    said = capsys.readouterr().err
+    assert "3 images are there more than once, by content: 1 of them in two classes, 1 in two splits" in said
+    assert "4 files are left out (on_duplicate: drop)" in said
+    dataset = image_folder.prepare(image_folder.Config(folder=folder, on_duplicate="keep"))
+    assert sum(sizes(dataset).values()) == 30
+    assert "all stay (on_duplicate: keep)" in capsys.readouterr().err
+
+
+def test_copies_are_drawn_into_one_split(tmp_path):
+    write_folders(tmp_path, {"x": 40, "y": 40})
+    for i in range(40):
+        (tmp_path / f"x/copy-{i}.png").write_bytes((tmp_path / f"x/x-{i:02d}.png").read_bytes())
+    dataset = image_folder.prepare(image_folder.Config(folder=str(tmp_path)))
+    where = {}
+    for name, split in dataset.splits.items():
+        for at in split.source:
+            where.setdefault(dataset.files.sha256[at].tobytes(), set()).add(name)
+    assert len(where) == 80 and all(len(names) == 1 for names in where.values())
+
+
+def test_the_same_file_by_two_paths_is_listed_again(tmp_path):
+    rows = [*ROWS[:11], f"{tmp_path}/./a11.png,cat,val", "./a11.png,cat,val"]
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert "Images that are listed again (1):\n    line 14: a11.png" in message
+
+
+# Rare classes
+
+
+def test_rare_classes_are_tested_and_those_too_rare_are_told(tmp_path, capsys):
+    folder = str(write_folders(tmp_path, {"common": 40, "three": 3, "two": 2}))
+    dataset = image_folder.prepare(image_folder.Config(folder=folder, test=0.05))
+    assert np.bincount(dataset.splits["test"].labels, minlength=3).tolist() == [2, 1, 0]
+    said = capsys.readouterr().err
+    assert "Note: 1 of 3 classes have no image in the split test" in said and "two (2 in the pool)." in said
+    assert "2 of 3 classes have no image in the split val" in said
+    assert "three (2 in the pool), two (2 in the pool)" in said
+
+
+# Tables as they come
+
+
+@pytest.mark.parametrize(("path", "cause"), [
+    ("https://example.org/a.png", "download the images first"),
+    ("file:///a.png", "without file://"),
+    ("/data/local-files/?d=a.png", "an address within Label Studio"),
+    ("C:\\pictures\\a.png", "a path of Windows"),
+    ("sub\\a.png", "write / between folders"),
+])  # fmt: skip
+def test_paths_that_come_from_elsewhere_name_the_cause(tmp_path, path, cause):
+    rows = [f"{path},dog,train", *ROWS[1:]]
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert "Images that cannot be read (1):" in message and cause in message
+
+
+def test_spaces_around_paths_and_other_spellings_of_characters(tmp_path):
+    write_image(tmp_path / "u\u0308ber.png", 200)
+    rows = [f" {ROWS[0]}", *ROWS[1:], "\u00fcber.png,dog,train"]
+    dataset = table.prepare(table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert dataset.files.paths[0] == "a0.png"
+    assert dataset.files.paths[-1] == "u\u0308ber.png"
+
+
+def test_rows_are_called_by_the_lines_of_the_file(tmp_path):
+    lines = ["", ROWS[0], "", '"a1.png","c\nat",train', ",dog,train", *ROWS[2:]]
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *lines)))
+    assert "Rows without a path (1):\n    line 7\n" in message
+    assert "cannot be read" not in message  # and said once
+
+
+def test_the_tab_of_the_message_can_be_pasted(tmp_path):
+    path = write_table(tmp_path / "t.csv", "path\tlabel\tsplit", *[row.replace(",", "\t") for row in ROWS])
+    assert 'set `separator: "\\t"`' in complaints(table, table.Config(table=path))
+    for separator in ("\t", "\\t"):
+        assert sizes(table.prepare(table.Config(table=path, separator=separator)))["pool"] == 8
+
+
+def test_cells_with_several_labels_are_no_class(tmp_path):
+    several = '"{""choices"": [""cat"", ""dog""]}"'
+    rows = [f"a0.png,{several},train", '"a1.png","[""cat""]",train', *ROWS[2:]]
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert 'Cells with several labels (2):\n    line 2: {"choices": ["cat", "dog"]}' in message
+
+
+def test_spreadsheets_and_tables_that_hold_images(tmp_path):
+    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    assert "is a spreadsheet" in complaints(table, table.Config(table=str(tmp_path / "t.xlsx")))
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    frame = pd.DataFrame({"image": [{"bytes": b"x" * 48_000, "path": "a.png"}] * 3, "label": [0, 1, 2]})
+    frame.to_parquet(tmp_path / "t.pq")
+    message = complaints(table, table.Config(table=str(tmp_path / "t.pq"), path="image"))
+    assert "The column 'image' of the table" in message and "holds the images themselves" in message
+    assert "row['image']['bytes']" in message and len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"background": "whitish"}, "is no colour"), ({"max_pixels": 0}, "at least 1")]
+)
+def test_impossible_settings_of_pixels(settings, message):
+    with pytest.raises(ValueError, match=message):
+        image_folder.Config(folder="x", **settings)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from labelbench.common.errors import UserError
+from labelbench.data import image_files
 from labelbench.labelling import identity
 
 
@@ -64,7 +65,7 @@ def test_positions_stay_where_files_move_go_come_and_change(folder):
 def test_files_that_did_not_change_are_not_read_again(folder, monkeypatch):
     _, known = indexed(folder)
     read = []
-    monkeypatch.setattr(identity, "content", lambda path: read.append(path) or "0" * 64)
+    monkeypatch.setattr(image_files, "examined", lambda path, _: read.append(path) or ("0" * 64, "", ()))
     write(folder / "new.png", 200)
     indexed(folder, known=known)
     assert [os.path.basename(path) for path in read] == ["new.png"]  # noqa: PTH119

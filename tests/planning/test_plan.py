@@ -1,6 +1,7 @@
 """Configs: what is completed, what is refused, and with which words."""
 
 import copy
+import types
 
 import pytest
 import yaml
@@ -277,3 +278,43 @@ def test_a_shortlist_is_a_setting_of_any_strategy(config):
     assert "config, strategies: coreset: shortlist: by must be among" in refused(config, wrong)
     first = {"strategies": short, "run": {"initial": "coreset_short"}}
     assert "coreset_short has a shortlist, which is for later rounds" in refused(config, first)
+
+
+@pytest.mark.parametrize("name", ["1", "a-b", "x.y", "Mine", "2021_b"])
+def test_names_are_what_a_path_allows(name):
+    plan.check_names({"datasets": {name: {}}})
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".hidden", "a/b", "a b", "{x}", "ü", "a\n"])
+def test_names_that_would_do_harm_are_refused_in_words(name):
+    with pytest.raises(UserError, match="config, datasets: .* is no name. Names are 1 to 100 letters"):
+        plan.check_names({"datasets": {name: {}}})
+
+
+def test_hyphens_join_selectors_and_trainers():
+    with pytest.raises(UserError, match="config, trainers: 'a-b' has a hyphen, which joins names"):
+        plan.check_names({"trainers": {"a-b": {}}})
+
+
+def test_names_that_differ_in_capitals_alone_are_refused():
+    with pytest.raises(UserError, match="'Mine' and 'mine' differ in capitals alone"):
+        plan.check_names({"datasets": {"Mine": {}, "mine": {}}})
+
+
+def test_a_number_may_be_a_name():
+    config = {
+        "datasets": {1: {"name": "digits"}},
+        "run": {"datasets": [1], "grids": {"a": {"datasets": [1]}, "b": None}},
+    }
+    named = plan.with_names_as_text(config | {"budgets": {"default": {}, 1: {}}, "seed": 1})
+    assert named["datasets"] == {"1": {"name": "digits"}}
+    assert named["run"] == {"datasets": ["1"], "grids": {"a": {"datasets": ["1"]}, "b": None}}
+    assert list(named["budgets"]) == ["default", "1"] and named["seed"] == 1
+
+
+@pytest.mark.parametrize("path", ["{2021}.npy", "<x>.npy", "a//b.npy", "\udce4.npy"])
+def test_inputs_that_snakemake_would_take_for_patterns_are_refused(path):
+    module = types.SimpleNamespace(sources=lambda config: [config])
+    entries = {"mine": plan.Entry("features", {}, path, "", module)}
+    with pytest.raises(UserError, match="config, datasets: mine: .* mean something to Snakemake"):
+        plan._check_inputs("datasets", entries, "sources")

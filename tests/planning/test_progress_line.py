@@ -73,16 +73,19 @@ def test_messages_of_failed_jobs_whole_and_together_at_the_end(monkeypatch, tmp_
     say(made, LogEvent.RUN_INFO, stats={"embed": 2, "total": 2})
     for job in (1, 2):
         log = tmp_path / f"{job}.log"
-        log.write_text(f"begins\nall of the message {job}\n")
+        log.write_text(f"06:45:43 INFO begins\n06:45:44 ERROR The dataset {job}\nall of the message {job}\n")
         say(made, LogEvent.JOB_INFO, jobid=job, rule_name="embed", wildcards={"view": f"aug{job}"})
         say(made, LogEvent.JOB_ERROR, level=logging.ERROR, jobid=job, rule_name="embed", log=[str(log)])
     first = stream.getvalue()
     assert "Failed: embedding images (rule embed: view=aug1)" in first
-    assert first.count("begins\nall of the message 1\n") == 1
+    assert first.count("begins\n06:45:44 ERROR The dataset 1\nall of the message 1\n") == 1
     made.close()
     repeated = stream.getvalue().removeprefix(first)
     assert "All 2 failed jobs:" in repeated
-    assert all(f"all of the message {job}\n" in repeated for job in (1, 2))
+    for job in (1, 2):
+        name = f"Failed: embedding images (rule embed: view=aug{job})"
+        assert repeated.count(f"{name}\nThe dataset {job}\nall of the message {job}\n") == 1
+    assert "begins" not in repeated
 
 
 def test_a_failed_job_without_a_word_is_named_with_its_log(tmp_path):

@@ -1,5 +1,7 @@
 """The user's own images through the workflow: refused, with label noise, and from folders to tables."""
 
+import re
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from PIL import Image
 
 from conftest import configure, copy_workflow, snakemake
 from labelbench.data import annotator, dataset_file, label_set
-from own_images import ROWS, write_folders, write_table
+from own_images import ROWS, write_folders, write_image, write_table
 from studies import planned, refused
 
 
@@ -28,15 +30,89 @@ def test_a_study_with_a_damaged_image_is_refused(tmp_path):
     assert not (repo / "results/datasets/mine.h5").exists()
 
 
-def test_labels_that_nobody_knows_cannot_be_bought(tmp_path):
+def test_a_pool_without_labels_is_refused_when_it_is_prepared(tmp_path):
     rows = [row if i in (0, 1) else row.replace("cat", "").replace("dog", "") for i, row in enumerate(ROWS[:8])]
     path = write_table(tmp_path / "t.csv", "path,label,split", *rows, *ROWS[8:])
     repo = study(tmp_path, {"mine": {"name": "table", "table": path}})
     output = refused(repo, "results/initial/mine/glyphclip/trial0/labels.h5")
-    assert "of the 4 labels to buy do not exist: the dataset's images number" in output
-    assert "fill them in, or take those images out of the pool" in output
-    with h5py.File(repo / "results/datasets/mine.h5") as file:
-        assert file["pool/labels"][()].tolist() == [1, 0] + [-1] * 6
+    assert "Images of the pool without a label (1):" in output and "6 of 8 images" in output
+    assert "`unlabelled: drop`" in output
+
+
+CLEAN, VIEWS = (f"results/embeddings/mine/glyphclip/{view}.h5" for view in ("clean", "aug0"))
+
+
+def run(repo, *targets):
+    """What a run says, and the rules that it ran."""
+    output = snakemake(repo, "-c1", *targets, env={"OMP_NUM_THREADS": "1"})
+    return output, re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE)
+
+
+def embedded(repo, view="clean"):
+    """How many images the last job has embedded."""
+    log = (repo / f"logs/embed/mine/glyphclip/{view}.log").read_text()
+    return int(re.search(r"(\d+) images embedded", log)[1])
+
+
+def test_contents_of_a_folder_decide_what_is_made_again_not_dates(tmp_path):
+    images = write_folders(tmp_path / "images {2021}//deep", {"<a>": 20, "b": 20})
+    repo = study(tmp_path, {"mine": {"name": "image_folder", "folder": f"{tmp_path}/images {{2021}}//deep"}})
+    output, rules = run(repo, CLEAN, VIEWS)
+    assert sorted(rules) == ["embed", "embed", "prepare_dataset"]
+    assert str(images) not in output  # no wall of folders
+    assert embedded(repo) == 40
+
+    before = h5py.File(repo / VIEWS)["strong"][()]
+    for path in [images, *images.rglob("*")]:
+        path.touch()
+    (images / "b/.DS_Store").write_bytes(b"?")
+    (images / "notes.txt").write_text("?")
+    assert run(repo, CLEAN, VIEWS)[1] == []
+
+    write_image(images / "b/new.png", 99)
+    assert sorted(run(repo, CLEAN, VIEWS)[1]) == ["embed", "embed", "prepare_dataset"]
+    assert embedded(repo) == embedded(repo, "aug0") == 1
+    after = h5py.File(repo / VIEWS)["strong"][()]
+    assert {row.tobytes() for row in before} <= {row.tobytes() for row in after}
+
+    replaced = images / "<a>/<a>-03.png"  # in place, of the same size
+    date = replaced.stat().st_mtime_ns
+    content = replaced.read_bytes()
+    write_image(replaced, 130)
+    assert len(replaced.read_bytes()) == len(content)
+    assert replaced.stat().st_mtime_ns != date
+    run(repo, CLEAN)
+    assert embedded(repo) == 1
+    assert run(repo, CLEAN)[1] == []
+
+
+def test_a_broken_image_that_comes_and_goes_leaves_the_dataset(tmp_path):
+    images = write_folders(tmp_path / "images", {"a": 20, "b": 20})
+    repo = study(tmp_path, {"mine": {"name": "image_folder", "folder": str(images)}})
+    run(repo, CLEAN)
+    content = (repo / "results/datasets/mine.h5").read_bytes()
+    (images / "a/broken.png").write_bytes(b"\x89PNG")
+    for _ in range(2):  # and not only once
+        assert "a/broken.png: not an image that Pillow can read" in refused(repo, CLEAN)
+    (images / "a/broken.png").unlink()
+    assert run(repo, CLEAN)[1] == []
+    assert (repo / "results/datasets/mine.h5").read_bytes() == content
+
+
+def test_a_table_reruns_by_contents_and_a_label_embeds_nothing(tmp_path):
+    place = tmp_path / "{list}"
+    path = write_table(place / "t.csv", "path,label,split", *ROWS)
+    repo = study(tmp_path, {"mine": {"name": "table", "table": path}})
+    run(repo, CLEAN)
+    for file in [place, *place.iterdir()]:
+        file.touch()
+    assert run(repo, CLEAN)[1] == []
+    write_table(place / "t.csv", "path,label,split", ROWS[0].replace("dog", "cat"), *ROWS[1:])
+    assert sorted(run(repo, CLEAN)[1]) == ["embed", "prepare_dataset"]
+    assert embedded(repo) == 0
+    write_image(place / "a1.png", 77)
+    run(repo, CLEAN)
+    assert embedded(repo) == 1
 
 
 def test_own_images_from_folders_to_tables(tmp_path):

@@ -3,11 +3,17 @@
 import json
 
 from labelbench.common import jobs, registry
-from labelbench.data import dataset_file
+from labelbench.data import dataset_file, remembered
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 plugin, config = registry.configured("datasets", json.loads(job.params.spec))
-dataset = plugin.prepare(config)
+memory = job.params.memory
+if memory:
+    remembered.begin(memory, job.params.contents)
+dataset = plugin.prepare(config, memory) if memory else plugin.prepare(config)
 dataset_file.write(job.output[0], dataset, job.params.spec, job.params.code)
+if memory:
+    listing = plugin.listing(config, lambda: remembered.read_files(memory), {})
+    remembered.finish(memory, job.output[0], listing, job.params.spec + job.params.code)
 log.info("%s", {name: len(split.labels) for name, split in dataset.splits.items()})

@@ -1,12 +1,14 @@
 """Progress of a Snakemake run as one line that moves: what runs, jobs done of all, time left.
 
 `snakemake --logger=oneline`, with this package's folder on the Python path. On a terminal the line is redrawn each
-second; elsewhere a line is printed for every tenth of the jobs. Messages of failed jobs are printed whole, and once
-more together at the end where several failed. Snakemake's full text is in its own log file as always.
+second; elsewhere a line is printed for every tenth of the jobs. Messages of failed jobs are printed whole; where
+several failed, why each of them did is said once more, together, at the end. Snakemake's full text is in its own log
+file as always.
 """
 
 import collections
 import logging
+import re
 import sys
 import threading
 import time
@@ -126,6 +128,17 @@ def message(record, wildcards, interrupted=False):
     return "\n".join(lines)
 
 
+# How a job's log says why it failed (common/jobs.py): the last entry of this level, to the end.
+WHY = re.compile(r"^\d\d:\d\d:\d\d ERROR ", re.MULTILINE)
+
+
+def shortened(text):
+    """A failed job's `message` without what its log says before the reason."""
+    name, _, said = text.partition("\n")
+    reasons = list(WHY.finditer(said))
+    return f"{name}\n{said[reasons[-1].end() :]}" if reasons else text
+
+
 class LogHandler(LogHandlerBase):
     """The handler that Snakemake makes for `--logger oneline`."""
 
@@ -186,7 +199,7 @@ class LogHandler(LogHandlerBase):
             text = message(record, self.wildcards.get(record.jobid, {}), self.interrupted)
             self._print(text)
             if text.startswith("Failed"):
-                self.failed.append(text)
+                self.failed.append(shortened(text))
         elif self.interrupted and getattr(record, "exception", None) == "RuleException":
             pass  # the job that Ctrl-C ended, whose JOB_ERROR follows
         elif record.levelno >= logging.WARNING or (event is None and self._kept(record)):

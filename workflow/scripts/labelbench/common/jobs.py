@@ -59,6 +59,12 @@ def start(job):
     return log
 
 
+def tell(text):
+    """Say something in the log and in the terminal: what a user should know although nothing failed."""
+    logging.getLogger("labelbench").warning("%s", text)
+    print(f"Note: {text}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def slow_imports():
     """Imports in this block run without garbage collection.

@@ -8,6 +8,8 @@ import numpy as np
 
 from labelbench.common import hdf5
 
+FILES = "files"  # group of the file beside the splits, which are called pool, val, test and test_…
+
 
 class Split(NamedTuple):
     """Some images of a dataset, in order.
@@ -24,6 +26,18 @@ class Split(NamedTuple):
     annotated: np.ndarray | None = None
 
 
+class Files(NamedTuple):
+    """The files of a dataset whose images are files of the user's own, by source position.
+
+    paths: n names relative to the dataset's root, or absolute; sha256: (n, 32) uint8 hashes of their contents, zeros
+    for a file that could not be read; decoding: text, how contents become pixels.
+    """
+
+    paths: list
+    sha256: np.ndarray
+    decoding: str
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset without its images.
@@ -31,7 +45,7 @@ class Dataset:
     splits: by name, always with `pool`, `val` and `test`; further test sets have names that begin with `test_`;
     class_names: K words for prompts and tables; templates: prompts with one `{}`; images_hash: sha256 of the image
     source; fingerprint: 32 hex digits that identify images, splits and labels, computed where it is not given: label
-    sets and embeddings carry it.
+    sets and embeddings carry it; files: of the user's own images, which are known by their contents, else None.
     """
 
     splits: dict
@@ -39,6 +53,7 @@ class Dataset:
     templates: tuple
     images_hash: str
     fingerprint: str = ""
+    files: Files | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "fingerprint", self.fingerprint or _fingerprint(self))
@@ -72,6 +87,12 @@ def write(path, dataset, spec, code):
             group = file.create_group(name)
             for field, values in _present(split):
                 group[field] = np.asarray(values, dtype=np.int64)
+        if dataset.files is not None:
+            group = file.create_group(FILES)
+            names = "\0".join(dataset.files.paths).encode(errors="surrogateescape")
+            group["paths"] = np.frombuffer(names, dtype=np.uint8)
+            group["sha256"] = dataset.files.sha256
+            group.attrs["decoding"] = dataset.files.decoding
         file.attrs.update(
             class_names=list(dataset.class_names),
             templates=list(dataset.templates),
@@ -85,10 +106,16 @@ def write(path, dataset, spec, code):
 def read(path):
     """The `Dataset` in a file made by `write`."""
     with hdf5.read(path, "prepare_dataset") as file:
+        splits = {name: Split(**{f: group[f][()] for f in group}) for name, group in file.items() if name != FILES}
+        files = None
+        if FILES in file:
+            names = file[FILES]["paths"][()].tobytes().decode(errors="surrogateescape").split("\0")
+            files = Files(names, file[FILES]["sha256"][()], file[FILES].attrs["decoding"])
         return Dataset(
-            splits={name: Split(**{field: group[field][()] for field in group}) for name, group in file.items()},
+            splits=splits,
             class_names=tuple(file.attrs["class_names"]),
             templates=tuple(file.attrs["templates"]),
             images_hash=file.attrs["images_hash"],
             fingerprint=file.attrs["fingerprint"],
+            files=files,
         )

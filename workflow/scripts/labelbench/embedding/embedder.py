@@ -1,5 +1,6 @@
 """Images through a model, always to the same numbers, into an embedding file."""
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -7,7 +8,7 @@ from labelbench.common import hdf5, progress
 from labelbench.data.views import image_seed
 from labelbench.embedding import embeddings
 from labelbench.embedding.encoder import preprocessing
-from labelbench.embedding.images import Clean, ahead
+from labelbench.embedding.images import Clean, address_of_image, ahead
 
 # Images a forward pass. Matrix products of another number of rows may round differently: of EfficientNet-Lite0's rows,
 # 98 % differ after rounding to float16 between batches of 1 and of 64. So every pass has this many, on every device: 64
@@ -18,19 +19,21 @@ BLOCK = 64
 class WeakAndStrong(Dataset):
     """The weak and strong view of the pool images numbered `rows`, both of one decoded image.
 
-    source: (N,) positions of all of the pool's images; fingerprint, augmentation: address of the views' random draws.
+    source: (N,) positions of all of the pool's images; of_image, augmentation: address of the views' random draws, the
+    former as by `images.address_of_image`.
     """
 
-    def __init__(self, images, source, rows, views, fingerprint, augmentation):
+    def __init__(self, images, source, rows, views, of_image, augmentation):
         self.images, self.source, self.rows, self.views = images, source, rows, views
-        self.fingerprint, self.augmentation = fingerprint, augmentation
+        self.of_image, self.augmentation = of_image, augmentation
 
     def __len__(self):
         return len(self.rows)
 
     def __getitem__(self, position):
         index = self.rows[position]
-        seed = image_seed(self.fingerprint, self.augmentation, index)
+        name, number = self.of_image(index)
+        seed = image_seed(name, self.augmentation, number)
         return self.views.weak_and_strong(self.images(int(self.source[index])), seed)
 
 
@@ -62,25 +65,30 @@ def _full(batch):
     return torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch
 
 
-def embed(path, data, view, views, attributes, part=1, parts=1):
+def embed(path, data, view, views, attributes, part=1, parts=1, before=None):
     """Write the embedding file of one view of a dataset, or part 1 … `parts` of its rows for `embeddings.gather`.
 
     data: `images.Data`: the dataset, the encoder, the images, and who decodes them.
     view: `clean` embeds every split under its name; `aug<n>` embeds the datasets `weak` and `strong` of the pool, drawn
-    for augmentation seed n. `views` draws them (None for `clean`). attributes: what the file says of its making.
+    for augmentation seed n. `views` draws them (None for `clean`). attributes: what the file says of its making;
+    before: `reuse.Rows` that need not be computed again. Returns the number of images that were embedded.
     """
+    embedded = 0
     dataset, encoder, images = data.dataset, data.encoder, data.images
     with hdf5.create(path) as file:
         for split in sorted(dataset.splits) if views is None else ["pool"]:
             source = dataset.splits[split].source
             rows = part_of(len(source), part, parts)
+            old = before.of(dataset.files.sha256[source[rows.start : rows.stop]], encoder) if before else None
+            todo = list(rows) if old is None else [rows[at] for at in np.flatnonzero(~old.there)]
             if views is None:
-                names, seen = [split], Clean(images, source[rows.start : rows.stop], encoder.transform)
+                names, seen = [split], Clean(images, source[todo], encoder.transform)
             else:
                 names = ["weak", "strong"]
-                seen = WeakAndStrong(images, source, rows, views, dataset.fingerprint, view)
+                seen = WeakAndStrong(images, source, todo, views, address_of_image(dataset), view)
             batches = outputs(encoder.embed, seen, data.workers, data.device, f"{view}, {split}")
-            embeddings.write(file, names, len(rows), encoder.dim, batches)
+            embeddings.write(file, names, len(rows), encoder.dim, old.joined(batches) if old else batches)
+            embedded += len(todo)
         if views is None and parts == 1:
             embeddings.write_standardisation(file)
         made = {
@@ -91,3 +99,4 @@ def embed(path, data, view, views, attributes, part=1, parts=1):
             "precision": encoder.precision,
         }
         embeddings.describe(file, {**made, **attributes})
+    return embedded

@@ -101,6 +101,12 @@ def read(path, name, fingerprint):
                 f"The embeddings {path} belong to another dataset (fingerprint {file.attrs['fingerprint']}, "
                 f"expected {fingerprint}). Delete the file{_cached(path)} and run Snakemake again."
             )
+    return mapped(path, name)
+
+
+def mapped(path, name):
+    """One dataset of an embedding file as a memory map: (n, d) float16."""
+    with hdf5.read(path, "embed") as file:
         data = file[name]
         if data.size == 0:
             return data[()]

@@ -40,8 +40,10 @@ def load(job, spec):
     One thread computes and the job's others decode: on a CPU, more cores are for more jobs. So no result depends on
     their number.
     """
-    images_plugin, images_config = registry.configured("datasets", spec["dataset"])
-    return of_files(job, spec, images_plugin.images(images_config), dataset_file.read(job.input.dataset))
+    plugin, config = registry.configured("datasets", spec["dataset"])
+    dataset = dataset_file.read(job.input.dataset)
+    images = plugin.images(config) if dataset.files is None else plugin.images(config, dataset.files)
+    return of_files(job, spec, images, dataset)
 
 
 def of_files(job, spec, images, dataset=None):
@@ -56,6 +58,18 @@ def load_encoder(spec, device):
     """The `Encoder` of a spec, with its pretrained weights."""
     plugin, config = registry.configured("encoders", spec["encoder"])
     return plugin.load(config, device)
+
+
+def address_of_image(dataset):
+    """A function from a position in the pool to what names that image in the address of random draws, for `image_seed`.
+
+    It is the dataset's fingerprint and the position; of images that are known by content, that alone: so their views
+    stay where others come or go.
+    """
+    source, files = dataset.splits["pool"].source, getattr(dataset, "files", None)
+    if files is None:
+        return lambda at: (dataset.fingerprint, int(at))
+    return lambda at: (files.sha256[source[at]].tobytes().hex(), 0)
 
 
 class Clean(Dataset):
@@ -148,7 +162,7 @@ class _Steps(Dataset):
 
     def __init__(self, data, views, address, first_step, plan):
         self._images, self._source = data.images, data.dataset.splits["pool"].source
-        self._views, self._fingerprint, self._address = views, data.dataset.fingerprint, address
+        self._views, self._of_image, self._address = views, address_of_image(data.dataset), address
         self._first_step, self._plan = first_step, plan
 
     def __len__(self):
@@ -167,7 +181,7 @@ class _Steps(Dataset):
         return [
             view(
                 self._images(int(self._source[at])),
-                image_seed(self._fingerprint, f"{self._address}/{use}", int(at)),
+                image_seed(self._of_image(at)[0], f"{self._address}/{use}", self._of_image(at)[1]),
             )
             for at in positions
         ]

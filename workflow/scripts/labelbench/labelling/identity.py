@@ -10,29 +10,29 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from labelbench.common.errors import UserError
-from labelbench.common.jobs import written_whole
-from labelbench.common.progress import track
 
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"]
-    + [".avif", ".jp2", ".ico"]
+# What campaigns share with data sets stands there; campaigns know it under this module's name.
+from labelbench.data.contents import (  # noqa: F401
+    File,
+    Known,
+    content,
+    digest,
+    look,
+    read_known,
+    read_table,
+    stat,
+    write_known,
+    write_table,
 )
+from labelbench.data.image_files import SUFFIXES
+
 TABLES = frozenset({".csv", ".tsv", ".parquet"})
 COLUMNS = ("sha256", "path", "copies", "present", "problem")
 PATH_COLUMNS = ("path", "image", "file_name", "filename", "file")
-
-
-class File(NamedTuple):
-    """A file as a listing sees it: `path` relative to the root, with /; `size` in bytes; `changed` in nanoseconds."""
-
-    path: str
-    size: int
-    changed: int
 
 
 class Image(NamedTuple):
@@ -47,14 +47,6 @@ class Image(NamedTuple):
     copies: tuple = ()
     present: bool = True
     problem: str = ""
-
-
-class Known(NamedTuple):
-    """What was found out about a file when it was last read."""
-
-    file: File
-    sha256: str
-    problem: str
 
 
 def source(images):
@@ -84,7 +76,7 @@ def listing(images):
         found = sorted(_walk(root, ""))
     else:
         paths = dict.fromkeys(path.replace("\\", "/") for path in table_paths(table))
-        found = [file for path in paths if (file := _stat(root, path))]
+        found = [file for path in paths if (file := stat(root, path))]
     if not found:
         raise UserError(f"config, label: images: {images} names no image file. {sorted(SUFFIXES)} are looked for.")
     return found
@@ -98,16 +90,8 @@ def _walk(root, prefix) -> Iterator[File]:
                 continue
             if entry.is_dir():
                 yield from _walk(root, f"{name}/")
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and (file := _stat(root, name)):  # noqa: PTH122
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and (file := stat(root, name)):  # noqa: PTH122
                 yield file
-
-
-def _stat(root, path):
-    try:
-        found = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  a million Paths cost more than their stats
-    except OSError:  # a dangling link, or a file that went meanwhile
-        return None
-    return File(path, found.st_size, found.st_mtime_ns)
 
 
 def table_paths(table):
@@ -131,41 +115,6 @@ def table_paths(table):
     raise UserError(f"{table} has no column of paths: call it {' or '.join(PATH_COLUMNS)}. It has: {list(columns)}.")
 
 
-def digest(files):
-    """12 hex digits that change where a file is added, removed, renamed or written anew."""
-    text = "\n".join(f"{path}\0{size}\0{changed}" for path, size, changed in files)
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
-
-
-def content(path):
-    """SHA-256 of a file's bytes, 64 hex digits."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def look(root, files, known=()):
-    """A `Known` for each of `files`: hash and readability, taken from `known` where size and date are the same."""
-    old = {k.file: k for k in known}
-    new = [file for file in files if file not in old]
-    seen = {}
-    with ThreadPoolExecutor(8) as threads, track(len(new), "reading images", unit="images") as progress:
-        for found in threads.map(lambda file: _read(root, file), new):
-            seen[found.file] = found
-            progress.update()
-    return [old.get(file) or seen[file] for file in files]
-
-
-def _read(root, file):
-    from labelbench.data import image_files
-
-    path = os.path.join(root, file.path)  # noqa: PTH118
-    try:
-        name = content(path)
-    except OSError as error:
-        return Known(file, "", error.strerror or str(error))
-    return Known(file, name, image_files.undecodable(path))
-
-
 def index(known, before=()):
     """The images, a list of `Image`: those of `before` in their order, then new contents in the order of `known`.
 
@@ -173,7 +122,7 @@ def index(known, before=()):
     any more are kept and not `present`: their answers are not lost, and they may come back.
     """
     paths, problems = {}, {}
-    for file, name, problem in known:
+    for file, name, problem, _ in known:
         # What cannot even be opened has no content: its path stands for it.
         name = name or hashlib.sha256(f"unreadable {file.path}".encode(errors="surrogateescape")).hexdigest()
         paths.setdefault(name, []).append(file.path)
@@ -206,36 +155,6 @@ def read_index(path):
         Image(row["sha256"], row["path"], tuple(json.loads(row["copies"])), row["present"] == "1", row["problem"])
         for row in read_table(path)
     ]
-
-
-def write_known(path, known):
-    write_table(path, ("path", "size", "changed", "sha256", "problem"), ([*k.file, k.sha256, k.problem] for k in known))
-
-
-def read_known(path):
-    """The list of `Known` in a file made by `write_known`; none where there is no such file."""
-    if not Path(path).exists():
-        return []
-    return [
-        Known(File(row["path"], int(row["size"]), int(row["changed"])), row["sha256"], row["problem"])
-        for row in read_table(path)
-    ]
-
-
-def write_table(path, columns, rows, encoding="utf-8"):
-    """Write a CSV file whole. File names that are no valid text keep their bytes."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(rows)
-    with written_whole(path) as part:
-        part.write_bytes(text.getvalue().encode(encoding, errors="surrogateescape"))
-
-
-def read_table(path):
-    """The rows of a CSV file of ours, dicts of text."""
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:  # noqa: PTH123
-        return list(csv.DictReader(file))
 
 
 def fingerprint(images):

@@ -89,7 +89,7 @@ def _embedded(data, todo, view, views):
         seen = Clean(data.images, todo, data.encoder.transform)
     else:
         source = np.arange(todo.max() + 1)
-        seen = embedder.WeakAndStrong(data.images, source, todo, views(data.encoder), "campaign", view)
+        seen = embedder.WeakAndStrong(data.images, source, todo, views(data.encoder), lambda at: ("campaign", at), view)
     parts = {name: [] for name in names}
     for batch in embedder.outputs(data.encoder.embed, seen, data.workers, data.device, f"embedding, {view}"):
         for name, values in zip(names, batch, strict=True):

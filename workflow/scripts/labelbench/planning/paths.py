@@ -4,6 +4,7 @@ Functions take the `plan.Study` and a job's wildcards, and return paths as rules
 in braces are filled in by Snakemake. An empty list stands for an input that a job does not have.
 """
 
+import re
 from pathlib import Path
 
 from labelbench.planning import plan
@@ -14,6 +15,11 @@ EMBEDDINGS = "<results>/embeddings/{dataset}/{encoder}"
 
 # An expression that never matches: an empty one would constrain nothing.
 NEVER = "(?!)"
+
+
+def one_of(names):
+    """Constraint of a wildcard: these names, as they are."""
+    return "|".join(map(re.escape, names)) or NEVER
 
 
 def folder(round_, wildcards=None, **names):
@@ -55,13 +61,13 @@ def proxy_of_round_before(study, wildcards):
 def selectors_that_train(study, end_to_end):
     """Constraint of a rule: the selectors that train the encoder itself, or those that train proxies."""
     names = [name for name, entry in study.selectors.items() if plan.end_to_end(entry) == end_to_end]
-    return "|".join(names) or NEVER
+    return one_of(names)
 
 
 def datasets_embedded_in(study, one_job):
     """Constraint of a rule: the datasets each view of which is embedded in one job, or in several."""
     names = [n for n, parts in study.shards.items() if (parts == 1) == one_job and not _of_features(study, n)]
-    return "|".join(names) or NEVER
+    return one_of(names)
 
 
 def _of_features(study, dataset):
@@ -70,7 +76,7 @@ def _of_features(study, dataset):
 
 def datasets_of_features(study):
     """Constraint of a rule: the datasets that consist of embeddings."""
-    return "|".join(name for name in study.datasets if _of_features(study, name)) or NEVER
+    return one_of(name for name in study.datasets if _of_features(study, name))
 
 
 def clean_behind_views(study, wildcards):

@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import itertools
 import math
+import re
 import types
 import typing
 from pathlib import Path
 from typing import NamedTuple
 
-from labelbench.common import json_files, registry, schemas, yaml_files
+from labelbench.common import json_files, names, registry, schemas, yaml_files
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.names import shortened
 from labelbench.common.provenance import canonical
@@ -93,12 +94,53 @@ def _schema(annotation):
     return {"type": _JSON_TYPES[annotation]}
 
 
+# Sections of definitions by name. A hyphen joins the names of a selector and a trainer in paths, so these have none.
+NAMED = ("datasets", "encoders", "strategies", "imports", "selectors", "trainers")
+JOINED = ("selectors", "trainers")
+
+
+def with_names_as_text(config):
+    """The config with names as text: `1` is a number in YAML, but may well name a dataset."""
+
+    def text(name):
+        return str(name) if type(name) is int else name
+
+    def keys(mapping):
+        return {text(key): value for key, value in mapping.items()} if isinstance(mapping, dict) else mapping
+
+    def lists(run):
+        if not isinstance(run, dict):
+            return run
+        run = {key: list(map(text, v)) if key in NAMED and isinstance(v, list) else v for key, v in run.items()}
+        grids = run.get("grids")
+        return {**run, "grids": {k: lists(v) for k, v in grids.items()}} if isinstance(grids, dict) else run
+
+    named = {key: keys(value) if key in (*NAMED, "budgets") else value for key, value in config.items()}
+    return {key: lists(value) if key == "run" else value for key, value in named.items()}
+
+
+def check_names(config):
+    """Raise `UserError` for a name that would do harm as a part of a path."""
+    for section in NAMED:
+        seen = {}
+        for name in config[section] if isinstance(config.get(section), dict) else ():
+            names.check(f"config, {section}", name)
+            if section in JOINED and "-" in name:
+                raise UserError(f"config, {section}: {name!r} has a hyphen, which joins names of {section} in paths.")
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                raise UserError(
+                    f"config, {section}: {other!r} and {name!r} differ in capitals alone, and many disks take them for "
+                    "one. Rename one of them."
+                )
+
+
 def check(config, schema):
     """The config, with texts as numbers where they are meant so (`schemas.taken`).
 
     Raises `UserError` unless it satisfies the JSON schema in the YAML file `schema`. Snakemake's own `validate` does
     the same but imports pandas, which doubles the time to read the workflow.
     """
+    check_names(config)
     schema = yaml_files.load(schema)
     config = schemas.taken(config, schema)
     if wrong := schemas.problem(config, schema):
@@ -527,6 +569,20 @@ def initial_uses(study):
     return study.initial.module.USES if study.initial.module else ()
 
 
+def _check_inputs(section, entries, function):
+    """Raise `UserError` for a file that Snakemake would take for a pattern if it were the input of a rule.
+
+    Images of the user's own are no inputs, and may be called what they like.
+    """
+    for name, entry in entries.items():
+        for path in map(str, getattr(entry.module, function)(entry.config)):
+            if re.search(r"[{}<>]|//", path) or not path.isprintable():
+                raise UserError(
+                    f"config, {section}: {name}: {path!r} holds characters that mean something to Snakemake: braces, "
+                    "angle brackets, two slashes in a row, or what is no UTF-8. Rename it, or name a link to it here."
+                )
+
+
 def study(config):
     """The `Study` of a config that satisfies the schema. Raises `UserError` for what the schema cannot see."""
     from labelbench.data.views import Config as Views
@@ -573,6 +629,8 @@ def study(config):
         _check_features("config, run", grid, defined, refreshes)
     defined["encoders"] = _with_given(defined["encoders"], datasets)
     used = {e: defined["encoders"][e] for grid in grids for d in grid.datasets for e in encoders(grid, d, datasets)}
+    _check_inputs("datasets", {name: datasets[name] for name in run.datasets}, "sources")
+    _check_inputs("encoders", {name: entry for name, entry in used.items() if entry.config is not None}, "files")
     imports = {name: settings for name, settings in config.get("imports", {}).items() if settings is not None}
     if not run.datasets and not imports:
         raise UserError("config, run: datasets is empty and nothing is imported: name a dataset to run.")

@@ -9,6 +9,7 @@ import json
 import zlib
 
 from labelbench.common import provenance
+from labelbench.data import remembered
 from labelbench.planning import plan
 from labelbench.planning.paths import uses_model
 
@@ -29,6 +30,24 @@ def dataset_spec(study, wildcards):
 
 def dataset_code(study, wildcards):
     return provenance.digest("prepare_dataset.py", study.datasets[wildcards.dataset].source)
+
+
+def memory(study, dataset, results):
+    """Folder of what is known of the files of a dataset of the user's own (`data.remembered`), or none for others."""
+    return remembered.folder(results, dataset) if hasattr(study.datasets[dataset].module, "listing") else ""
+
+
+def contents(study, wildcards, results):
+    """A text that changes with the contents of the user's own files; files of other datasets are inputs."""
+    place, entry = memory(study, wildcards.dataset, results), study.datasets[wildcards.dataset]
+    if not place:
+        return ""
+    return remembered.token(
+        place,
+        f"{results}/datasets/{wildcards.dataset}.h5",
+        dataset_spec(study, wildcards) + dataset_code(study, wildcards),
+        lambda known, others: entry.module.listing(entry.config, known, others),
+    )
 
 
 def embed_spec(study, wildcards):

@@ -5,20 +5,25 @@ Problems are collected, so that the user reads all of them at once.
 
 import hashlib
 import logging
+import os
 import re
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from labelbench.common import jobs
 from labelbench.common.errors import UserError, did_you_mean
-from labelbench.data import image_files
-from labelbench.data.dataset_file import Dataset, Split
+from labelbench.data import contents, image_files, remembered
+from labelbench.data.dataset_file import Dataset, Files, Split
 
 SPLITS = {"train": "pool", "pool": "pool", "val": "val", "test": "test"}
 AT_MOST = 10  # places that are named per problem
+# Photos are decoded no larger than they are used: no encoder here sees more than half of these pixels.
+SHORTEST = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,10 @@ class Own:
     images these are. class_names: a text file with one name per line, in the order of the sorted labels (numbers by
     their value); without it a class is called what its label says, underscores being spaces. templates: prompts for
     zero-shot heads, `{}` stands for the class name. metric: the one that leads the tables. on_corrupt: whether an image
-    that cannot be read is an error, or is listed in the log and left out.
+    that cannot be read is an error, or is listed in the log and left out. on_duplicate: whether one image in two splits
+    or two classes is an error, is left out, or stays; which ones `drop` leaves out: `_copies`. unlabelled: whether
+    images of the pool without a label are an error or left out. background: what transparent pixels show, a colour by
+    name or as #rrggbb. max_pixels: the largest image that is decoded.
     """
 
     val: float = 0.1
@@ -38,12 +46,29 @@ class Own:
     templates: tuple[str, ...] = ("a photo of a {}.", "an image of a {}.")
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
     on_corrupt: Literal["error", "drop"] = "error"
+    on_duplicate: Literal["error", "drop", "keep"] = "error"
+    unlabelled: Literal["error", "drop"] = "error"
+    background: str = "white"
+    max_pixels: int = image_files.AS_IS.max_pixels
 
     def __post_init__(self):
         if not (0 < self.val < 1 and 0 < self.test < 1 and self.val + self.test < 1):
             raise ValueError(f"val and test are shares that leave something for the pool, not {self.val}, {self.test}")
         if not self.templates or any("{}" not in template for template in self.templates):
             raise ValueError("every one of templates needs a {} where the class name goes")
+        if not image_files.is_colour(self.background):
+            raise ValueError(f"background is no colour: {self.background!r}. Write white, black or as '#c0ffee'")
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1, not {self.max_pixels}")
+        expand(self, "class_names")
+
+
+def expand(config, *names):
+    """Replace `~`, `$VARIABLES` and repeated slashes in settings of a frozen `Config` that are paths."""
+    for name in names:
+        if value := getattr(config, name):
+            path = os.path.expandvars(os.path.expanduser(value.strip()))  # noqa: PTH111
+            object.__setattr__(config, name, os.path.normpath(path))
 
 
 class Problem(NamedTuple):
@@ -58,16 +83,45 @@ class Problem(NamedTuple):
 class Examples:
     """What folders or a table say of n images, as text.
 
-    paths: relative to one root; labels: empty where unknown; splits: as the data name them, or None where they do not;
-    groups and annotated (a second annotator's labels): None where there are none. problems: found so far.
+    listing: the n files and what else the dataset is read from; labels: empty where unknown; splits: as the data name
+    them, or None where they do not; groups and annotated (a second annotator's labels): None where there are none.
+    problems: found so far.
     """
 
-    paths: list
+    listing: remembered.Listing
     labels: list
     splits: list | None
     groups: list | None = None
     annotated: list | None = None
     problems: list = field(default_factory=list)
+
+    @property
+    def paths(self):
+        return [file.path for file in self.listing.files]
+
+
+def decoding(config):
+    """How files become pixels."""
+    return image_files.Decoding(config.background, config.max_pixels, SHORTEST)
+
+
+def shown(text):
+    """A file name for people: what is no valid UTF-8 stands as escapes."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def name_of(folder):
+    """The class that a folder's or a table's text names: composed characters, whatever the disk prefers; UTF-8."""
+    try:
+        folder.encode()
+    except UnicodeEncodeError:  # a name from times before UTF-8, of which most in use was Latin-1
+        folder = os.fsencode(folder).decode("latin-1")
+    return unicodedata.normalize("NFC", folder)
+
+
+def other_files(config, *paths):
+    """Files besides the images, for a `Listing`: these, and that of the class names."""
+    return [remembered.listed("", path) for path in [*paths, config.class_names] if path]
 
 
 def log():
@@ -79,7 +133,7 @@ def raise_all(where, problems):
     lines = []
     for what, places, remedy in problems:
         if places:
-            lines += [f"{what} ({len(places)}):", *(f"    {place}" for place in places[:AT_MOST])]
+            lines += [f"{what} ({len(places)}):", *(f"    {shown(place)}" for place in places[:AT_MOST])]
             lines += [f"    and {len(places) - AT_MOST} more"] if len(places) > AT_MOST else []
             lines += [f"  {remedy}"]
     if lines:
@@ -103,29 +157,41 @@ def split_of(name):
     return name if re.fullmatch("test_[a-z0-9_]+", name) else SPLITS.get(name)
 
 
-def dataset(config, where, root, examples):
+def dataset(config, where, examples, memory=None):
     """The `Dataset` of these examples. Raises one `UserError` with everything that is wrong.
 
-    where: what the user calls the dataset; root: folder that the paths are relative to. Positions are those of
-    `examples`. Where no example is named for validation or test, it is drawn from the pool class by class: of n
-    labelled images of a class, round(n · share) of those whose paths have the smallest hashes. So the split needs no
-    seed, every class has its share, and images that are added later move few of the others.
+    where: what the user calls the dataset; memory: folder of what is known of the files (`remembered`), which is
+    brought up to date. Positions are those of `examples`. Where no example is named for validation or test, it is drawn
+    from the pool class by class: of n labelled images of a class, round(n · share) of those whose contents have the
+    smallest hashes, and for test at least one of three. So the split needs no seed, every class has its share, images
+    that are added later move few of the others, and those that get another name none.
     """
     problems = list(examples.problems)
-    readable = _readable(config, where, root, examples, problems)
+    known = contents.look(
+        examples.listing.root,
+        examples.listing.files,
+        remembered.read_files(memory, decoding(config)) if memory else (),
+        decoding(config),
+    )
+    if memory:
+        remembered.write_files(memory, known, decoding(config))
+    readable = _readable(config, examples, known, problems)
+    _tell_of_pixels(config, known)
     classes = by_value(set(examples.labels) - {""})
     names = _class_names(config, classes, problems)
     labels = _numbers(examples.labels, classes)
     splits = _named_splits(examples, problems)
+    kept = _copies(config, examples, known, splits, readable, problems)
+    kept &= _labelled(config, labels, splits, kept, problems)
     shares = {name: getattr(config, name) for name in ("test", "val") if name not in splits}
-    _draw(shares, splits, labels, readable, examples.paths)
+    _draw(shares, splits, labels, kept, [k.sha256 for k in known])
 
     columns = {"labels": labels}
     if examples.groups is not None:
         columns["groups"] = _numbers(examples.groups, by_value(set(examples.groups) - {""}))
     found = {}
     for name in ["pool", "val", "test", *sorted(set(splits) - {"pool", "val", "test"})]:
-        source = np.flatnonzero((splits == name) & readable)
+        source = np.flatnonzero((splits == name) & kept)
         found[name] = Split(source=source, **{column: values[source] for column, values in columns.items()})
     if examples.annotated is not None:
         second = _second_annotator(examples, classes, problems)
@@ -133,43 +199,171 @@ def dataset(config, where, root, examples):
     _check_splits(found, names, examples, problems)
     raise_all(where, problems)
     log().info("classes: %s", ", ".join(f"{label} ({name})" for label, name in zip(classes, names, strict=True)))
+    _tell_of_rare_classes(found, names)
+    hashes = np.array([list(bytes.fromhex(k.sha256 or "00" * 32)) for k in known], dtype=np.uint8)
+    of_pixels = str(decoding(config)).encode() + hashes[kept].tobytes()
     return Dataset(
         splits=found,
         class_names=tuple(names),
         templates=config.templates,
-        images_hash=image_files.fingerprint(root, [Path(root, examples.paths[i]) for i in np.flatnonzero(readable)]),
+        images_hash=hashlib.sha256(of_pixels).hexdigest(),
+        files=Files(examples.paths, hashes, str(decoding(config))),
     )
 
 
-def reader(root, paths):
-    """A function from a position in `paths` to a PIL image of mode L or RGB; it raises `UserError` for a bad file."""
+def reader(config, root, files):
+    """A function from a position in the `Files` of a dataset to a PIL image of mode L or RGB.
+
+    It raises `UserError` for a file that is not the one that was there when the dataset was prepared.
+    """
+    how = decoding(config)
 
     def read(position):
-        path = Path(root, paths[position])
+        path = Path(root, files.paths[position])
         try:
-            return image_files.opened(path)
+            content = path.read_bytes()
+            if hashlib.sha256(content).digest() == files.sha256[position].tobytes():
+                return image_files.opened(content, how)
+            reason = "its content has changed"
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} cannot be read: {error}. It could be when the dataset was prepared: put the image back, or "
-                "run Snakemake again with `--forcerun prepare_dataset` to look through the images anew."
-            ) from None
+            reason = error
+        raise UserError(
+            f"{shown(str(path))} cannot be used: {reason}. It could be when the dataset was prepared. Put the image "
+            "back, or run Snakemake again: it notices what has changed."
+        ) from None
 
     return read
 
 
-def _readable(config, where, root, examples, problems):
+def _readable(config, examples, known, problems):
     """(n,) bool: False for the images that `on_corrupt: drop` leaves out; else they are a problem."""
-    readable = np.ones(len(examples.paths), dtype=bool)
-    unreadable = image_files.check([str(Path(root, path)) for path in examples.paths], where, "decode")
-    lines = [f"{Path(root, examples.paths[index])}: {reason}" for index, reason in unreadable]
+    readable = np.array([not k.problem for k in known], dtype=bool)
+    root = examples.listing.root
+    lines = [f"{Path(root, k.file.path)}: {_why(root, k)}" for k in known if k.problem]
     if config.on_corrupt == "drop":
-        readable[[index for index, _ in unreadable]] = False
         for line in lines:
-            log().warning("left out: %s", line)
+            log().warning("left out: %s", shown(line))
     else:
+        readable[:] = True
         remedy = "Mend or remove them, or leave them out with `on_corrupt: drop` in the config."
         problems.append(Problem("Images that cannot be read", lines, remedy))
     return readable
+
+
+# What paths look like that come from elsewhere: a pattern, and what it is.
+_ELSEWHERE = (
+    (r"(?i)file://", "an address: write the path alone, without file://"),
+    (r"(?i)[a-z][a-z0-9+.-]+://", "an address, not a file: download the images first"),
+    (r"/data/(local-files|upload)/", "an address within Label Studio: write the files' own paths"),
+    (r"[A-Za-z]:[\\/]", "a path of Windows: write one of this machine, or one relative to the table"),
+    (r".*\\", "a path with backslashes: write / between folders"),
+)
+
+
+def _why(root, known):
+    """Why a file is none that can be read: the cause, where its path tells one."""
+    path = known.file.path
+    if known.file.size < 0:
+        for pattern, cause in _ELSEWHERE:
+            if re.match(pattern, path):
+                return cause
+        for spelling in ("NFC", "NFD"):
+            if (other := unicodedata.normalize(spelling, path)) != path and Path(root, other).exists():
+                return f"on disk it is spelt with other characters that look the same ({spelling})"
+    return known.problem
+
+
+def _tell_of_pixels(config, known):
+    """Say of how many images more than their plain pixels decides what is seen."""
+    noted = Counter(note for k in known for note in k.notes.split(";"))
+    if count := noted[image_files.TRANSPARENT]:
+        log().info(
+            "%d of %d images are transparent in places, where they show %s (setting background)",
+            count,
+            len(known),
+            config.background,
+        )
+    if count := noted[image_files.DARK]:
+        jobs.tell(
+            f"{count} of {len(known)} images have 16 bits, but no level above 4095: they are taken for 8 to 12 bits, "
+            "as few as hold all levels of the image."
+        )
+
+
+def _copies(config, examples, known, splits, readable, problems):
+    """(n,) bool: `readable` without the images that `on_duplicate: drop` leaves out.
+
+    Of copies in one class `drop` keeps one, in a test split rather than for validation, there rather than in the pool.
+    What stands in two classes is left out whole: nobody knows what it is.
+    """
+    of_content = defaultdict(list)
+    for index in np.flatnonzero(readable):
+        if not known[index].problem:
+            of_content[known[index].sha256].append(index)
+    groups = [group for group in of_content.values() if len(group) > 1]
+    kinds = [split.partition("_")[0] for split in splits]
+    twice = [g for g in groups if len({examples.labels[i] for i in g} - {""}) > 1]
+    leaks = [g for g in groups if len({kinds[i] for i in g}) > 1]
+    kept = readable.copy()
+    if config.on_duplicate == "drop":
+        rank = {"test": 0, "val": 1, "pool": 2}
+        for group in groups:
+            contradict = len({examples.labels[i] for i in group} - {""}) > 1
+            kept[group] = False
+            if not contradict:
+                kept[min(group, key=lambda i: (rank[kinds[i]], i))] = True
+    elif config.on_duplicate == "error":
+        remedy = (
+            "By content they are the same image. Keep one of each; `on_duplicate: drop` in the config does so, `keep` "
+            "takes them as they are."
+        )
+        places = [_same(examples, group, splits) for group in leaks]
+        problems.append(Problem("Images in the pool and in a test or validation split", places, remedy))
+        places = [_same(examples, group, examples.labels) for group in twice]
+        problems.append(Problem("Images in two classes", places, remedy))
+    if groups:
+        done = f"{int(np.sum(readable & ~kept))} files are left out" if config.on_duplicate == "drop" else "all stay"
+        jobs.tell(
+            f"{len(groups)} images are there more than once, by content: {len(twice)} of them in two classes, "
+            f"{len(leaks)} in two splits; {done} (on_duplicate: {config.on_duplicate})."
+        )
+        for group in groups if config.on_duplicate != "error" else []:  # which ones stand in the error
+            log().info("the same image: %s", shown(_same(examples, group, examples.labels)))
+    return kept
+
+
+def _same(examples, group, words):
+    paths = examples.paths
+    return " = ".join(f"{paths[i]} ({words[i] or 'no label'})" for i in group[:AT_MOST])
+
+
+def _labelled(config, labels, splits, kept, problems):
+    """(n,) bool: False for the images that `unlabelled: drop` leaves out; else they are a problem."""
+    unknown = (labels < 0) & (splits == "pool") & kept
+    if config.unlabelled == "drop":
+        log().warning("left out: %d images of the pool without a label", unknown.sum())
+        return ~unknown
+    remedy = (
+        "A study simulates who labels, so it can only buy labels that are there: `unlabelled: drop` in the config "
+        "leaves these images out. To have people label them, see docs/labelling.md."
+    )
+    share = [f"{unknown.sum()} of {np.sum((splits == 'pool') & kept)} images"] if unknown.any() else []
+    problems.append(Problem("Images of the pool without a label", share, remedy))
+    return np.ones(len(labels), dtype=bool)
+
+
+def _tell_of_rare_classes(found, names):
+    """Say which classes lack images to be judged by: what no split holds, no metric weighs."""
+    for name in found:
+        if name == "pool":
+            continue
+        counts = {other: np.bincount(s.labels[s.labels >= 0], minlength=len(names)) for other, s in found.items()}
+        absent = [f"{names[c]} ({counts['pool'][c]} in the pool)" for c in np.flatnonzero(counts[name] == 0)]
+        if absent:
+            jobs.tell(
+                f"{len(absent)} of {len(names)} classes have no image in the split {name}, so no metric of it says "
+                f"anything about them, balanced accuracy neither: {_some(absent)}."
+            )
 
 
 def _class_names(config, classes, problems):
@@ -210,14 +404,17 @@ def _named_splits(examples, problems):
     return np.array([split_of(name) or "pool" for name in examples.splits], dtype=object)
 
 
-def _draw(shares, splits, labels, readable, paths):
-    """Move images of the pool into the splits that `shares` names, in place."""
-    order = np.array(sorted(range(len(paths)), key=lambda i: hashlib.sha256(paths[i].encode()).digest()), dtype=int)
-    order = order[(splits == "pool")[order] & readable[order]]
+def _draw(shares, splits, labels, usable, hashes):
+    """Move images of the pool into the splits that `shares` names, in place; copies of one image stay together."""
+    order = np.array(sorted(range(len(hashes)), key=lambda i: (hashes[i], i)), dtype=int)
+    order = order[(splits == "pool")[order] & usable[order]]
     for label in range(labels.max(initial=-1) + 1):
         members, begin = order[labels[order] == label], 0
         for name, share in shares.items():
-            end = begin + round(len(members) * share)
+            count = round(len(members) * share)
+            end = begin + (max(count, 1) if name == "test" and len(members) >= 3 else count)
+            while begin < end < len(members) and hashes[members[end]] == hashes[members[end - 1]]:
+                end += 1
             splits[members[begin:end]] = name
             begin = end
     for name, share in shares.items():
@@ -238,9 +435,7 @@ def _check_splits(found, names, examples, problems):
     empty = [name for name, split in found.items() if not len(split.source)]
     remedy = "Name images for them, or raise `val` or `test` in the config so that some are drawn."
     problems.append(Problem("Splits without images", empty, remedy))
-    pool = found["pool"].labels
-    # An image without a label may be of any class.
-    absent = set() if (pool < 0).any() else set(range(len(names))) - set(pool.tolist())
+    absent = set(range(len(names))) - set(found["pool"].labels.tolist())
     places = [
         f"{names[label]}: {sum(int(np.sum(split.labels == label)) for split in found.values())} in other splits"
         for label in sorted(absent)

@@ -1,21 +1,26 @@
 """The user's own images in folders that are called after their classes.
 
 Either `folder/<class>/…/image`, or the same below split folders: `folder/train/<class>/…`, and beside `train` the
-folders `val`, `test` and further test sets `test_…`. Pillow says which endings are images; other files are ignored,
-hidden ones silently.
+folders `val`, `test` and further test sets `test_…`. Endings say which files are images, and the first bytes of files
+without one; hidden files and folders are passed over.
 """
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from labelbench.common import jobs
 from labelbench.common.errors import UserError
+from labelbench.data import contents, image_files
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
+from labelbench.data.remembered import Listing
 
 # What a first folder that holds folders of images is called where it is meant as a split, rightly or not.
 SPLIT_LIKE = {"train", "training", "pool", "val", "valid", "validation", "dev", "test", "testing"}
+# Folders that systems put beside images: macOS into archives, network storage for its thumbnails and its bin.
+NOT_OF_THE_USER = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +29,34 @@ class Config(_own.Own):
 
     folder: str
 
+    def __post_init__(self):
+        super().__post_init__()
+        _own.expand(self, "folder")
+
+
+@dataclass
+class Found:
+    """What stands in a folder, by paths relative to it.
+
+    images: files (`contents.File`); others: files that are none; folders: all of them; loops: links that lead back to a
+    folder above; closed: folders that cannot be read, with the reason.
+    """
+
+    images: list = field(default_factory=list)
+    others: list = field(default_factory=list)
+    folders: list = field(default_factory=list)
+    loops: list = field(default_factory=list)
+    closed: list = field(default_factory=list)
+
 
 def sources(config):
-    """All folders, whose dates change when files come or go, and the file of class names.
+    """None: the dates of folders say nothing of the images in them. What counts is `listing`."""
+    return []
 
-    An image whose content is replaced under its old name is not noticed: touch its folder.
-    """
-    folders = [place for place, _, _ in _walk(config.folder)]
-    return [*folders, *([config.class_names] if config.class_names else [])]
+
+def listing(config, known, others):
+    """The `Listing` of all images. known, others: what is remembered of files, which a folder does not need."""
+    return Listing(config.folder, _walk(config.folder).images, _own.other_files(config))
 
 
 def lead_metric(config):
@@ -40,71 +65,132 @@ def lead_metric(config):
 
 
 def _walk(folder):
-    """`os.walk` in alphabetical order, through links, without hidden folders and what macOS puts into zip files."""
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield place, folders, sorted(files)
+    """What is `Found` in a folder and below, through links, in alphabetical order."""
+    found = Found()
+    _look_into(found, folder, "", [])
+    found.images.sort(key=lambda file: file.path.split("/"))
+    return found
 
 
-def _listed(folder):
-    """Paths relative to `folder`, with /, of its images, and of the files that are none."""
-    from PIL import Image
+def _look_into(found, folder, below, above):
+    """Add what stands in the subfolder `below`, empty or ending in /; above: identities of the folders that lead there.
 
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    images, others = [], []
-    for place, _, files in _walk(folder):
-        below = Path(place).relative_to(folder).as_posix()
-        for name in files:
-            if not name.startswith("."):
-                path = name if below == "." else f"{below}/{name}"
-                (images if Path(name).suffix.lower() in endings else others).append(path)
-    return images, others
+    Only what links back to one of these can go on for ever.
+    """
+    place = os.path.join(folder, below)  # noqa: PTH118
+    try:
+        here = os.stat(place)  # noqa: PTH116
+        if (here.st_dev, here.st_ino) in above:
+            found.loops.append(below.rstrip("/"))
+            return
+        with os.scandir(place) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        found.closed.append(f"{below.rstrip('/') or folder}: {(error.strerror or str(error)).lower()}")
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = below + entry.name
+        if entry.is_dir():
+            if entry.name not in NOT_OF_THE_USER:
+                found.folders.append(path)
+                _look_into(found, folder, f"{path}/", [*above, (here.st_dev, here.st_ino)])
+        elif _is_image(entry):
+            found.images.append(contents.stat(folder, path) or contents.File(path, -1, 0))
+        else:
+            found.others.append(path)
 
 
-def prepare(config):
-    """The `Dataset`; validation and test are drawn where no folder holds them (`_own.dataset`)."""
-    if not Path(config.folder).is_dir():
+def _is_image(entry):
+    """By the ending; by the first bytes where there is none or an image's with something after it (`.jpg_large`)."""
+    ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+    if ending in image_files.SUFFIXES:
+        return True
+    nearly = not ending or any(ending.startswith(known) for known in image_files.SUFFIXES)
+    return nearly and image_files.looks_like_image(entry.path)
+
+
+def _check_folder(folder):
+    if Path(folder).is_file():
         raise UserError(
-            f"The image folder {config.folder} does not exist. Name the folder that holds one folder of images per "
+            f"The image folder {folder} is a file. For a table of paths and labels write {{name: table, table: "
+            f"{folder}}}; unpack an archive first."
+        )
+    if not Path(folder).is_dir():
+        hint = " A variable in it is not set." if "$" in folder else ""
+        raise UserError(
+            f"The image folder {folder} does not exist.{hint} Name the folder that holds one folder of images per "
             "class as `folder` of this dataset in the config."
         )
-    images, others = _listed(config.folder)
-    if others:
-        kinds = Counter(Path(path).suffix or "no ending" for path in others)
-        _own.log().info("%d files are no images and ignored: %s; first %s", len(others), dict(kinds), others[0])
-    if not images:
+
+
+def prepare(config, memory=None):
+    """The `Dataset`; validation and test are drawn where no folder holds them (`_own.dataset`)."""
+    _check_folder(config.folder)
+    found = _walk(config.folder)
+    images, others = [file.path for file in found.images], found.others
+    if not images and not found.closed:
         raise UserError(
             f"The image folder {config.folder} holds no images ({len(others)} other files). It needs one folder of "
             "images per class; unpack archives first."
         )
+    for loop in found.loops:
+        _own.log().warning("a link that leads back to a folder above it is not followed: %s", _own.shown(loop))
     parts = [path.split("/") for path in images]
     depth = 2 if any(len(p) > 2 and p[0].lower() in SPLIT_LIKE for p in parts) else 1
+    _tell_of_others(images, others, depth)
     placed = [len(p) > depth for p in parts]
     problems = [
+        Problem("Folders that cannot be read", found.closed, "Change their permissions, or move them elsewhere."),
         Problem(
             "Images outside of class folders",
             [path for path, fits in zip(images, placed, strict=True) if not fits],
             "Move them into the folder of their class.",
-        )
+        ),
+        Problem("Class folders one level below", _too_high(config.folder, parts), "Name that folder in the config."),
     ]
     holding = {tuple(p[:length]) for p in parts for length in (1, depth)}
-    below = [Path(place).relative_to(config.folder) for place, _, _ in _walk(config.folder)]
-    empty = [str(place) for place in below if 1 <= len(place.parts) <= depth and place.parts not in holding]
+    below = [tuple(folder.split("/")) for folder in found.folders if folder not in found.loops]
+    empty = ["/".join(place) for place in below if len(place) <= depth and place not in holding]
     problems.append(Problem("Folders without images", empty, "Put images into them, or remove them."))
-    return _own.dataset(
-        config,
-        config.folder,
-        config.folder,
-        Examples(
-            paths=images,
-            labels=[p[depth - 1] if fits else "" for p, fits in zip(parts, placed, strict=True)],
-            splits=[p[0] if fits else "pool" for p, fits in zip(parts, placed, strict=True)] if depth == 2 else None,
-            problems=problems,
-        ),
+    labels = [_own.name_of(p[depth - 1]) if fits else "" for p, fits in zip(parts, placed, strict=True)]
+    splits = [p[0] if fits else "pool" for p, fits in zip(parts, placed, strict=True)] if depth == 2 else None
+    examples = Examples(
+        listing=Listing(config.folder, found.images, _own.other_files(config)),
+        labels=labels,
+        splits=splits,
+        problems=problems,
     )
+    return _own.dataset(config, config.folder, examples, memory)
 
 
-def images(config):
-    """A function from a position among all images, folder by folder, to a PIL image of mode L or RGB."""
-    paths, _ = _listed(config.folder)
-    return _own.reader(config.folder, paths)
+def _too_high(folder, parts):
+    """The one folder that holds all others, where the config names the folder above it."""
+    first = {p[0] for p in parts}
+    if len(first) != 1 or any(len(p) < 3 for p in parts) or len({p[1] for p in parts}) < 2:
+        return []
+    return [f"{Path(folder, *first)} holds {', '.join(sorted({p[1] for p in parts})[:5])}"]
+
+
+def _tell_of_others(images, others, depth):
+    """Say which files are no images: in the log, and in the terminal where it may be by mistake."""
+    if not others:
+        return
+    kinds = Counter(os.path.splitext(path)[1] or "no ending" for path in others)  # noqa: PTH122
+    words = (
+        f"{len(others)} files are no images and ignored: {dict(kinds.most_common(5))}; first {_own.shown(others[0])}"
+    )
+    of_class = Counter("/".join(path.split("/")[:depth]) for path in images)
+    lost = Counter("/".join(path.split("/")[:depth]) for path in others)
+    poor = [f"{name} ({n} of {n + of_class[name]})" for name, n in lost.items() if n > 0.1 * (n + of_class[name])]
+    many = len(others) > 0.1 * len(images)
+    if many or poor:
+        jobs.tell(f"{words}{'. More than a tenth of: ' + ', '.join(poor[:10]) if poor else ''}.")
+    else:
+        _own.log().info("%s", words)
+
+
+def images(config, files):
+    """A function from a position in the `Files` of the dataset to a PIL image of mode L or RGB."""
+    return _own.reader(config, config.folder, files)

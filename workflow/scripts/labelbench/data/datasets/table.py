@@ -1,22 +1,32 @@
 """The user's own images as a table lists them: a CSV or Parquet file with a row per image.
 
-The column of paths (relative to the table's folder, or absolute) and the column of labels are needed; a row of the pool
-may have an empty label. Columns of splits, groups and a second annotator's labels are used where there are any.
+The column of paths (relative to the table's folder, or absolute) and the column of labels are needed. Columns of
+splits, groups and a second annotator's labels are used where there are any.
 """
 
+import csv
+import os
 import re
+import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelbench.common.errors import UserError, did_you_mean
+from labelbench.data import contents, remembered
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
+from labelbench.data.remembered import Listing
+
+PARQUET = (".parquet", ".pq", ".pqt")
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+# What annotation tools write into one cell for several answers.
+SEVERAL = re.compile(r"\s*(\{\s*\"choices\"|\[\s*\")")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(_own.Own):
-    """table: path of the file, .parquet or else CSV with `separator`. The others name its columns.
+    """table: path of the file, Parquet or else CSV with `separator`. The others name its columns.
 
     path: image files. label: classes. split: train (or pool), val, test, test_…; where the table has no column of the
     default name, splits are drawn. group: what worst-group accuracy compares, such as the place where a photo was
@@ -31,10 +41,30 @@ class Config(_own.Own):
     group: str = ""
     annotator: str = ""
 
+    def __post_init__(self):
+        super().__post_init__()
+        _own.expand(self, "table")
+        if self.separator == "\\t":  # as YAML gives it between single quotes, or between none
+            object.__setattr__(self, "separator", "\t")
+        if not self.separator:
+            raise ValueError("separator is empty: write the character between fields")
+
 
 def sources(config):
-    """The table, and the file of class names."""
-    return [config.table, *([config.class_names] if config.class_names else [])]
+    """None: what counts is the content of the table and of its images, see `listing`."""
+    return []
+
+
+def listing(config, known, others):
+    """The `Listing` of the table's images, taken from what is remembered; None where the table has changed.
+
+    known: function that gives the `contents.Known`; others: remembered hashes of the table and the class names.
+    """
+    if not remembered.unchanged(others):
+        return None
+    root = _root(config)
+    files = [remembered.listed(root, k.file.path) for k in known()]
+    return Listing(root, files, _own.other_files(config, config.table))
 
 
 def lead_metric(config):
@@ -42,21 +72,40 @@ def lead_metric(config):
     return config.metric
 
 
+def _root(config):
+    return str(Path(config.table).parent)
+
+
+def _check_file(config):
+    where = f"The table {config.table}"
+    if Path(config.table).is_dir():
+        raise UserError(
+            f"{where} is a folder. For one folder of images per class write {{name: image_folder, folder: "
+            f"{config.table}}}."
+        )
+    if not Path(config.table).is_file():
+        hint = " A variable in it is not set." if "$" in config.table else ""
+        raise UserError(f"{where} does not exist.{hint} Name the file as `table` of this dataset in the config.")
+    if config.table.lower().endswith(SPREADSHEETS):
+        raise UserError(f"{where} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
+
+
 def _read(config):
     """The table as a DataFrame of text, nothing missing. Raises `UserError` where it cannot be read."""
     import pandas as pd
 
+    _check_file(config)
     where = f"The table {config.table}"
-    if not Path(config.table).is_file():
-        raise UserError(f"{where} does not exist. Name the file as `table` of this dataset in the config.")
-    if config.table.endswith(".parquet"):
+    if config.table.lower().endswith(PARQUET):
         try:
-            # Whole numbers with gaps come as floats otherwise, and their labels as "3.0".
-            return pd.read_parquet(config.table).convert_dtypes().astype("string").fillna("")
+            frame = pd.read_parquet(config.table)
         except ImportError:
             raise UserError(f"{where} needs a reader: pip install pyarrow. Or save the table as CSV.") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{where} cannot be read as Parquet: {error}. Write it again, or save it as CSV.") from None
+        _refuse_embedded(config, frame)
+        # Whole numbers with gaps come as floats otherwise, and their labels as "3.0".
+        return frame.convert_dtypes().astype("string").fillna("")
     try:
         with warnings.catch_warnings():
             # Rows that are all longer than the header lose their last fields, with no more than this warning.
@@ -78,8 +127,26 @@ def _read(config):
     except (ValueError, pd.errors.ParserWarning) as error:  # ValueError: also pandas' own ParserError
         raise UserError(
             f"{where} cannot be read as CSV: {error}. Every row needs as many fields as the first; quote those that "
-            f"hold the separator {config.separator!r}, or set another `separator` in the config."
+            f"hold the separator {_quoted(config.separator)}, or set another `separator` in the config."
         ) from None
+
+
+def _refuse_embedded(config, frame):
+    """Raise `UserError` where cells hold images themselves, as `{bytes, path}` or as bytes."""
+    for name in frame.columns:
+        cell = next((value for value in frame[name] if value is not None), None)
+        if isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell):
+            get = f"row[{name!r}]" if isinstance(cell, bytes) else f"row[{name!r}]['bytes']"
+            raise UserError(
+                f"The column {name!r} of the table {config.table} holds the images themselves, not their paths. Write "
+                f"them to files, such as by\n    for i, row in pandas.read_parquet({config.table!r}).iterrows(): "
+                f"open(f'images/{{i}}.png', 'wb').write({get})\nand a table that names these files and their labels."
+            )
+
+
+def _quoted(separator):
+    """A separator as it can be pasted into YAML."""
+    return '"\\t"' if separator == "\t" else repr(separator)
 
 
 def _check_columns(config, found):
@@ -92,43 +159,78 @@ def _check_columns(config, found):
     ]
     remedy = f"The table has: {', '.join(map(repr, found))}. Name its columns in the config (path: …, label: …)."
     if len(found) == 1 and (other := re.search(r"[;\t|,]", found[0])):
-        remedy = f"Its fields seem to be separated otherwise: set `separator: {other[0]!r}` in the config."
+        remedy = f"Its fields seem to be separated otherwise: set `separator: {_quoted(other[0])}` in the config."
     _own.raise_all(config.table, [Problem("Missing columns", absent, remedy)])
 
 
-def prepare(config):
+def _places(config, rows):
+    """Where rows of the table, numbered from 0, stand in the file: by the line where each begins; of Parquet, the row.
+
+    Empty lines are no rows, and a field in quotes may go over several lines.
+    """
+    if not rows or config.table.lower().endswith(PARQUET) or len(config.separator) > 1:
+        return [f"row {row + 1}" for row in rows]
+    begins, last = [], 0
+    with open(config.table, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
+        reader = csv.reader(file, delimiter=config.separator)
+        for fields in reader:
+            if fields and (len(fields) > 1 or fields[0].strip()):
+                begins.append(last + 1)
+            last = reader.line_num
+    return [f"line {begins[row + 1]}" for row in rows]
+
+
+def _located(root, written):
+    """The file that a cell names, as `contents.File`: as it is written, else without spaces around it, or as the disk
+    spells characters that look the same (composed or not). Files below the table's folder have one name each.
+    """
+    path = os.path.expandvars(os.path.expanduser(written)) if written[:1] in "~$" else written  # noqa: PTH111
+    for spelling in (path, path.strip(), unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
+        if contents.stat(root, spelling):
+            path = os.path.abspath(os.path.join(root, spelling))  # noqa: PTH100, PTH118
+            below = os.path.relpath(path, os.path.abspath(root))  # noqa: PTH100
+            return remembered.listed(root, path if below.startswith("..") else below)
+    return remembered.listed(root, path)
+
+
+def prepare(config, memory=None):
     """The `Dataset`; validation and test are drawn where no row is called so (`_own.dataset`)."""
     frame = _read(config)
     _check_columns(config, list(frame.columns))
-    paths = frame[config.path]
-    unnamed, again = paths == "", paths.duplicated() & (paths != "")
-    problems = [
-        Problem("Rows without a path", [f"row {i + 1}" for i in frame.index[unnamed]], "Fill them in or remove them."),
-        Problem(
-            "Images that are listed again",
-            [f"row {i + 1}: {paths[i]}" for i in frame.index[again]],
-            "Keep one row per image: the same image in the pool and in a test set would be judged by itself.",
-        ),
-    ]
+    named = (frame[config.path].str.strip() != "").to_numpy()
+    unnamed = [row for row, there in enumerate(named) if not there]
+    rows = [row for row, there in enumerate(named) if there]
+    root, frame = _root(config), frame[named]
+    files = [_located(root, written) for written in frame[config.path]]
 
     def column(name):
-        return frame[name].str.strip().tolist() if name in frame.columns else None
+        return [_own.name_of(text.strip()) for text in frame[name]] if name in frame.columns else None
 
-    return _own.dataset(
-        config,
-        config.table,
-        Path(config.table).parent,
-        Examples(
-            paths=paths.tolist(),
-            labels=column(config.label),
-            splits=column(config.split),
-            groups=column(config.group),
-            annotated=column(config.annotator),
-            problems=problems,
+    labels, first = column(config.label), {}
+    again = [(row, f) for row, f in zip(rows, files, strict=True) if first.setdefault(f.path, row) != row]
+    several = [row for row, label in zip(rows, labels, strict=True) if SEVERAL.match(label)]
+    listed = [f"{place}: {f.path}" for place, (_, f) in zip(_places(config, [r for r, _ in again]), again, strict=True)]
+    problems = [
+        Problem("Rows without a path", _places(config, unnamed), "Fill them in or remove them."),
+        Problem(
+            "Images that are listed again",
+            listed,
+            "Keep one row per image: the same image in the pool and in a test set would be judged by itself.",
         ),
-    )
+        Problem(
+            "Cells with several labels",
+            [
+                f"{place}: {labels[rows.index(row)]}"
+                for place, row in zip(_places(config, several), several, strict=True)
+            ],
+            "An image has one class here. Export one label per image, or keep the one that matters.",
+        ),
+    ]
+    listing = Listing(root, files, _own.other_files(config, config.table))
+    examples = Examples(listing, labels, column(config.split), column(config.group), column(config.annotator), problems)
+    return _own.dataset(config, config.table, examples, memory)
 
 
-def images(config):
-    """A function from a row's position, from 0, to a PIL image of mode L or RGB."""
-    return _own.reader(Path(config.table).parent, _read(config)[config.path].tolist())
+def images(config, files):
+    """A function from a position in the `Files` of the dataset to a PIL image of mode L or RGB."""
+    return _own.reader(config, _root(config), files)
