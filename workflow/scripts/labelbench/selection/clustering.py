@@ -120,7 +120,7 @@ def weighted_k_means(x, weights, clusters: int, rng: np.random.Generator):
     """As `k_means`, but a centre is the mean of its rows by their weights; one level of clusters, however many.
 
     weights: (n,) float64, not negative. Seeds are drawn without the weights. A cluster whose rows weigh nothing keeps
-    its centre. Memory for a float64 copy of 8192 rows.
+    its centre. Memory for a float64 copy of a thousand rows.
     """
     seeds = greedy.d2_sampling(greedy.points(x), clusters, rng)
     centres = x[torch.as_tensor(seeds, device=x.device)].double()
@@ -131,7 +131,7 @@ def weighted_k_means(x, weights, clusters: int, rng: np.random.Generator):
             break
         totals = torch.zeros(clusters, dtype=torch.float64, device=x.device).index_add_(0, cluster, weights)
         sums = torch.zeros_like(centres)
-        for rows, part, weight in zip(x.split(8192), cluster.split(8192), weights.split(8192), strict=True):
+        for rows, part, weight in zip(x.split(_ROWS), cluster.split(_ROWS), weights.split(_ROWS), strict=True):
             sums.index_add_(0, part, rows.double() * weight[:, None])
         moved = totals > 0
         centres[moved] = sums[moved] / totals[moved, None]
