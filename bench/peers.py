@@ -75,8 +75,12 @@ def theirs(pool, strategy, budget):
         known = Known(classes=np.arange(len(bias)))
         known.classes_ = np.arange(len(bias))
         extra = {model: known, "fit_estimator" if model == "estimator" else "fit_clf": False}
-    # The paper's kernel, and as many clusters as classes; the rest are defaults.
-    settings = {"probcover": {"n_classes": len(bias)}, "maxherding": {"metric_dict": {"gamma": 1.0}}}.get(strategy, {})
+    # The papers' kernel and number of dropout passes, and as many clusters as classes; the rest are defaults.
+    settings = {
+        "probcover": {"n_classes": len(bias)},
+        "maxherding": {"metric_dict": {"gamma": 1.0}},
+        "dropquery": {"n_dropout_samples": 3},
+    }.get(strategy, {})
     query = getattr(skactiveml.pool, name)(random_state=0, **settings)
     return lambda: query.query(features, y, batch_size=budget, **extra)
 

@@ -49,9 +49,10 @@ def test_the_readme_is_one_screen_and_a_half():
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (REPO / "config").glob("*.yaml")))
-def test_every_config_is_a_study(overlay):
+def test_every_config_is_a_study(overlay, monkeypatch):
+    monkeypatch.chdir(REPO)
     default, changes = (yaml.safe_load((REPO / "config" / name).read_text()) for name in ("config.yaml", overlay))
-    config = merged(default, changes)
+    config = merged(merged(default, plan.included(changes.get("include", []))), changes)
     plan.check(config, REPO / "workflow/schemas/config.schema.yaml")
     sizes.check(plan.study(config), "nowhere")
 

@@ -16,7 +16,7 @@ UPPER_BOUNDS = [n for n in NAMES if getattr(registry.load("strategies", n), "UPP
 
 
 # Settings of strategies that would take minutes in hundreds of small pools.
-FEWER = {"refine": {"depth": 2, "proposals": 9}}
+FEWER = {"refine": {"depth": 2, "proposals": 9}, "oracle": {"candidates": 16}}
 
 
 def truth_of(features, num_classes):

@@ -272,8 +272,14 @@ def test_the_sums_of_k_means_do_not_depend_on_their_order():
     cluster = torch.from_numpy(rng.integers(5, size=len(x)))
     order = torch.from_numpy(rng.permutation(len(x)))
     grid = clustering._grid(x)
-    sums = clustering._sums(x, cluster, 5, grid)
-    assert torch.equal(sums, clustering._sums(x[order], cluster[order], 5, grid))
+    sums, shuffled, detour = torch.zeros(3, 5, 8, dtype=torch.float64)
+    clustering._add(sums, x, torch.arange(len(x)), cluster, grid)
+    clustering._add(shuffled, x, order, cluster, grid)
+    assert torch.equal(sums, shuffled)
+    elsewhere = torch.from_numpy(rng.integers(5, size=len(x)))
+    for where, sign in ((elsewhere, 1), (cluster, 1), (elsewhere, -1)):
+        clustering._add(detour, x, order, where, sign * grid)
+    assert torch.equal(sums, detour)
     plain = torch.zeros(5, 8, dtype=torch.float64)
     one, other = (plain.index_add(0, cluster[at], x[at].double()) for at in (torch.arange(len(x)), order))
     assert not torch.equal(one, other)  # as a GPU's atomics add them

@@ -9,12 +9,13 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+import references
 from labelbench.common import refit, registry
 from labelbench.selection import clustering
 from labelbench.selection import linkage as cells
 from labelbench.selection.pool import Head, Pool
 from labelbench.selection.representatives import representatives
-from labelbench.selection.strategies import alfamix, oracle
+from labelbench.selection.strategies import alfamix, dcom, oracle, selectal
 from labelbench.selection.strategies._turns import in_turn
 from pools import blobs, classes, expect, goodness_of_fit, run
 
@@ -29,6 +30,13 @@ from pools import blobs, classes, expect, goodness_of_fit, run
         ("clue", {"temperature": 0}),
         ("dropquery", {"passes": 0}),
         ("dropquery", {"dropout": 1}),
+        ("dcom", {"delta": 0}),
+        ("dcom", {"largest_delta": 0}),
+        ("dcom", {"resolution": float("inf")}),
+        ("dcom", {"centre": 1.1}),
+        ("dcom", {"steepness": -1}),
+        ("dcom", {"largest_part": 0}),
+        ("dropquery_class", {"passes": 0}),
         ("falcun", {"gamma": float("inf")}),
         ("oracle", {"candidates": 0}),
         ("oracle", {"evaluated": 0}),
@@ -40,6 +48,8 @@ from pools import blobs, classes, expect, goodness_of_fit, run
         ("refine", {"subset": 0}),
         ("refine", {"share": 0}),
         ("refine", {"strategies": ("oracle",)}),
+        ("selectal", {"share": 0}),
+        ("selectal", {"folds": 1}),
         ("tcm", {"batches": -1}),
         ("power_margin", {"beta": 0}),
         ("power_margin", {"beta": float("inf")}),
@@ -364,3 +374,53 @@ def test_oracle_refits_in_blocks_like_all_at_once(monkeypatch):
     at_once = run(*arguments, candidates=10, **known)
     monkeypatch.setattr(oracle, "LARGEST_FIT", 1)
     assert np.array_equal(at_once, run(*arguments, candidates=10, **known))
+
+
+# Switches
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("labelled", [20, 40])
+def test_selectal_finds_the_kind_that_the_reference_finds(labelled, seed):
+    (features, probabilities, chosen), known = classes(labelled=labelled, seed=seed)
+    truth, config = known["truth"], selectal.Config()
+    pool = Pool.from_arrays(features, probabilities, chosen, truth[chosen])
+    view = references.View(features.astype(float), probabilities.astype(float), chosen, truth[chosen], 4)
+    found = selectal.kind_missed_most(pool, config, np.random.default_rng(seed))
+    assert found == references.load("selectal").kind_missed_most(view, config, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("kind, name", [("typical", "typiclust"), ("atypical", "badge"), ("any", "random")])
+def test_selectal_takes_the_strategy_of_the_kind(kind, name, monkeypatch):
+    monkeypatch.setattr(selectal, "kind_missed_most", lambda *_: kind)
+    pool = (*blobs(n=100), 30)
+    assert np.array_equal(run("selectal", *pool), run(name, *pool))
+
+
+@pytest.mark.parametrize("coverage, competence", [(0.0, 0.0), (0.8, 0.5), (1.0, 1.0)])
+def test_dcom_trusts_margins_where_the_pool_is_covered(coverage, competence):
+    assert dcom._competence(coverage, dcom.Config()) == pytest.approx(competence, abs=1e-4)
+
+
+def test_dcom_covers_first_and_asks_margins_later():
+    features = np.repeat(np.eye(4, dtype=np.float32), [5, 10, 20, 40], axis=0)
+    margins = np.linspace(0.1, 0.9, 75)
+    probabilities = np.stack([0.5 + margins / 2, 0.5 - margins / 2], axis=1).astype(np.float32)
+    truth = np.zeros(75, dtype=np.int64)
+    assert run("dcom", features, probabilities, [], 4, truth=truth, delta=0.5).tolist() == [35, 15, 5, 0]
+    picks = run("dcom", features, probabilities, [35, 15, 5, 0], 4, truth=truth, delta=0.5)
+    assert picks.tolist() == [1, 2, 3, 4]
+
+
+def test_dcom_in_parts_gives_each_its_share():
+    pool = (*blobs(n=200), 30)
+    picks = run("dcom", *pool, largest_part=50)
+    assert len(set(picks)) == 30 and not set(picks) & set(pool[2])
+
+
+def test_typiclass_takes_the_middle_of_the_class_with_the_fewest_labels():
+    angles = np.radians([0, 10, 20, 40, 90, 100, 120, 5])
+    features = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    truth = np.array([0, 0, 0, 0, 1, 1, 1, 0])
+    picks = run("typiclass", features, np.full((8, 2), 0.5, np.float32), [7], 3, truth=truth)
+    assert picks.tolist() == [5, 2, 4]

@@ -5,7 +5,7 @@ from references._representatives import nearest_to_centres
 SAME_PICKS = True
 
 
-def select(view, budget, config, rng):
+def candidates(view, budget, config, rng):
     changed = {}
     for i in view.unlabelled:
         x = view.features[i]
@@ -15,10 +15,15 @@ def select(view, budget, config, rng):
             dropped = np.where(draws < config.dropout, 0, x) / (1 - config.dropout)
             changed[i] += np.argmax(view.weight @ dropped + view.bias) != predicted
     for threshold in range(config.passes // 2, -1, -1):
-        candidates = [i for i in view.unlabelled if changed[i] > threshold]
-        if len(candidates) >= 25 * budget:
+        found = [i for i in view.unlabelled if changed[i] > threshold]
+        if len(found) >= 25 * budget:
             break
-    if len(candidates) < budget:
-        others = [i for i in view.unlabelled if i not in candidates]
-        return np.append(candidates, rng.choice(others, budget - len(candidates), replace=False)).astype(np.int64)
-    return nearest_to_centres(view, np.array(candidates), budget, rng)
+    return np.array(found, dtype=np.int64)
+
+
+def select(view, budget, config, rng):
+    found = candidates(view, budget, config, rng)
+    if len(found) < budget:
+        others = np.setdiff1d(view.unlabelled, found)
+        return np.append(found, rng.choice(others, budget - len(found), replace=False)).astype(np.int64)
+    return nearest_to_centres(view, found, budget, rng)

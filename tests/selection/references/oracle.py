@@ -18,12 +18,12 @@ def select(view, budget, config, rng, true_labels):
     for proposal in range(config.candidates):
         name = config.strategies[proposal % len(config.strategies)]
         subset = rng.choice(unlabelled, max(budget, min(config.subset, len(unlabelled) // 2)), replace=False)
-        batches.append(propose(view, name, np.sort(subset), budget, rng))
+        batches.append(propose(view, name, np.sort(subset), budget, rng, true_labels))
     scores = [accuracy(view, batch, evaluated, true_labels) for batch in batches]
     return batches[int(np.argmax(scores))]
 
 
-def propose(view, name, subset, budget, rng):
+def propose(view, name, subset, budget, rng, true_labels):
     module = registry.load("strategies", name)
     pool = Pool(
         labelled=view.labelled,
@@ -34,7 +34,8 @@ def propose(view, name, subset, budget, rng):
         classify=lambda indices, _: view.probabilities[indices],
         head=Head(torch.tensor(view.weight).float(), torch.tensor(view.bias).float()),
     )
-    return module.select(pool, budget, module.Config(), rng)
+    extra = {"true_labels": true_labels} if name in ("typiclass", "dropquery_class") else {}
+    return module.select(pool, budget, module.Config(), rng, **extra)
 
 
 def accuracy(view, batch, evaluated, true_labels):

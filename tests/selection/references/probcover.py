@@ -22,11 +22,14 @@ def radius(x, clusters, purity):
     return np.sqrt(candidates[bisect.bisect(candidates, False, key=impure) - 1])
 
 
+def pure_radius(x, num_classes, purity, rng):
+    # The clustering itself is the library's, with tests of its own.
+    _, clusters = clustering.k_means(torch.tensor(x, dtype=torch.float32), min(num_classes, len(x)), rng)
+    return radius(x, clusters.numpy(), purity)
+
+
 def select(view, budget, config, rng):
     delta = config.delta
     if delta is None:
-        x = unit(view.features)
-        # The clustering itself is the library's, with tests of its own.
-        _, clusters = clustering.k_means(torch.tensor(x, dtype=torch.float32), min(view.num_classes, len(x)), rng)
-        delta = radius(x, clusters.numpy(), config.purity)
+        delta = pure_radius(unit(view.features), view.num_classes, config.purity, rng)
     return greedy(view, budget, lambda d2: (d2 < delta**2 - 1e-9).astype(float), np.ones(len(view.features)), rng)

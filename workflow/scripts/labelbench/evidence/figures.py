@@ -45,6 +45,7 @@ _FURTHER = [
 _LESS_COMMON = (
     *("bait_binary", "bait_topc", "maxherding", "uherding", "probcover", "dropquery", "cluster_margin", "alfamix"),
     *("base", "power_margin", "class_balanced", "kmeans", "oracle", "refine", "tcm", "falcun", "clue"),
+    *("dcom", "selectal", "typiclass", "dropquery_class"),
 )
 # Trainers and selectors never stand in one figure with strategies and take the same looks, the grey one for what
 # others are compared with.

@@ -17,6 +17,9 @@ ONE_LEVEL = 5e8
 # Up to here distances are in float64 and rounded, so that the picks are those of the algorithm on paper.
 _EXACT = 1 << 22
 
+# Rows that are in float64 at a time.
+_ROWS = 1024
+
 
 def k_means(x, clusters: int, rng: np.random.Generator):
     """Centres of clusters of the rows of x, and the cluster of each row: float32 (clusters, d) and int64 (n,).
@@ -61,13 +64,20 @@ def seeds(x, clusters, rng):
 def _lloyd(x, clusters, rng, exact):
     centres = seeds(x, clusters, rng)
     grid = _grid(x)
+    sums = torch.zeros((clusters, x.shape[1]), dtype=torch.float64, device=x.device)
     cluster = None
     for _ in range(ITERATIONS):
         before, cluster = cluster, _nearest(x, centres, exact)
-        if before is not None and torch.equal(before, cluster):
-            break
+        if before is None:
+            _add(sums, x, torch.arange(len(x), device=x.device), cluster, grid)
+        else:
+            moved = torch.nonzero(before != cluster)[:, 0]
+            if not len(moved):
+                break
+            # Exact sums stay exact: what they hold at any moment is the sum of some of the rows.
+            _add(sums, x, moved, cluster, grid)
+            _add(sums, x, moved, before, -grid)
         counts = torch.bincount(cluster, minlength=clusters)
-        sums = _sums(x, cluster, clusters, grid)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
     return centres.float(), cluster
 
@@ -78,17 +88,15 @@ def _grid(x):
     return 2.0 ** (math.frexp(max(-low, high, 1e-30) * len(x))[1] - 52)
 
 
-def _sums(x, cluster, clusters, grid):
-    """The sum of the rows of each cluster: (clusters, d) float64.
+def _add(sums, x, rows, cluster, grid):
+    """Adds `rows` of x to the sums (clusters, d) float64 of their clusters, in place; subtracts them if grid < 0.
 
     A GPU adds them in any order, which changes what is lost in rounding. So nothing is lost: multiples of `grid` add up
     without rounding, and their sum is the same in any order, on any hardware. Most float32 values of unit vectors are
     such multiples already; of a million rows, the others change by less than 2⁻³².
     """
-    sums = torch.zeros((clusters, x.shape[1]), dtype=torch.float64, device=x.device)
-    for rows, part in zip(x.split(8192), cluster.split(8192), strict=True):
-        sums.index_add_(0, part, rows.double().div_(grid).round_())
-    return sums.mul_(grid)
+    for some in rows.split(_ROWS):
+        sums.index_add_(0, cluster[some], x[some].double().div_(grid).round_().mul_(abs(grid)))
 
 
 def _nearest(x, centres, exact):
@@ -101,13 +109,12 @@ def _nearest(x, centres, exact):
     doubt = 4 * greedy.RESOLUTION * max(float(norms.max()), 1.0)
     cluster = torch.empty(len(x), dtype=torch.int64, device=x.device)
     step = max(temporaries.elements(x) // len(centres), 64)
-    for rows in torch.arange(len(x), device=x.device).split(step):
-        squared = torch.addmm(norms, x[rows], centres.T, alpha=-2)
-        cluster[rows] = squared.argmin(1)
+    for part, found in zip(x.split(step), cluster.split(step), strict=True):
+        squared = torch.addmm(norms, part, centres.T, alpha=-2)
+        smallest, found[:] = squared.min(1)
         if exact:
-            smallest = squared.gather(1, cluster[rows, None])[:, 0]
-            unsure = rows[(squared <= smallest[:, None] + doubt).sum(1) > 1]
-            cluster[unsure] = _nearest_for_certain(x[unsure].double(), double)
+            unsure = torch.nonzero((squared <= smallest[:, None] + doubt).sum(1) > 1)[:, 0]
+            found[unsure] = _nearest_for_certain(part[unsure].double(), double)
     return cluster
 
 
@@ -121,7 +128,7 @@ def weighted_k_means(x, weights, clusters: int, rng: np.random.Generator):
     """As `k_means`, but a centre is the mean of its rows by their weights; one level of clusters, however many.
 
     weights: (n,) float64, not negative. Seeds are drawn without the weights. A cluster whose rows weigh nothing keeps
-    its centre. Memory for a float64 copy of 8192 rows.
+    its centre. Memory for a float64 copy of a thousand rows.
     """
     centres = seeds(x, clusters, rng)
     cluster, exact = None, len(x) * clusters <= _EXACT
@@ -131,7 +138,7 @@ def weighted_k_means(x, weights, clusters: int, rng: np.random.Generator):
             break
         totals = torch.zeros(clusters, dtype=torch.float64, device=x.device).index_add_(0, cluster, weights)
         sums = torch.zeros_like(centres)
-        for rows, part, weight in zip(x.split(8192), cluster.split(8192), weights.split(8192), strict=True):
+        for rows, part, weight in zip(x.split(_ROWS), cluster.split(_ROWS), weights.split(_ROWS), strict=True):
             sums.index_add_(0, part, rows.double() * weight[:, None])
         moved = totals > 0
         centres[moved] = sums[moved] / totals[moved, None]

@@ -23,7 +23,7 @@ def representatives(features: torch.Tensor, count: int, rng: np.random.Generator
     squared = torch.cat(
         [
             (part.double() - centres[own].double()).square().sum(1)
-            for part, own in zip(features.split(8192), cluster.split(8192), strict=True)
+            for part, own in zip(features.split(1024), cluster.split(1024), strict=True)
         ]
     )
     # Rounded: both members of a cluster of two are as far from its centre.

@@ -47,15 +47,19 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     pool.check_budget(budget)
     from labelbench.selection.representatives import representatives
 
+    few, others = candidates(pool, budget, config, rng)
+    if len(few) < budget:
+        return np.append(few, rng.choice(others, budget - len(few), replace=False))
+    return few[representatives(pool.features(few), budget, rng)]
+
+
+def candidates(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The unlabelled examples that a batch is chosen from, and all others: two ascending int64 arrays of indices."""
     changed = _changed(pool, config, rng)
     needed = config.passes // 2 + 1
     while needed > 1 and (changed >= needed).sum() < CANDIDATES * budget:
         needed -= 1
-    candidates = pool.unlabelled[changed >= needed]
-    if len(candidates) < budget:
-        others = pool.unlabelled[changed < needed]
-        return np.append(candidates, rng.choice(others, budget - len(candidates), replace=False))
-    return candidates[representatives(pool.features(candidates), budget, rng)]
+    return pool.unlabelled[changed >= needed], pool.unlabelled[changed < needed]
 
 
 def _changed(pool, config, rng):

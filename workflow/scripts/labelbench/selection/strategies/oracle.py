@@ -9,22 +9,27 @@ from labelbench.selection.pool import Pool
 from labelbench.selection.strategies import (
     alfamix,
     badge,
+    bait_binary,
     base,
     class_balanced,
     cluster_margin,
     coreset,
     dropquery,
+    dropquery_class,
     margin,
     maxherding,
     power_margin,
     random,
+    typiclass,
     typiclust,
+    uherding,
 )
 
 USES = ("features", "probabilities", "head", "labels")
 UPPER_BOUND = True
 
-# Who can propose batches. Imported by name, as the digest of this file's code follows such imports only.
+# Who can propose batches: all of the authors', and more. Imported by name, as the digest of this file's code follows
+# such imports only.
 PROPOSERS = {
     "random": random,
     "class_balanced": class_balanced,
@@ -38,6 +43,10 @@ PROPOSERS = {
     "alfamix": alfamix,
     "cluster_margin": cluster_margin,
     "base": base,
+    "bait_binary": bait_binary,
+    "uherding": uherding,
+    "typiclass": typiclass,
+    "dropquery_class": dropquery_class,
 }
 
 # Features of the training sets that are refitted at a time, at most: 128 MiB in float64.
@@ -91,9 +100,10 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator, tr
     for proposal in range(config.candidates):
         strategy = PROPOSERS[config.strategies[proposal % len(config.strategies)]]
         subset = rng.choice(pool.unlabelled, max(budget, min(config.subset, size // 2)), replace=False)
-        batches.append(
-            strategy.select(dataclasses.replace(pool, unlabelled=np.sort(subset)), budget, strategy.Config(), rng)
-        )
+        part = dataclasses.replace(pool, unlabelled=np.sort(subset))
+        # Two of them know the true labels, as their authors have it.
+        extra = {"true_labels": true_labels} if getattr(strategy, "UPPER_BOUND", False) else {}
+        batches.append(strategy.select(part, budget, strategy.Config(), rng, **extra))
     return batches[int(np.argmax(_accuracies(pool, batches, np.sort(evaluated), true_labels)))]
 
 

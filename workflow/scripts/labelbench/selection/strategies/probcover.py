@@ -50,12 +50,13 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
         everything = np.sort(np.concatenate([pool.labelled, pool.unlabelled]))
         if len(everything) > config.largest_part:
             everything = np.sort(rng.choice(everything, config.largest_part, replace=False))
-        delta = _radius(coverage.unit(pool.features(everything)), pool.num_classes, config.purity, rng)
+        delta = pure_radius(coverage.unit(pool.features(everything)), pool.num_classes, config.purity, rng)
     return coverage.select(pool, budget, coverage.Ball(delta), rng, largest_part=config.largest_part)
 
 
-def _radius(x, num_classes, purity, rng):
-    """The largest δ for which the open balls around at least a share `purity` of x, (n, d) float64, are pure."""
+def pure_radius(x, num_classes, purity, rng):
+    """The largest δ for which open balls around at least a share `purity` of x, (n, d) float64 unit vectors, are pure:
+    they hold one of `num_classes` k-means clusters only. Infinite where there is one cluster."""
     from labelbench.selection import clustering, coverage
 
     _, cluster = clustering.k_means(x.float(), min(num_classes, len(x)), rng)
