@@ -101,7 +101,7 @@ def test_states(tmp_path):
 
 
 def test_classes_that_were_renamed(tmp_path):
-    (tmp_path / "a.csv").write_text("image,label\none.jpg,ardea\n")
+    (tmp_path / "a.csv").write_text("image,label\none.jpg,ardea \n")  # with a space too many
     found, problems = read(tmp_path / "a.csv", renames={"ardea": "heron"})
     assert (found[0].label, problems) == ("heron", [])
 

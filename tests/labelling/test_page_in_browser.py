@@ -227,6 +227,21 @@ def test_two_windows_of_one_browser_keep_each_others_answers(opened, path):
     assert labels(page) == ["heron", "owl"]
 
 
+def test_what_is_taken_back_does_not_come_back_from_another_window(opened, path):
+    page = opened(path)
+    press(page, "1", "2")
+    other = page.context.new_page()
+    other.goto(path.as_uri())
+    press(other, "ArrowRight")
+    press(page, "u")
+    assert answered(page) == 1
+    page.reload()
+    assert answered(page) == 1
+    press(page, "2")  # and may be given again
+    assert answered(page) == 2
+    other.close()
+
+
 def test_a_file_is_loaded_elsewhere(opened, path, tmp_path):
     page, other = opened(path), opened(path)
     press(page, "1", "3", "s", "m")

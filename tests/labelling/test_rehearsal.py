@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from labelbench.labelling import rehearsal
+from labelbench.labelling import predict, rehearsal
 
 CLASSES = ["one", "two", "three", "four"]
 TRAINER = {"name": "passive", "learning_rate": 0.01, "epochs": 5, "min_steps_per_epoch": 10}
@@ -14,7 +14,7 @@ TRAINER = {"name": "passive", "learning_rate": 0.01, "epochs": 5, "min_steps_per
 def settings(**change):
     made = {"name": "r", "classes": CLASSES, "rounds": 3, "batch": 30, "audit": 40, "near_copies": 1.0,
             "target": 80.0, "wrong": 20.0, "confidence": 95.0, "looks": 3, "mistakes": 0.0, "skips": 0.0,
-            "further": 0, "late": 0.0, "forecast": [],
+            "further": 0, "late": 0.0, "budget": 0, "forecast": [],
             "first": {"name": "kmeans"}, "strategy": {"name": "margin"}, "selector": {"name": "linear"},
             "trainer": TRAINER}  # fmt: skip
     return SimpleNamespace(**made | change)
@@ -51,6 +51,25 @@ def test_people_who_skip_and_err(images):
     assert skipping["rounds"][-1]["labels"] < 40
     mistaken = rehearsal.campaigns(*images, 400, settings(mistakes=0.9), [0])[0]
     assert mistaken["rounds"][-1]["truth"] < 0.5
+
+
+def test_batches_end_with_the_budget(images):
+    found = rehearsal.campaigns(*images, 400, settings(budget=70, wrong=0), [0])[0]
+    assert [r["answers"] for r in found["rounds"]] == [30, 60, 70]
+
+
+def test_what_is_not_there_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["rehearsal", str(tmp_path), str(tmp_path / "truth.csv")])
+    with pytest.raises(SystemExit, match="holds no batch"):
+        rehearsal.main()
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path / "model"), str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"There is no .*model\.json"):
+        predict.main()
+    (tmp_path / "model/model.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path / "model"), str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="is no folder of images"):
+        predict.main()
 
 
 def test_what_more_labels_would_have_given_is_known_and_forecast(images):

@@ -54,6 +54,7 @@ TEXTS = [7, 1.5, True, ["x"], {"x": 1}]
 WHOLE = [0.5, 2.0, "many", "1.5", True, [1], {"x": 1}, NAN, INF, "nan"]
 NUMBERS = ["many", "", "nan", "inf", True, [1], {"x": 1}, NAN, INF, -INF]
 MAPPINGS = [7, "x", ["x"], True, NAN]
+SHARES = [{"target": 0.95}, {"wrong": 0.05}, {"confidence": 0.95}]  # where percentages are due
 LISTS = [7, "x", {"x": 1}, None, True]
 PLACES = [
     (("seed",), [*WHOLE, None, -1]),
@@ -122,6 +123,7 @@ PLACES = [
     (("imports", "x"), [{"name": "archive", "file": "a", "datasets": v} for v in ({"../x": "a"}, {"a": 7}, [], "x")]),
     (("label",), [7, "x", []]),
     (("label",), [{"campaign": v, "images": "config", "classes": ["a", "b"]} for v in ("../x", "", "a\n", "{a}", 7)]),
+    (("label",), [{"campaign": "a", "images": "config", "classes": ["a", "b"], **v} for v in SHARES]),
     (("rehearsal",), [7, "x", [], {"datasets": ["digits"]}, {"datasets": ["digits"], "variants": {}}]),
     (("rehearsal",), [{"datasets": ["digits"], "variants": {"../x": {}}}, {"datasets": [], "variants": {"a": 7}}]),
     (("rehearsal",), [{"datasets": ["digits"], "variants": {"a": {"skips": v}}} for v in (NAN, 2, "x", True)]),

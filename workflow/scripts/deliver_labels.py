@@ -55,7 +55,8 @@ if settings.folders:
     told.append(f"Links to the files by class stand in {job.params.folder}/by_class/.")
 tuned = job.input.get("finetuned")
 delivery.write_model(job.output.model, tuned or job.input.models[-1], spec, finetuned=bool(tuned))
-told.append(f"Labels for new images: python -m labelbench.labelling.predict {job.output.model} FOLDER")
+command = f"PYTHONPATH=workflow/scripts python -m labelbench.labelling.predict {job.output.model} FOLDER"
+told.append(f"Labels for new images: {command}")
 with jobs.written_whole(Path(job.output.text)) as part:
     part.write_text("\n".join(told) + "\n", encoding="utf-8")
 log.info("\n%s", "\n".join(told))

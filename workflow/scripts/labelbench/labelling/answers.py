@@ -490,7 +490,7 @@ class _Classes:
         return "new", name, ""
 
     def renamed(self, label):
-        label = _nfc(label)
+        label = _nfc(label).strip()  # as names of classes are, everywhere else
         return self.renames.get(label, label)
 
     def complaints(self):

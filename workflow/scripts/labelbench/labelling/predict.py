@@ -5,12 +5,14 @@ python -m labelbench.labelling.predict labelling/birds/model FOLDER > prediction
 
 import argparse
 import csv
-import json
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from labelbench.common import json_files
+from labelbench.common.errors import UserError
 from labelbench.labelling import identity, models
 
 
@@ -21,7 +23,13 @@ def predictions(model_folder, images, device="cpu"):
     from labelbench.embedding import images as pipeline
 
     torch.set_num_threads(1)
-    settings = json.loads((Path(model_folder) / "model.json").read_text())
+    about = Path(model_folder) / "model.json"
+    if not about.is_file():
+        raise UserError(f"There is no {about}. Name the folder `model` that `snakemake deliver` wrote.")
+    place = Path(images)
+    if not (place.is_dir() or (place.is_file() and place.suffix.lower() in identity.TABLES)):
+        raise UserError(f"{place} is no folder of images, and no table (CSV, TSV, Parquet) of their paths.")
+    settings = json_files.read(about, cure="Deliver the campaign again.")
     root, _ = identity.source(images)
     known = identity.look(root, identity.listing(images))
     found = identity.index(known)
@@ -60,8 +68,14 @@ def main():
     parser.add_argument("images", help="a folder of images, or a table of paths")
     options = parser.parse_args()
     table = csv.writer(sys.stdout)
-    table.writerow(["image", "label", "confidence"])
-    table.writerows((path, label, f"{score:.4f}") for path, label, score in predictions(options.model, options.images))
+    try:
+        found = predictions(options.model, options.images)
+        first = next(found, None)  # what is wrong with the folders is known here, before anything is written
+        table.writerow(["image", "label", "confidence"])
+        for path, label, score in itertools.chain([first] if first else [], found):
+            table.writerow([path, label, f"{score:.4f}"])
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def propose(images, state, space, model, settings, strategy, config, number):
     """The `campaign.Batch` of this number. An empty one where nothing is left to ask.
 
     images: the index; state: `campaign.State`; space: `models.Space`; model: the proxy of the round before, or None;
-    settings: `planning.campaigns.Campaign`-like, with `name`, `seed`, `batch`, `audit`, `near_copies`, `classes`;
-    strategy, config: the plug-in that chooses, and its settings.
+    settings: `planning.campaigns.Campaign`-like, with `name`, `seed`, `batch`, `audit`, `budget`, `near_copies`
+    and `classes`; strategy, config: the plug-in that chooses, and its settings.
     """
     batches, seed = state.batches, settings.seed
     usable = [image.sha256 for image in images if identity.usable(image)]
@@ -36,10 +36,13 @@ def propose(images, state, space, model, settings, strategy, config, number):
     ordinary, audit = candidates(images, state, seed)
     ordinary = ordinary[space.embedded[ordinary]]
     audit = np.array(sorted(audit, key=lambda n: campaign.audit_rank(seed, images[n].sha256)), np.int64)
+    size = settings.batch
+    if settings.budget:
+        size = min(size, settings.budget - sum(answer.status == "label" for answer in state.answers.values()))
     # Where the others run out, the rest of the audit may fill the batch.
-    share = max(int(settings.batch * AUDIT_SHARE), settings.batch - len(ordinary))
+    share = max(int(size * AUDIT_SHARE), size - len(ordinary))
     audit = audit[:share]
-    budget = settings.batch - len(audit)
+    budget = size - len(audit)
     picks = np.empty(0, np.int64)
     rng = seeds.generator(seed, 0, number, "selection")
     if len(ordinary) and budget > 0:

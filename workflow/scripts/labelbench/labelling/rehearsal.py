@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import logging
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -298,8 +299,13 @@ def main():
     parser.add_argument("--skips", type=float, default=0.0, help="share of skipped images")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    batch = campaign.batches(options.folder)[-1]
+    batches = campaign.batches(options.folder)
+    if not batches:
+        sys.exit(f"{options.folder} holds no batch: name labelling/<campaign>, after `snakemake label` wrote one.")
+    batch = batches[-1]
     labels = {row["image"]: row["label"] for row in identity.read_table(options.truth)}
+    if missing := [asked.path for asked in batch.images if asked.path not in labels]:
+        sys.exit(f"{options.truth} has no label for {len(missing)} images of the batch, such as {missing[0]}.")
     truth = {asked.sha256: labels[asked.path] for asked in batch.images}
     rng = np.random.default_rng([options.seed, batch.number])
     classes = sorted(set(labels.values()))

@@ -8,7 +8,7 @@ from labelbench.common import names
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
 from labelbench.labelling import campaign as campaigns_state
-from labelbench.labelling import identity
+from labelbench.labelling import identity, tabular
 from labelbench.labelling.campaign import NOTHING_LEARNT
 from labelbench.planning import plan
 
@@ -67,6 +67,9 @@ class Settings:
         for name in ("target", "wrong"):
             if not 0 <= getattr(self, name) < 100:
                 raise ValueError(f"{name} is a percentage: from 0 (none) to below 100")
+        for name, least in (("target", 1), ("wrong", 0.1)):
+            if 0 < (share := getattr(self, name)) < least:
+                raise ValueError(f"{name} is a percentage: for a share of {share:g} write {100 * share:g}")
         if not 50 <= self.confidence < 100:
             raise ValueError("confidence is a percentage from 50 to below 100, such as 95")
 
@@ -176,8 +179,10 @@ def renames(folder, classes):
     path = Path(folder) / "classes.csv"
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        text = file.read()
+    try:
+        text = tabular.decode(path.read_bytes())
+    except tabular.Unreadable as error:
+        raise UserError(f"{path} {error}") from None
     dialect = ";" if text.partition("\n")[0].count(";") else ","
     rows = [row for row in csv.reader(text.splitlines(), delimiter=dialect) if any(row)]
     if not rows or [cell.strip().lower() for cell in rows[0][:2]] != ["old", "new"]:
@@ -413,7 +418,7 @@ def rehearsal(section, defined):
     where = "config, rehearsal"
     found = plan.complete(where, Rehearsal, section)
     plan.chosen(f"{where}: datasets", found.datasets, defined.datasets)
-    shared = {"seed": defined.seed, "near_copies": 1.0}
+    shared = {"seed": defined.seed, "near_copies": 1.0, "budget": 0}
     for key in ("encoder", "selector", "trainer"):
         plan.chosen(f"{where}: {key}", [getattr(found, key)], getattr(defined, f"{key}s"))
         shared[key] = getattr(defined, f"{key}s")[getattr(found, key)].settings
