@@ -153,7 +153,7 @@ def test_wrong_settings(case):
         ({"datasets": {"digits": {"noise": "symmetric"}}}, "digits: noise: the text 'symmetric' stands where settings"),
         ({"datasets": {"digits": {"noise": {}}}}, "the setting 'kind' is required"),
         ({"strategies": {"uherding": {"temperatures": [1, 2]}}}, "too few entries: a list of 3: number each is due"),
-        ({"datasets": {"Digits two": {}}}, "'Digits two' is not a name: "),
+        ({"datasets": {"Digits two": {}}}, "'Digits two' is no name. Names are "),
         ({"pathvars": {"result": "x"}}, "there is no entry 'result'. Did you mean 'results'?"),
         ({"pathvars": {"results": ""}}, "'' is not a folder: a path, not empty"),
         ({"run": {"trails": 3}}, "there is no entry 'trails'. Did you mean 'trials'?"),

@@ -120,7 +120,11 @@ def with_names_as_text(config):
 
 
 def check_names(config):
-    """Raise `UserError` for a name that would do harm as a part of a path."""
+    """Raise `UserError` for a name that would do harm as a part of a path, or in a sentence."""
+    run = config.get("run")
+    grids = run.get("grids") if isinstance(run, dict) else None
+    for name in grids if isinstance(grids, dict) else ():
+        names.check("config, run: grids", name)
     for section in NAMED:
         seen = {}
         for name in config[section] if isinstance(config.get(section), dict) else ():
