@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from conftest import REPO
-from labelbench.common import torchvision_cpu  # noqa: F401  before open_clip and timm
+from labelbench.common import hdf5, torchvision_cpu  # noqa: F401  before open_clip and timm
 from labelbench.common.errors import UserError
 from labelbench.data.dataset_file import Dataset, Split
 from labelbench.data.datasets import digits
@@ -120,6 +120,7 @@ def test_shards_of_different_making_are_refused(tmp_path, glyphclip):
     shards = [embed(tmp_path / f"{part}.h5", glyphclip, "clean", part=part, parts=2) for part in (1, 2)]
     with h5py.File(shards[1], "r+") as file:
         file.attrs["precision"] = "bfloat16"
+        hdf5.seal(file)
     with pytest.raises(UserError, match=r"1\.h5 and .*2\.h5 were not made alike: they differ in precision"):
         embeddings.gather(tmp_path / "gathered.h5", shards)
     assert not (tmp_path / "gathered.h5").exists()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from conftest import REPO
 from labelbench.common.classifier import Classifier
+from labelbench.common.errors import UserError
 from labelbench.training import metrics, proxy, results, training
 from labelbench.training.trainers import flexmatch, passive
 from small_trainings import LOG, a_problem, a_proxy, accuracy, fitted
@@ -323,7 +324,7 @@ def test_proxy_file_round_trip(tmp_path):
     x = torch.from_numpy(clean)
     assert torch.equal(again(x), model(x))
     (tmp_path / "p.safetensors").write_bytes((tmp_path / "p.safetensors").read_bytes()[:50])
-    with pytest.raises(proxy.UserError, match="not a readable proxy"):
+    with pytest.raises(UserError, match="not a readable proxy"):
         proxy.load(tmp_path / "p.safetensors")
 
 

@@ -12,6 +12,7 @@ import h5py
 import pytest
 
 from conftest import configure, copy_workflow, snakemake
+from labelbench.common import hdf5
 from labelbench.common.errors import UserError
 from labelbench.evidence import archive
 from labelbench.evidence.importers import archive as importer
@@ -130,6 +131,7 @@ def edit_labels(members):
     path.write_bytes(members[f"{MARGIN}/labels.h5"])
     with h5py.File(path, "r+") as file:
         file["label"][0] = (file["label"][0] + 1) % 10
+        hdf5.seal(file)
     members[f"{MARGIN}/labels.h5"] = path.read_bytes()
 
 

@@ -5,6 +5,7 @@ import gzip
 import h5py
 
 from conftest import configure
+from labelbench.common import hdf5
 from replicas import write_fashion_mnist
 from studies import (
     refused,
@@ -85,6 +86,7 @@ def test_label_set_of_another_dataset(repo):
     labels = folder / "trial0/round02/labels.h5"
     with h5py.File(labels, "r+") as file:
         file.attrs["fingerprint"] = "0" * 32
+        hdf5.seal(file)
     output = refused(repo, str((folder / "trial0/round02/metrics.json").relative_to(repo)), "--forcerun", "train_proxy")
     assert "belongs to another dataset" in output
     assert "Delete" in output

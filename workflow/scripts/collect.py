@@ -23,9 +23,7 @@ for path in job.input.imported_notes:
 rows, hits = study.apart(study.in_order(rows, spec["order"]))
 with jobs.written_whole(job.output.hits) as part:
     study.write_parquet(hits, part, "string")
-with jobs.written_whole(job.output.csv) as part:
-    study.write(rows, part)
-with jobs.written_whole(job.output.parquet) as part:
-    study.write_parquet(rows, part)
+with jobs.written_whole(job.output.csv) as csv, jobs.written_whole(job.output.parquet) as parquet:
+    study.write_both(rows, csv, parquet)
 jobs.write_json(job.output.left_out, left_out)
 log.info("%d values of %d models", len(rows), len(job.input.metrics))

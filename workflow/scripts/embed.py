@@ -36,4 +36,4 @@ count = embedder.embed(
 if before is not None:
     log.info("%d images embedded; the rows of the others were there already", count)
     reuse.keep(job.output.embeddings, data.dataset)
-jobs.write_json(job.output.cost, watch.cost(job, data.device, embed_seconds=watch.seconds()))
+jobs.write_result(job.output.cost, watch.cost(job, data.device, embed_seconds=watch.seconds()))

@@ -87,7 +87,7 @@ if not getattr(strategy, "SEQUENTIAL", False):
 if len(chosen) != budget or oracle.bought != chosen.tolist():
     raise ValueError(f"the strategy chose {len(chosen)} examples, the oracle sold {len(oracle.bought)} of {budget}")
 bought = labels.extended(chosen, oracle.answers, round_)
-jobs.write_json(job.output.cost, cost)
+jobs.write_result(job.output.cost, cost)
 with jobs.written_whole(job.output.labels) as part:
     label_set.write(part, bought, job.params.spec, job.params.code)
 log.info("chose %d of %d unlabelled examples in %.3f s", budget, left, cost["select_seconds"])

@@ -29,5 +29,5 @@ elif copies := plugin.copies(config, int(view.removeprefix("aug"))):
     given.write_copies(job.output.embeddings, copies, dataset, attributes)
 else:
     given.write_views(job.output.embeddings, job.input.clean, dataset, plugin.Views(**spec["views"]), attributes)
-jobs.write_json(job.output.cost, watch.cost(job, "cpu", embed_seconds=watch.seconds()))
+jobs.write_result(job.output.cost, watch.cost(job, "cpu", embed_seconds=watch.seconds()))
 log.info("%s: %s", view, {name: len(split.source) for name, split in dataset.splits.items()})

@@ -72,5 +72,5 @@ seconds = watch.seconds()
 logits = {split: training.predict(model, batches(split)).numpy() for split in clean}
 with jobs.written_whole(job.output.proxy) as part:
     proxy.save(part, model, spec["selector"], job.params.code)
-jobs.write_json(job.output.cost, watch.cost(job, device, train_seconds=seconds))
+jobs.write_result(job.output.cost, watch.cost(job, device, train_seconds=seconds))
 results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, logits, labels), history, settings)

@@ -1,18 +1,17 @@
 """Metrics of all candidates → the settings that training uses, with what finding them took."""
 
 import json
-from pathlib import Path
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.training import tuning
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 spec = json.loads(job.params.spec)
-records = [json.loads(Path(path).read_text()) for path in job.input]
+records = [json_files.read(path, ("num_labels", "metrics")) for path in job.input]
 scores = [record["metrics"]["val"][spec["metric"]] for record in records]
 chosen = spec["candidates"][tuning.best(scores)]
-jobs.write_json(
+jobs.write_result(
     job.output[0],
     {
         "dataset": job.wildcards.dataset,

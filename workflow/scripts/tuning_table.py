@@ -1,10 +1,8 @@
 """The settings that were chosen and the labels it took, as CSV and HTML."""
 
 import csv
-import json
-from pathlib import Path
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.evidence import typeset
 
 job = snakemake  # noqa: F821
@@ -12,9 +10,9 @@ log = jobs.start(job)
 
 COLUMNS = ("dataset", "encoder", "selector", "trainer", "labels", "metric", "score", "candidates", "chosen")
 
-records = [json.loads(Path(path).read_text()) for path in job.input.own]
+records = [json_files.read(path, COLUMNS[:4]) for path in job.input.own]
 for path in job.input.imported:
-    records += json.loads(Path(path).read_text())
+    records += json_files.read(path, kind=list)
 rows = []
 for record in records:
     identity = [record[column] for column in COLUMNS[:4]]

@@ -8,8 +8,7 @@ from labelbench.training import metrics
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 
-from safetensors.torch import save_file
-
+from labelbench.common import tensor_files
 from labelbench.embedding import images
 from labelbench.training import training
 
@@ -25,8 +24,8 @@ logits = {
 }
 found = metrics.evaluate(dataset, logits, labels=None)
 with jobs.written_whole(job.output.head) as part:
-    save_file({"weight": weight.cpu().contiguous()}, part, metadata={"code": job.params.code})
-jobs.write_json(
+    tensor_files.save(part, {"weight": weight}, {"code": job.params.code})
+jobs.write_result(
     job.output.metrics,
     {
         "dataset": job.wildcards.dataset,

@@ -8,13 +8,12 @@ from labelbench.embedding import embeddings
 job = snakemake  # noqa: F821
 jobs.start(job)
 
-from safetensors.torch import load_file
-
+from labelbench.common import tensor_files
 from labelbench.embedding import embedder, images
 
 spec = json.loads(job.params.spec)
 data = images.load(job, spec)
-weight = load_file(job.input.head)["weight"]
+weight = tensor_files.load(job.input.head, "zero-shot head", ("weight",))[0]["weight"]
 model = images.classifier(data.encoder, weight, data.dataset.num_classes, seed=0).to(data.device).eval()
 clean = images.Clean(data.images, data.dataset.splits["pool"].source, data.encoder.transform)
 with hdf5.create(job.output[0]) as file:

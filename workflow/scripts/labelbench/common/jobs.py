@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from labelbench.common import gpu_memory
+from labelbench.common import gpu_memory, json_files
 from labelbench.common.errors import UserError
 
 DAY = 24 * 3600  # seconds
@@ -147,6 +147,11 @@ def write_json(path, content):
     """Write `content` as indented JSON, whole or not at all."""
     with written_whole(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write_result(path, content):
+    """Write a dict as indented JSON with a digest of it, for `json_files.read`, whole or not at all."""
+    write_json(path, json_files.sealed(content))
 
 
 def device(job):

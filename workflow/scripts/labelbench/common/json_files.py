@@ -1,5 +1,6 @@
-"""JSON as results hold it: objects of finite numbers, where a name stands once."""
+"""JSON as results hold it: objects of finite numbers, where a name stands once, with a digest of what they say."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -28,6 +29,24 @@ def loads(text):
         raise ValueError("it is nested too deeply") from None
 
 
+DIGEST = "digest"  # the entry
+
+
+def sealed(content):
+    """An object with the digest of its other entries, by which `read` finds out whether one was changed."""
+    return {**content, DIGEST: _digest(content)}
+
+
+def is_whole(content):
+    """Whether an object is what it was sealed as. One without a digest is not doubted."""
+    return DIGEST not in content or content[DIGEST] == _digest(content)
+
+
+def _digest(content):
+    whole = json.dumps({key: content[key] for key in content if key != DIGEST}, sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
 def is_number(value):
     """Whether a value is a finite number; `true` is none, nor is a whole number that no float can hold."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
@@ -35,7 +54,8 @@ def is_number(value):
 
 def read(path, fields=(), cure="Delete it, so that its job runs again.", kind=dict):
     """The object (or list, by `kind`) in a JSON file. Raises `UserError` where it cannot be read, is something else, or
-    lacks one of `fields`; the message names the file and ends with `cure`.
+    lacks one of `fields`, or is not what it was sealed as; the message names the file and ends with `cure`. What is
+    read does not have the digest.
     """
     try:
         content = loads(Path(path).read_text(encoding="utf-8"))
@@ -46,4 +66,8 @@ def read(path, fields=(), cure="Delete it, so that its job runs again.", kind=di
         raise UserError(f"{path} holds a {type(content).__name__} where {what} is due. {cure}")
     if missing := [field for field in fields if field not in content]:
         raise UserError(f"{path} lacks {', '.join(missing)}. {cure}")
-    return content
+    if kind is not dict:
+        return content
+    if not is_whole(content):
+        raise UserError(f"{path} is damaged: it does not say what was written into it. {cure}")
+    return {key: value for key, value in content.items() if key != DIGEST}

@@ -73,9 +73,9 @@ def gather(path, shards):
     """
     with contextlib.ExitStack() as stack:
         parts = [stack.enter_context(hdf5.read(shard, "embed_shard")) for shard in shards]
-        attributes = dict(parts[0].attrs)
+        attributes = {key: value for key, value in parts[0].attrs.items() if key != hdf5.DIGEST}
         for shard, part in zip(shards, parts, strict=True):
-            if different := sorted(key for key in attributes if part.attrs[key] != attributes[key]):
+            if different := sorted(key for key in attributes if part.attrs.get(key) != attributes[key]):
                 raise UserError(
                     f"{shards[0]} and {shard} were not made alike: they differ in {', '.join(different)}. Were they "
                     "made on different kinds of machines? Delete both and run Snakemake again."

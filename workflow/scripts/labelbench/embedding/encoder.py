@@ -1,11 +1,12 @@
 """What every encoder plug-in returns, and what several of them need. Imported inside `load` only."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from labelbench.common.tensor_files import hash_tensors as hash_weights  # noqa: F401  the name it has here
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,6 @@ def embedding(features, precision, device):
             return features(images.to(device)).float()
 
     return embed
-
-
-def hash_weights(state):
-    """SHA-256 (hexadecimal) of a state dict's names, types, shapes and values, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def preprocessing(transform):

@@ -1,8 +1,9 @@
 """What a study has cost so far, by the files of costs that finished jobs have left (`jobs.Stopwatch.cost`)."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
+
+from labelbench.common import json_files
 
 WORK = ("embed_seconds", "select_seconds", "train_seconds", "startup_seconds")
 
@@ -37,7 +38,7 @@ def summary(results):
     for path in Path(results).rglob("*cost.json"):
         if taken_over(path):
             continue
-        cost = json.loads(path.read_text())
+        cost = json_files.read(path)
         hours = sum(cost.get(name, 0) for name in WORK) / 3600
         for name in (stage(path), "total"):
             total[name][0] += 1

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,30 +243,73 @@ def write(rows, path):
         table.writerows(rows)
 
 
-def write_parquet(rows, path, value="float64"):
+def write_parquet(rows, path, value="float64", facts=None):
     """Write rows as Parquet, with the columns and types of `workflow/schemas/metrics.schema.json`.
 
-    value: the type of values, `string` for rows of the metric `HITS`.
+    value: the type of values, `string` for rows of the metric `HITS`; facts: texts by name for the file's metadata.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
-    whole = pa.schema([(column, (_PARQUET | {"value": value}).get(column, "string")) for column in COLUMNS])
+    types = _PARQUET | {"value": value}
+    whole = pa.schema([(column, types.get(column, "string")) for column in COLUMNS], metadata=facts)
     columns = {column: [row[column] for row in rows] for column in COLUMNS}
-    parquet.write_table(pa.table(columns, schema=whole), path, compression="zstd")
+    parquet.write_table(pa.table(columns, schema=whole), path, compression="zstd", write_page_checksum=True)
 
 
 def read_parquet(path):
-    """The rows of a file made by `write_parquet`."""
-    from pyarrow import parquet
+    """The rows of a file made by `write_parquet`. Raises `UserError` for one that is damaged, or another."""
+    from pyarrow import ArrowException, parquet
 
-    return parquet.read_table(path).to_pylist()
+    try:
+        table = parquet.read_table(path, page_checksum_verification=True)
+    except (OSError, ArrowException) as error:
+        raise UserError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}). {_CURE}") from None
+    if missing := [column for column in COLUMNS if column not in table.column_names]:
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}. {_CURE}")
+    return table.to_pylist()
+
+
+def write_both(rows, csv_path, parquet_path):
+    """Write rows as CSV and as Parquet, which knows the digest of the CSV."""
+    write(rows, csv_path)
+    write_parquet(rows, parquet_path, facts={_CSV_DIGEST: _sha256(csv_path)})
+
+
+_CSV_DIGEST = "sha256 of metrics.csv"
+
+
+def _sha256(path):
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(path):
-    """The table as a pandas DataFrame; empty text stays text."""
+    """The table as a pandas DataFrame; empty text stays text.
+
+    Raises `UserError` for a file that is no such table, or not the one beside which its Parquet file was written.
+    """
     text = {c: str for c in COLUMNS if c not in {"trial", "round", "num_labels", "value"}}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a table of metrics ({error}). {_CURE}") from None
+    if tuple(table.columns) != COLUMNS:
+        raise UserError(f"{path} has not the columns of a table of metrics, {', '.join(COLUMNS)}. {_CURE}")
+    if (digest := _noted_digest(Path(path).with_suffix(".parquet"))) and digest != _sha256(path):
+        raise UserError(f"{path} was cut or changed after it was made. {_CURE}")
+    return table
+
+
+def _noted_digest(path):
+    """The digest of the CSV file that a Parquet file holds; nothing where there is none to be read."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        facts = parquet.read_schema(path).metadata or {}
+    except (OSError, ArrowException):
+        return ""
+    return facts.get(_CSV_DIGEST.encode(), b"").decode()
 
 
 def paired(metrics):

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from labelbench.common import jobs, registry, seeds
+from labelbench.common import jobs, registry, seeds, tensor_files
 from labelbench.data import label_set, views
 from labelbench.data.label_set import LabelSet
 from labelbench.embedding import images
@@ -68,7 +67,9 @@ def _train(job, data, labels, settings, log, checkpoint=None):
     dataset, device = data.dataset, data.device
     pool, val = dataset.splits["pool"], dataset.splits["val"]
     address = _address(job)
-    head = load_file(job.input.head)["weight"] if job.input.get("head") else None
+    head = None
+    if job.input.get("head"):
+        head = tensor_files.load(job.input.head, "zero-shot head", ("weight",))[0]["weight"]
     model = images.classifier(data.encoder, head, dataset.num_classes, seeds.integer(*address, "head initialisation"))
     model = model.to(device)
     if torch.device(device).type == "cuda":
@@ -141,7 +142,7 @@ def write(job, trained, logits, stage, model=""):
     stage, model: as in `results.write`.
     """
     logits = {split: rows.numpy() for split, rows in logits.items()}
-    jobs.write_json(job.output.cost, trained.cost)
+    jobs.write_result(job.output.cost, trained.cost)
     scores = metrics.evaluate(trained.data.dataset, logits, trained.labels)
     seed = json.loads(job.params.spec)["seed"]
     results.write(job, trained.labels, seed, stage, scores, trained.history, trained.settings, model)

@@ -1,15 +1,10 @@
 """A proxy: standardisation, the plug-in's hidden layers, a linear classifier; and its file."""
 
-import json
-
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from labelbench.common import registry
+from labelbench.common import registry, tensor_files
 from labelbench.common.classifier import Classifier
-from labelbench.common.errors import UserError
 
 
 class Proxy(nn.Module):
@@ -48,21 +43,13 @@ def build(settings, mean, std, num_classes, seed):
 
 def save(path, proxy, settings, code):
     """Write weights as safetensors, with the proxy's settings (a dict) and code digest in the header."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in proxy.state_dict().items()}
-    # One entry: safetensors writes several in any order, and the same model should be the same file.
-    made_by = json.dumps({"settings": settings, "code": code}, sort_keys=True)
-    save_file(tensors, path, metadata={"made_by": made_by})
+    tensor_files.save(path, proxy.state_dict(), {"settings": settings, "code": code})
 
 
 def load(path):
     """The proxy in a file made by `save`, ready for inference."""
-    try:
-        with safe_open(path, "pt") as file:
-            settings = json.loads(file.metadata()["made_by"])["settings"]
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a readable proxy ({error}). Delete it and run Snakemake again.") from None
+    tensors, made_by = tensor_files.load(path, "proxy", ("shift", "head.bias"), ("settings",))
     unset = torch.ones_like(tensors["shift"])
-    proxy = Proxy(settings, unset, unset, len(tensors["head.bias"]))
+    proxy = Proxy(made_by["settings"], unset, unset, len(tensors["head.bias"]))
     proxy.load_state_dict(tensors)
     return proxy.eval().requires_grad_(False)

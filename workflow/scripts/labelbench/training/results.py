@@ -2,14 +2,13 @@
 
 import csv
 import hashlib
-import json
 import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.training import collapse
 
 
@@ -34,7 +33,7 @@ def write(job, labels, seed, stage, metrics, history, settings, model=""):
     training = {"epochs": len(history), "steps": history[-1]["steps"], "collapsed": collapse.collapsed(history)}
     if masks:
         training["mask_rate"] = float(np.mean(masks))
-    jobs.write_json(
+    jobs.write_result(
         job.output.metrics,
         {
             "dataset": at.dataset,
@@ -66,7 +65,7 @@ def take_over(job, metrics, stage, model):
 
     metrics: the file `metrics.json` of the model, with its `history.csv` and `cost.json` beside it.
     """
-    jobs.write_json(job.output.metrics, {**json.loads(Path(metrics).read_text()), "stage": stage, "model": model})
+    jobs.write_result(job.output.metrics, {**json_files.read(metrics), "stage": stage, "model": model})
     for path in map(Path, (job.output.history, job.output.cost)):
         with jobs.written_whole(path) as part:
             shutil.copyfile(Path(metrics).with_name(path.name), part)

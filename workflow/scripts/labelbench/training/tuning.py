@@ -5,13 +5,12 @@ is judged on the validation split, once for all rounds and strategies. For budge
 round chooses anew by cross-validation on the labels it has.
 """
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from labelbench.common import json_files
 from labelbench.training import metrics
 
 
@@ -81,7 +80,7 @@ def settled(spec, path, labels, num_classes, rng, predict, log):
     """
     settings, how = spec["trainer"], spec.get("cross_validation")
     if path:
-        return {**settings, **json.loads(Path(path).read_text())["chosen"]}
+        return {**settings, **json_files.read(path, ("chosen",))["chosen"]}
     if not how:
         return settings
     candidates = [{**settings, **candidate} for candidate in how["candidates"]]
