@@ -94,6 +94,8 @@ def test_contradictions_are_explained(table):
     text = paragraph(rows)
     assert "worse on the way, better at the end)" in text
     assert "better on the way, worse at the end)" in text
+    rows = told(table, **GAPS, verdict=("better", "better"), savings=(savings(0.8), savings(0.7)))
+    assert headline(rows).endswith("needs 0.80 times as many labels: better on the way, worse at the end.")
 
 
 def test_against_margin_says_why_something_is_undecided(table):
@@ -110,7 +112,9 @@ def test_digits_follow_the_width_of_the_interval():
     assert pages.interval(-0.00201, -0.002038, -0.001982) == "−0.2010 [−0.2038, −0.1982]"
     assert pages.interval(-0.00201, -0.0022, -0.0018) == "−0.201 [−0.220, −0.180]"
     assert pages.interval(0.012, 0.002, 0.022) == "+1.20 [+0.20, +2.20]"
+    assert pages.interval(0.012, -0.153, 0.178) == "+1.2 [−15.3, +17.8]"
     assert pages.interval(0.012, math.nan, math.nan) == "+1.20"
+    assert pages.interval(-0.002, -0.002, -0.002) == "−0.20 in every trial"
     for width in (1e-6, 1e-4, 0.0007, 0.003, 0.2):
         low, high = (pages.points(x, pages.digits_of(width)) for x in (0.001, 0.001 + width))
         assert low != high or width < 1e-5

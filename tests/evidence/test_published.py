@@ -43,12 +43,25 @@ def test_the_interval_is_welchs():
     scores = np.array([97.3, 97.9, 97.5, 98.2, 97.0])
     found = published.held_against(scores, "97.97", "0.12", 4)
     exact = stats.ttest_ind_from_stats(scores.mean(), scores.std(ddof=1), 5, 97.97, 0.12, 4, equal_var=False)
-    own, other = scores.var(ddof=1) / 5, 0.12**2 / 4
+    own, other = scores.var(ddof=1) / 5, 0.125**2 / 4  # printed .12, but as much as .125
     freedom = (own + other) ** 2 / (own**2 / 4 + other**2 / 3)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(own + other)
     assert found["low"] == pytest.approx(scores.mean() - 97.97 - half - 0.005)
     assert found["high"] == pytest.approx(scores.mean() - 97.97 + half + 0.005)
     assert found["within_noise"] == (exact.pvalue > 0.05)
+    assert found["noticed"] == pytest.approx((found["high"] - found["low"]) / 2)
+
+
+def test_a_rounded_deviation_may_have_been_larger():
+    """±.01 is .005 to .015: with little spread here, the interval of the largest of them is half as wide again."""
+    scores = np.array([97.9701, 97.9699])
+    found = published.held_against(scores, "97.97", "0.01", 2)
+    own, other = scores.var(ddof=1) / 2, 0.015**2 / 2
+    freedom = (own + other) ** 2 / (own**2 + other**2)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(own + other) + 0.005
+    assert found["noticed"] == pytest.approx(half)
+    beyond = published.held_against(scores + 1.01 * half, "97.97", "0.01", 2)
+    assert (found["within_noise"], beyond["within_noise"]) == (True, False)
 
 
 @pytest.mark.parametrize(("shift", "answer"), [(0.0, True), (2.0, False), (-2.0, False)])
@@ -60,6 +73,7 @@ def test_noise_is_what_the_interval_holds(shift, answer):
 def test_one_trial_leaves_noise_unknown():
     found = published.held_against(np.array([97.0]), "97.97", "0.12", 4)
     assert found["within_noise"] is None
+    assert math.isnan(found["noticed"])
     assert found["difference"] == pytest.approx(-0.97)
 
 

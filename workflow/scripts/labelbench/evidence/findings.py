@@ -84,9 +84,17 @@ def _saved(strategy, rows):
     factors = sorted((s.factor for s in found if not math.isnan(s.factor.value)), key=lambda bounded: bounded.value)
     if not factors:
         return ""
-    first, last = (pages.times(factors[i]) for i in (0, -1))
+    first, last = (_times(factors[i]) for i in (0, -1))
     times = first if first == last else f"{first} to {last}"
-    return f"; for the same final score random sampling needs {times} times as many labels"
+    text = f"; for the same final score random sampling needs {times} times as many labels"
+    if factors[-1].value < 1:
+        return text + ": better on the way, worse at the end"
+    return text + (", depending on the setting" if factors[0].value < 1 else "")
+
+
+def _times(bounded):
+    """A `savings.Bounded` factor in words."""
+    return {">": "more than ", "<": "less than "}.get(bounded.sign, "") + pages.times(bounded).lstrip("<>")
 
 
 def _missing(row):
@@ -269,14 +277,13 @@ def _brief(row):
 def _claim(row):
     """A strategy with its difference and, where they are known, its label savings; contradictions in words."""
     text = f"{_name(row)} ({_gap(row)}"
-    savings = row["savings"]
+    savings, times = row["savings"], pages.times
     if savings is not None and not math.isnan(savings.low.value):
-        times = pages.times
         ends = _interval(times(savings.low), times(savings.high))
-        text += f"; random needs {times(savings.factor)} {ends} times as many labels for the same final score"
+        text += f"; random needs {_times(savings.factor)} {ends} times as many labels for the same final score"
         if not math.isnan(savings.mean_low.value):
             ends = _interval(times(savings.mean_low), times(savings.mean_high))
-            text += f", {times(savings.mean)} {ends} times on average over the curve"
+            text += f", {_times(savings.mean)} {ends} times on average over the curve"
         if row["verdict"] == "worse" and savings.factor.value > 1:
             text += ": worse on the way, better at the end"
         if row["verdict"] == "better" and savings.factor.value < 1:

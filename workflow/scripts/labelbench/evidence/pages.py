@@ -74,17 +74,21 @@ def points(x, digits=2):
 
 
 def digits_of(width):
-    """Digits behind the point that an interval of this width, a fraction, gives to the points it is about: 2 to 4."""
+    """Digits behind the point that an interval of this width, a fraction, gives to the points it is about: 1 to 4."""
     if math.isnan(width) or width <= 0:
         return 2
-    return min(max(1 - math.floor(math.log10(100 * width)), 2), 4)
+    return min(max(1 - math.floor(math.log10(100 * width)), 2 if 100 * width < 10 else 1), 4)
 
 
 def interval(difference, low, high):
-    """A difference with its interval as text, in points; without it where it is not known."""
+    """A difference with its interval as text, in points; without it where it is not known, or has no width to tell."""
     digits = digits_of(high - low)
-    text = points(difference, digits)
-    return text if math.isnan(low) else f"{text} [{points(low, digits)}, {points(high, digits)}]"
+    ends = [points(end, digits) for end in (low, high)]
+    if math.isnan(low):
+        return points(difference)
+    if ends[0] == ends[1]:
+        return f"{points(difference)} in every trial"
+    return f"{points(difference, digits)} [{', '.join(ends)}]"
 
 
 def times(bounded):

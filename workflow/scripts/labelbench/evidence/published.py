@@ -11,7 +11,7 @@ from labelbench.evidence import paper, study, typeset
 COLUMNS = (
     *("table", "dataset", "encoder", "selector", "trainer", "model", "strategy", "labels", "split", "measure"),
     *("published", "published_sd", "published_trials", "here", "here_sd", "trials"),
-    *("difference", "low", "high", "within_noise", "remark"),
+    *("difference", "low", "high", "within_noise", "noticed", "remark"),
 )
 
 
@@ -63,17 +63,18 @@ def _rows(metrics, dataset, setting, cell):
 def held_against(scores, mean, deviation, n):
     """Scores (trials,) here against a printed mean and sample standard deviation over n trials, texts, all in percent.
 
-    The difference with its 95 % interval after Welch (1947), widened by half a unit of the last digit that was printed.
-    `within_noise`: the interval holds zero; None where one trial leaves it unknown.
+    The difference with its 95 % interval after Welch (1947), for the largest deviation that is printed so, and widened
+    by half a unit of the mean's last digit. `within_noise`: the interval holds zero; None where one trial leaves it
+    unknown. `noticed`: half the interval, the smallest difference at which it would not.
     """
     printed = float(mean)
-    half_unit = 0.5 * 10.0 ** -len(mean.partition(".")[2])
     row = {"here": scores.mean(), "trials": len(scores), "difference": scores.mean() - printed}
-    row |= {"here_sd": math.nan, "low": math.nan, "high": math.nan, "within_noise": None}
+    row |= {"here_sd": math.nan, "low": math.nan, "high": math.nan, "within_noise": None, "noticed": math.nan}
     if len(scores) < 2 or n < 2:
         return row
-    own, other = scores.var(ddof=1) / len(scores), float(deviation) ** 2 / n
-    half = half_unit
+    # A printed .01 may have been .015.
+    own, other = scores.var(ddof=1) / len(scores), (float(deviation) + _half_unit(deviation)) ** 2 / n
+    half = _half_unit(mean)
     if own + other > 0:
         freedom = (own + other) ** 2 / (own**2 / (len(scores) - 1) + other**2 / (n - 1))
         half += special.stdtrit(freedom, 0.975) * math.sqrt(own + other)
@@ -83,7 +84,13 @@ def held_against(scores, mean, deviation, n):
         "low": low,
         "high": high,
         "within_noise": bool(low <= 0 <= high),
+        "noticed": half,
     }
+
+
+def _half_unit(printed):
+    """Half a unit of the last digit of a printed number, which is how far rounding may have moved it."""
+    return 0.5 * 10.0 ** -len(printed.partition(".")[2])
 
 
 _ANSWER = {True: "yes", False: "no", None: ""}
@@ -100,6 +107,7 @@ _TITLES = {
     "low": "difference 95 % low",
     "high": "difference 95 % high",
     "within_noise": "within noise",
+    "noticed": "noticed from (points)",
 }
 
 
@@ -108,7 +116,7 @@ def to_csv(table):
     shown = table.copy()
     shown["measure"] = shown["measure"].map(study.NAMES)
     shown["within_noise"] = [_ANSWER[answer] for answer in shown["within_noise"]]
-    for column in ("here", "here_sd", "difference", "low", "high"):
+    for column in ("here", "here_sd", "difference", "low", "high", "noticed"):
         shown[column] = [_number(x) for x in shown[column]]
     return shown.rename(columns=_TITLES).to_csv(index=False, lineterminator="\n")
 
@@ -142,19 +150,20 @@ def page(table, dataset):
         f"{_counts(table['published_trials'])} trials there and {_counts(table['trials'])} here, in percent; the "
         "paper's captions call theirs standard errors, but its result files show standard deviations. Pool metrics "
         "are the model's predictions of the whole pool, as in the paper. Difference: here less published, in points, "
-        "with Welch's 95 % interval, widened by the rounding of the printed mean. "
+        "with Welch's 95 % interval, widened by the rounding of the printed mean and of the printed deviation. "
         f"Within noise: the interval holds zero, as in {inside} of {len(known)} cells; where nothing but chance "
-        "differs, one cell in twenty still falls outside."
+        "differs, one cell in twenty still falls outside. Noticed from: the smallest difference that would not have "
+        "been within noise; a yes says no more than that there is none as large."
     )
     return typeset.Page(
         dataset=dataset,
         name="published",
         corner="strategy",
         spans=[
-            (f"{study.MODEL_POOL if split == 'pool' else split} {study.NAMES[measure]}", 4)
+            (f"{study.MODEL_POOL if split == 'pool' else split} {study.NAMES[measure]}", 5)
             for split, measure in columns
         ],
-        names=["published", "here", "difference", "within noise?"] * len(columns),
+        names=["published", "here", "difference", "within noise?", "noticed from"] * len(columns),
         lines=[
             (*line, [cell for column in columns for cell in _cells(rows.get(column))]) for line, rows in lines.items()
         ],
@@ -168,13 +177,14 @@ def _counts(column):
 
 def _cells(row):
     if row is None:
-        return [("–", False)] * 4
+        return [("–", False)] * 5
     here = f"{row['here']:.2f}" + ("" if math.isnan(row["here_sd"]) else f" ± {row['here_sd']:.2f}")
     difference = _points(row["difference"])
     if row["within_noise"] is not None:
         difference += f" [{_points(row['low'])}, {_points(row['high'])}]"
     answer = _ANSWER[row["within_noise"]] or "–"
-    texts = [f"{row['published']} ± {row['published_sd']}", here, difference, answer]
+    noticed = "–" if math.isnan(row["noticed"]) else f"±{row['noticed']:.2f}"
+    texts = [f"{row['published']} ± {row['published_sd']}", here, difference, answer, noticed]
     return [(text, text == "no") for text in texts]
 
 
