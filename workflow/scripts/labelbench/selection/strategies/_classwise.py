@@ -32,7 +32,7 @@ def central(features, classes: np.ndarray, known: np.ndarray, count: int) -> np.
         own = x[label]
         # Squared distance to the mean, without the mean's own length.
         distance = (own.square().sum(1) - 2 * (own @ own.mean(0))).div_(_GRID).round_()
-        at = int((distance == distance.min()).nonzero()[0, 0])
+        at = int(distance.argmin())
         picks.append(members[label][at])
         members[label] = np.delete(members[label], at)
         x[label] = torch.cat([own[:at], own[at + 1 :]])

@@ -101,17 +101,16 @@ def _picks(pool, count, batch, config, rng, counter):
     while len(picks) < count:
         scores = competence * _scaled(uncertainty) + (1 - competence) * _scaled(density)
         # Rounded, so that equal scores tie; a pick's own are 0.
-        scores = scores.mul_(2.0**30).round_()
-        best = scores.max()
+        best, at = scores.mul_(2.0**30).round_().max(0)
+        best, at = (int(value) for value in torch.stack([best, at.double()]).tolist())
         if best <= 0:
             break
-        picks.append(int((scores == best).nonzero()[0, 0]))
-        uncertainty[picks[-1]] = 0
-        near = (coverage.squared_distances(x[known + picks[-1]][None], x)[0] < radius**2 - 1e-9) & ~covered
+        picks.append(at)
+        near = (coverage.squared_distances(x[known + at][None], x)[0] < radius**2 - 1e-9) & ~covered
         covered |= near
         _count(density, x[known:], x[near], radius, -1)
         # Nothing can be closer to a pick and uncovered: exactly 0, unless the radius is tiny.
-        density[picks[-1]] = 0
+        uncertainty[at : at + 1] = density[at : at + 1] = 0
         counter.update(1)
     return np.array(picks, dtype=np.int64)
 
@@ -199,8 +198,10 @@ def _count(density, x, others, radius, sign):
 
 def _scaled(values):
     """Divided by the largest, where that is not zero."""
+    import torch
+
     largest = values.max()
-    return values / largest if largest > 0 else values
+    return values / torch.where(largest > 0, largest, 1)
 
 
 def _competence(covered, config):
