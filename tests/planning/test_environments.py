@@ -107,7 +107,7 @@ OPTIONAL = {"skactiveml", "pillow_heif"}
 
 
 def third_party(path):
-    """Modules that a file imports, functions included, but for Python's own, this repository's, and what is optional."""
+    """Modules that a file imports, functions included, but for Python's own, this repository's, and optional ones."""
     if path.suffix == ".py":
         names = {name for name in imports(path, inside=True) if name}
     else:  # Snakemake's language
