@@ -29,12 +29,15 @@ ifeq ($(ANSWERS),simulated)
 	    && $(LABEL) || exit 1; done
 endif
 
+# One worker more than cores: tests of Slurm wait, for minutes in all.
+PYTEST := $(BIN)/python -m pytest -n $(shell expr $(CORES) + 1) --dist loadfile
+
 test: install lint
-	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+	$(PYTEST)
 
 # The slow ones, too: minutes each, for changes of what they name.
 test-all: install lint
-	$(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: install
 	$(BIN)/ruff check .
