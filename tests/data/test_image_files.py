@@ -31,9 +31,7 @@ def drawing(mode):
     return image.convert(mode)
 
 
-@pytest.mark.parametrize(
-    ("mode", "ending"), [("RGBA", "png"), ("LA", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "webp")]
-)
+@pytest.mark.parametrize("mode_ending", ["RGBA png", "LA png", "P png", "P gif", "RGBA webp"])
 def test_transparent_pixels_show_the_background(tmp_path, mode_ending):
     mode, ending = mode_ending.split()
     path = tmp_path / f"x.{ending}"

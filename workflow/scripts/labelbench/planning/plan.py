@@ -10,8 +10,9 @@ import typing
 from pathlib import Path
 from typing import NamedTuple
 
-from labelbench.common import json_files, names, registry, schemas, yaml_files
+from labelbench.common import json_files, registry, schemas, yaml_files
 from labelbench.common.errors import UserError, did_you_mean
+from labelbench.common.names import check as check_name
 from labelbench.common.names import shortened
 from labelbench.common.provenance import canonical
 from labelbench.embedding import given
@@ -128,7 +129,7 @@ def check_names(config):
     for section in NAMED:
         seen = {}
         for name in config[section] if isinstance(config.get(section), dict) else ():
-            names.check(f"config, {section}", name)
+            check_name(f"config, {section}", name)
             if section in JOINED and "-" in name:
                 raise UserError(f"config, {section}: {name!r} has a hyphen, which joins names of {section} in paths.")
             if (other := seen.setdefault(name.lower(), name)) != name:
