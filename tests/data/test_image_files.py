@@ -132,6 +132,9 @@ def test_warnings_of_pillow_go_to_the_log_once_with_the_file(tmp_path, caplog, c
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(set(said)) and all(str(tmp_path) in line for line in said)
     assert any("y.jpg" in line for line in said)
+    for file in (tmp_path / "y.jpg", (tmp_path / "y.jpg").read_bytes()):  # and not once per epoch
+        image_files.opened(file)
+    assert len(caplog.records) == len(said)
     assert capsys.readouterr().err == ""
 
 

@@ -54,6 +54,7 @@ def embedded(repo, view="clean"):
     return int(re.search(r"(\d+) images embedded", log)[1])
 
 
+@pytest.mark.slow
 def test_contents_of_a_folder_decide_what_is_made_again_not_dates(tmp_path):
     images = write_folders(tmp_path / "images {2021}//deep", {"<a>": 20, "b": 20})
     repo = study(tmp_path, {"mine": {"name": "image_folder", "folder": f"{tmp_path}/images {{2021}}//deep"}})
@@ -99,6 +100,7 @@ def test_a_broken_image_that_comes_and_goes_leaves_the_dataset(tmp_path):
     assert (repo / "results/datasets/mine.h5").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_table_reruns_by_contents_and_a_label_embeds_nothing(tmp_path):
     place = tmp_path / "{list}"
     path = write_table(place / "t.csv", "path,label,split", *ROWS)

@@ -57,6 +57,7 @@ def opened(file, decoding=AS_IS):
     above 4095 they are taken for 8 to 12 bits, as few as hold all of them.
     Raises OSError (`PIL.UnidentifiedImageError` among them) or ValueError for a file that is no such image.
     """
+    _reading.path = "" if isinstance(file, bytes) else str(file)
     return _decoded(file, decoding)[0]
 
 
@@ -173,15 +174,16 @@ def _prepare_pillow():
     _prepared = True
 
 
-_show_otherwise = []
+_show_otherwise, _said = [], set()
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
-    path = getattr(_reading, "path", None)
-    if path is None or "PIL" not in filename:
+    if "PIL" not in filename:
         _show_otherwise[-1](message, category, filename, lineno, file, line)
-    elif str(message) not in _reading.said:
-        _reading.said.add(str(message))
+        return
+    path = getattr(_reading, "path", "")  # none for the bytes of a file that was looked at before
+    if path and (path, str(message)) not in _said:
+        _said.add((path, str(message)))
         logging.getLogger("labelbench").warning("%s: %s", path, message)
 
 
@@ -256,7 +258,7 @@ def examined(path, decoding=AS_IS):
         reason = reason or error.strerror.lower()
     if reason:
         return digest, reason, ()
-    _reading.path, _reading.said = path, set()
+    _reading.path = str(path)
     try:
         return digest, "", _decoded(content, decoding)[1]
     except UnidentifiedImageError:
@@ -266,7 +268,7 @@ def examined(path, decoding=AS_IS):
     except Exception as error:  # damaged files end in every kind of error, SyntaxError and struct.error among them
         return digest, str(error) or type(error).__name__, ()
     finally:
-        _reading.path = None
+        _reading.path = ""
 
 
 def fingerprint(root, paths):
