@@ -15,7 +15,7 @@ from labelbench.data import dataset_file, label_set
 from labelbench.data.datasets import digits
 from labelbench.embedding import embeddings
 from labelbench.evidence import study
-from labelbench.training import proxy, tuning
+from labelbench.training import hits, proxy, tuning
 
 CUTS, BITS = 25, 60  # places of each kind of file
 
@@ -284,3 +284,39 @@ def test_the_digest_is_of_the_content_alone(tmp_path):
         with hdf5.read(tmp_path / name, "x") as file:
             digests.append(file.attrs[hdf5.DIGEST])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "3",
+        "3:",
+        "3:AA=",
+        "3:AAAA",
+        "9:AA==",
+        "-3:AA==",
+        "3 :AA==",
+        "3:A!==",
+        "3:AA==\n",
+        "x:AA==",
+        None,
+        7,
+        ["3"],
+    ],
+)
+def test_hits_that_cannot_be(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(json.dumps(record(metrics={"test": {"hits": text, "accuracy": 0.5}})))
+    if text is None:
+        assert len(study.read([tmp_path / "metrics.json"], [])) == 1
+    else:
+        told(tmp_path / "metrics.json", lambda path: study.read([path], []))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 16, 17, 24, 25, 100])
+def test_hits_that_can_be(size):
+    rng = np.random.default_rng(size)
+    text = hits.encode(rng.integers(0, 3, size), rng.integers(0, 3, size), 3)
+    assert hits.is_whole(text)
+    assert not hits.is_whole(text[:-1])

@@ -11,6 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from labelbench.common import hdf5
+from labelbench.common.errors import UserError
 from labelbench.common.jobs import written_whole
 from labelbench.embedding import embeddings
 from labelbench.embedding.encoder import preprocessing
@@ -59,7 +61,7 @@ class Rows:
             "preprocessing": preprocessing(encoder.transform),
             "precision": encoder.precision,
         }
-        with contextlib.suppress(OSError), h5py.File(self._file, "r", locking=False) as file:
+        with contextlib.suppress(UserError), hdf5.read(self._file, "embed") as file:
             if all(file.attrs.get(key) == value for key, value in made.items()):
                 return Old(self._file, [self._where.get(name.tobytes()) for name in hashes], encoder.dim)
         return None

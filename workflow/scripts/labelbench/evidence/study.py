@@ -13,6 +13,7 @@ import pandas as pd
 from labelbench.common import json_files
 from labelbench.common.errors import UserError
 from labelbench.common.names import shortened
+from labelbench.training import hits
 
 IDENTITY = (
     "dataset",
@@ -119,7 +120,7 @@ def _is_count(value):
 def wrong(metric, value):
     """What is wrong with the value of a metric, in words; empty where it can be."""
     if metric == HITS:
-        return "" if isinstance(value, str) else f"{metric} is {shortened(value)}, and a text is due"
+        return "" if hits.is_whole(value) else f"{metric} is {shortened(value)}, and a text of sizes and bits is due"
     if not json_files.is_number(value):
         return f"{metric} is {shortened(value)}, and a number is due"
     if value < 0:

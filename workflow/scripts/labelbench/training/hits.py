@@ -5,6 +5,7 @@ images, which two accuracies alone do not.
 """
 
 import base64
+import re
 
 import numpy as np
 
@@ -18,6 +19,17 @@ def encode(true, predicted, num_classes):
     bits = np.packbits((np.asarray(true) == predicted)[order])
     sizes = np.bincount(true, minlength=num_classes)
     return f"{' '.join(map(str, sizes))}:{base64.b64encode(bits.tobytes()).decode()}"
+
+
+def is_whole(text):
+    """Whether a value is a text of `encode`, with as many bits as its sizes say."""
+    found = (
+        re.fullmatch(r"([0-9]{1,9}(?: [0-9]{1,9})*):([A-Za-z0-9+/]*={0,2})", text) if isinstance(text, str) else None
+    )
+    if not found:
+        return False
+    size = (sum(map(int, found[1].split())) + 7) // 8
+    return len(found[2]) == 4 * ((size + 2) // 3) and found[2].count("=") == -size % 3
 
 
 def decode(text):

@@ -94,6 +94,9 @@ def load(config, device="cpu"):
     from labelbench.embedding.encoders._clip_tower import ImageTower, without_projection
 
     config = _located(config)
+    for file in files(config):
+        if Path(file).exists():
+            shipped.check(file)
     _check_model(config)
     _check_pretrained(config)
     openai_file = _is_openai_file(config)
