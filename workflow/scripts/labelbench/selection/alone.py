@@ -47,7 +47,7 @@ def select(
     settings: of the strategy; shortlist: settings of `selection.shortlist.Config`, to choose among a part of the pool.
     seed: an int, or anything that `numpy.random.default_rng` takes; the same seed gives the same picks.
     answer: for sequential strategies, a function from indices (n,) to their labels (n,); it is asked for every pick.
-    true_labels: (N,), for `oracle` only.
+    true_labels: (N,), for upper bounds only, such as `oracle`.
     device: where the strategy computes, as torch spells it.
 
     Raises UserError (`labelbench.common.errors`) where something is missing, does not fit, or is not there.
