@@ -121,7 +121,7 @@ def test_pool_metrics_are_judged_by_the_truth():
     given = annotator.of_trial(dataset, SYMMETRIC, 0, 0)
     chosen = np.arange(60)
     labels = label_set.empty(dataset.fingerprint, 0).extended(chosen, Oracle(given, 60).buy(chosen), 1)
-    right = {"pool": np.eye(3, dtype=np.float32)[true]}
+    right = {"pool": metrics.of_logits([np.eye(3, dtype=np.float32)[true]], true)}
     found = metrics.evaluate(dataset, right, labels)["pool"]
     mistakes = (given != true)[:60].sum()
     assert 5 < mistakes < 40

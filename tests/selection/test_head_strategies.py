@@ -334,6 +334,18 @@ def test_refits_converge_to_the_logistic_regression_of_scikit_learn():
         assert np.mean((x @ at_once).argmax(1) == model.predict(x)) > 0.99
 
 
+@pytest.mark.parametrize("penalty", [1.0, 30.0])
+def test_refits_by_blocks_of_rows_are_those_at_once(penalty, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = torch.tensor(rng.normal(size=(2, 90, 7))).float(), torch.tensor(rng.integers(5, size=(2, 90)))
+    whole = refit.fit_heads(x.double(), y, 5, penalty=penalty)
+    monkeypatch.setattr(refit, "BLOCK", 2 * 7 * 13)  # 13 rows
+    torch.testing.assert_close(refit.fit_heads(x, y, 5, penalty=penalty), whole, rtol=1e-9, atol=1e-12)
+    scores = whole.double()
+    slope = x.double().mT @ ((x.double() @ scores).softmax(2) - torch.nn.functional.one_hot(y, 5)) + penalty * scores
+    assert slope.abs().max() < 1e-3
+
+
 def test_refits_know_no_more_than_one_class():
     heads = refit.fit_heads(torch.ones((1, 3, 2)).double(), torch.full((1, 3), 2), 4)
     assert (torch.ones(2).double() @ heads[0]).argmax() == 2

@@ -1,5 +1,6 @@
 """Fine-tuning on images: live views, low-rank changes, and the linear probe that begins it."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from labelbench.embedding import embeddings, images  # noqa: F401
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.embedding.encoders._clip_tower import ImageTower
-from labelbench.training import proxy, training  # noqa: F401
+from labelbench.training import finetuning, proxy, training  # noqa: F401
 from labelbench.training.trainers import linear_probe_then_finetune, lora, passive
 from small_trainings import LOG
 
@@ -58,6 +59,42 @@ def test_live_views_depend_on_neither_workers_nor_epochs():
     # The same image at another step, and in another role, is another view.
     again = drawn(0, [(np.array([5]), np.array([5])), (np.array([5]), None)])
     assert len({tuple(view.flatten().tolist()) for step in again for view in step if view is not None}) == 4
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_processes_are_as_many_as_shared_memory_holds(batch_size, monkeypatch, caplog):
+    made, free = [], []
+    each = 3 * 8 * 8 * 4 * (3 * batch_size if batch_size else 2)
+
+    class Examples(torch.utils.data.Dataset):
+        def __len__(self):
+            return 12
+
+        def __getitem__(self, at):
+            return torch.full((3, 8, 8), float(at)), None
+
+    class Loader:
+        def __init__(self, examples, num_workers, **_):
+            made.append(num_workers)
+
+        def __iter__(self):
+            return iter(())
+
+    monkeypatch.setattr(images, "DataLoader", Loader)
+    monkeypatch.setattr(images.shutil, "disk_usage", lambda path: SimpleNamespace(free=free[-1]))
+    for room, platform, expected in (
+        (1 << 40, "linux", 4),
+        (2 * 4 * each, "linux", 4),
+        (2 * 3 * each, "linux", 3),
+        (each, "linux", 0),
+        (1 << 40, "darwin", 0),
+    ):
+        caplog.clear()
+        free.append(room)
+        monkeypatch.setattr(images.sys, "platform", platform)
+        assert list(images.ahead(Examples(), 4, "cpu", batch_size)) == []
+        assert made.pop() == expected
+        assert ("--shm-size" in caplog.text) == (platform == "linux" and expected < 4)
 
 
 # Trainers that prepare the model.
@@ -204,6 +241,36 @@ def test_a_trainer_of_everything_updates_the_statistics_of_batches():
     trained_on_noise(passive, model, NoiseViews(), learning_rate=1e-12)
     after = batch_statistics(model)
     assert all(not torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_a_checkpoint_is_of_the_weights_before_they_are_prepared(monkeypatch):
+    """Which are the same everywhere: a head that is fitted on a GPU differs on another one, by rounding."""
+    encoder, identities, heads = an_encoder("glyphclip"), [], []
+    rng = np.random.default_rng(0)
+    pool = dataset_file.Split(labels=np.arange(12) % 3, source=np.arange(12))
+    dataset = SimpleNamespace(splits={"pool": pool, "val": pool}, num_classes=3, fingerprint="f")
+    pixels = rng.integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    data = images.Data(dataset, encoder, lambda at: Image.fromarray(pixels[at]), "cpu", 0)
+    job = SimpleNamespace(
+        params=SimpleNamespace(spec=json.dumps({"seed": 0, "views": {}}), code="code"),
+        wildcards=SimpleNamespace(trial="0", round="1"),
+        input=SimpleNamespace(get=lambda name: None),
+    )
+    labels = label_set.empty("f", 0).extended(np.arange(6), pool.labels[:6], 1)
+    monkeypatch.setattr(training, "fit", lambda model, *_, identity, **__: identities.append(identity))
+    prepare = linear_probe_then_finetune.prepare
+
+    def on_another_machine(config, model, *rest):
+        prepare(config, model, *rest)
+        model[1].weight.data += 1e-6 * len(heads)
+        heads.append(model[1].weight.detach().clone())
+
+    monkeypatch.setattr(linear_probe_then_finetune, "prepare", on_another_machine)
+    for penalty in (0.03, 0.03, 0.3):
+        settings = {"name": "linear_probe_then_finetune", "probe_penalty": penalty}
+        finetuning._train(job, data, labels, settings, LOG)
+    assert not torch.equal(heads[0], heads[1])
+    assert identities[0] == identities[1] != identities[2]
 
 
 def test_the_linear_probe_is_the_penalised_logistic_regression():

@@ -1,5 +1,6 @@
 """Metrics against scikit-learn's, and the two definitions of pool accuracy."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +71,28 @@ def test_pool_accuracy_counts_bought_labels_as_annotated():
     assert found["pool_accuracy"] == pytest.approx(3 / 5)
 
 
+def test_logits_are_reduced_batch_by_batch():
+    """To the same numbers as at once, and without memory for more than a batch, or for pairs of classes."""
+    rng = np.random.default_rng(0)
+    true, logits = rng.integers(20, size=300), rng.normal(scale=9, size=(300, 20)).astype(np.float32)
+    whole = metrics.of_logits([logits], true)
+    parts = metrics.of_logits(np.array_split(logits, 11), true)
+    assert all(np.array_equal(one, other) for one, other in zip(whole, parts, strict=True))
+    assert np.array_equal(whole.classes, logits.argmax(1))
+    expected = torch.nn.functional.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(true))
+    assert -whole.log_likelihood.mean() == pytest.approx(float(expected), rel=1e-5)
+
+    classes, batches, rows = 20_000, 8, 50
+    tracemalloc.start()
+    made = (rng.normal(size=(rows, classes)).astype(np.float32) for _ in range(batches))
+    many = metrics.of_logits(made, np.arange(rows * batches))
+    found = metrics.classification(np.arange(rows * batches), many.classes, classes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["accuracy"] < 0.1
+    assert peak < 5 * 8 * rows * classes  # all logits are 8 batches of float32, pairs of classes 200 times as much
+
+
 def test_evaluate_covers_every_split():
     dataset = digits.prepare(digits.Config())
     cameras = dataset.splits["test"]._replace(groups=np.arange(len(dataset.splits["test"].labels)) % 3)
@@ -77,7 +100,10 @@ def test_evaluate_covers_every_split():
     rng = np.random.default_rng(0)
     logits = {name: rng.normal(size=(len(s.labels), 10)).astype(np.float32) for name, s in dataset.splits.items()}
     labels = label_set.empty(dataset.fingerprint, 0).extended(np.array([1]), dataset.splits["pool"].labels[[1]], 1)
-    found = metrics.evaluate(dataset, logits, labels)
+    predictions = {
+        name: metrics.of_logits([part[:7], part[7:]], dataset.splits[name].labels) for name, part in logits.items()
+    }
+    found = metrics.evaluate(dataset, predictions, labels)
     assert set(found) == {"pool", "val", "test", "test_ood"}
     assert found["test_ood"].keys() - found["test"].keys() == {"worst_group_accuracy"}
     assert {"pool_accuracy", "pool_model_accuracy", "pool_balanced_accuracy", "pool_macro_f1"} <= set(found["pool"])

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from conftest import REPO
 from labelbench.common.classifier import Classifier
 from labelbench.common.errors import UserError
-from labelbench.training import metrics, proxy, results, training
+from labelbench.training import proxy, results, training
 from labelbench.training.trainers import flexmatch, passive
 from small_trainings import LOG, a_problem, a_proxy, accuracy, fitted
 
@@ -208,7 +208,7 @@ def test_early_stopping_sees_what_the_metrics_see():
     seen.batches = lambda *at: (tuple(None if v is None else v.float() for v in step) for step in views.batches(*at))
     history = training.fit(model, passive, config, seen, labels, len(clean), 4, halves, rng, LOG)
     features = training.predict(model[0], halves[0](), "bfloat16")
-    loss = metrics.cross_entropy(training.predict(model[1], [features]).numpy(), validation[1])
+    loss = -training.predictions(model[1], [features], validation[1]).log_likelihood.mean()
     assert loss == pytest.approx(min(epoch["val_loss"] for epoch in history), rel=1e-6)
 
 

@@ -14,5 +14,5 @@ else:
         from labelbench.training import finetuning
 
     trained = finetuning.train(job, log)
-    _, logits = finetuning.evaluate(trained)
-    finetuning.write(job, trained, logits, "finetune", job.wildcards.model)
+    _, predictions = finetuning.evaluate(trained)
+    finetuning.write(job, trained, predictions, "finetune", job.wildcards.model)

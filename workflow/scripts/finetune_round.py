@@ -13,8 +13,8 @@ with jobs.slow_imports():
     from labelbench.training import finetuning, proxy
 
 trained = finetuning.train(job, log)
-features, logits = finetuning.evaluate(trained)
-pool, head, fingerprint = features["pool"], trained.model[1], trained.data.dataset.fingerprint
+pool, predictions = finetuning.evaluate(trained)
+head, fingerprint = trained.model[1], trained.data.dataset.fingerprint
 with hdf5.create(job.output.features) as file:
     embeddings.write(file, ["pool"], *pool.shape, [(pool.numpy(),)])
     embeddings.describe(file, {"fingerprint": fingerprint, "spec": job.params.spec, "code": job.params.code})
@@ -24,4 +24,4 @@ model = proxy.build(settings, torch.zeros(dim), torch.ones(dim), len(head.bias),
 model.head.load_state_dict(head.state_dict())
 with jobs.written_whole(job.output.proxy) as part:
     proxy.save(part, model, settings, job.params.code)
-finetuning.write(job, trained, logits, "proxy")
+finetuning.write(job, trained, predictions, "proxy")

@@ -7,6 +7,7 @@ probabilities those of the zero-shot head.
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 
 from labelbench.common import gpu_memory, jobs, registry, seeds
@@ -46,8 +47,14 @@ else:
             device=jobs.device(job),
         )
     if "probabilities" in strategy.USES:
-        logits = embeddings.read(job.input.zero_shot, "pool", dataset.fingerprint)
-        pool = replace(pool, classify=lambda indices, _: torch.from_numpy(logits[indices]).float().softmax(1))
+        seen = embeddings.read(job.input.zero_shot, "pool", dataset.fingerprint)
+        with h5py.File(job.input.zero_shot, locking=False) as file:
+            head = torch.from_numpy(file["head"][()]).T.to(pool.device)
+
+        def guesses(indices, _):
+            return (torch.from_numpy(seen[indices]).to(head) @ head).softmax(1)
+
+        pool = replace(pool, classify=guesses)
 
     def selected(divisor):
         """The batch: with temporaries that are so many times smaller."""

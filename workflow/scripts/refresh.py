@@ -24,5 +24,5 @@ embedder.embed(job.output.clean, trained.data, "clean", None, made)
 for seed, path in enumerate(job.output.augmented):
     embedder.embed(path, trained.data, f"aug{seed}", trained.views, made)
 trained.cost["embed_seconds"] = watch.seconds()
-_, logits = finetuning.evaluate(trained)
-finetuning.write(job, trained, logits, "refresh")
+_, predictions = finetuning.evaluate(trained)
+finetuning.write(job, trained, predictions, "refresh")

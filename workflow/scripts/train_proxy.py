@@ -69,8 +69,8 @@ rng = seeds.generator(spec["seed"], trial, round_, "tuning folds")
 settings = tuning.settled(spec, job.input.get("tuned"), labels, dataset.num_classes, rng, classes, log)
 model, history = trained(settings, labels)
 seconds = watch.seconds()
-logits = {split: training.predict(model, batches(split)).numpy() for split in clean}
+predictions = {name: training.predictions(model, batches(name), dataset.splits[name].labels) for name in clean}
 with jobs.written_whole(job.output.proxy) as part:
     proxy.save(part, model, spec["selector"], job.params.code)
 jobs.write_result(job.output.cost, watch.cost(job, device, train_seconds=seconds))
-results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, logits, labels), history, settings)
+results.write(job, labels, spec["seed"], "proxy", metrics.evaluate(dataset, predictions, labels), history, settings)

@@ -17,12 +17,12 @@ data = images.load(job, spec)
 dataset = data.dataset
 weight = data.encoder.zero_shot_head(dataset.class_names, dataset.templates)
 model = images.classifier(data.encoder, weight, dataset.num_classes, seed=0).to(data.device)
-logits = {
-    name: training.predict(model, images.clean_batches(data, split.source)).numpy()
+predictions = {
+    name: training.predictions(model, images.clean_batches(data, split.source), split.labels)
     for name, split in dataset.splits.items()
     if name != "pool"
 }
-found = metrics.evaluate(dataset, logits, labels=None)
+found = metrics.evaluate(dataset, predictions, labels=None)
 with jobs.written_whole(job.output.head) as part:
     tensor_files.save(part, {"weight": weight}, {"code": job.params.code})
 jobs.write_result(

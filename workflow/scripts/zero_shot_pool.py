@@ -1,4 +1,7 @@
-"""Zero-shot head + images → its logits for the pool: guesses that cost no label, for a first round that uses them."""
+"""Zero-shot head + images → what it sees of the pool: guesses that cost no label, for a first round that uses them.
+
+The head is in the file as well, so that guesses are one product away; for many classes they are larger than the two.
+"""
 
 import json
 
@@ -13,10 +16,9 @@ from labelbench.embedding import embedder, images
 
 spec = json.loads(job.params.spec)
 data = images.load(job, spec)
-weight = tensor_files.load(job.input.head, "zero-shot head", ("weight",))[0]["weight"]
-model = images.classifier(data.encoder, weight, data.dataset.num_classes, seed=0).to(data.device).eval()
 clean = images.Clean(data.images, data.dataset.splits["pool"].source, data.encoder.transform)
 with hdf5.create(job.output[0]) as file:
-    logits = embedder.outputs(model, clean, data.workers, data.device, "zero-shot, pool")
-    embeddings.write(file, ["pool"], len(clean), data.dataset.num_classes, logits)
+    features = embedder.outputs(data.encoder.backbone, clean, data.workers, data.device, "zero-shot, pool")
+    embeddings.write(file, ["pool"], len(clean), data.encoder.backbone_dim, features)
+    file["head"] = tensor_files.load(job.input.head, "zero-shot head", ("weight",))[0]["weight"].numpy()
     file.attrs.update(fingerprint=data.dataset.fingerprint, spec=job.params.spec, code=job.params.code)

@@ -104,8 +104,8 @@ def finetuned(kind, trainer, device, folder, workers=0, **settings):
     settings |= {"name": trainer, "learning_rate": 1e-3}
     with GPU.counted() as found:
         trained = finetuning._train(job, given, labels, settings, LOG)
-    _, logits = finetuning.evaluate(trained)
-    return trained.history, logits["val"], found
+    _, predictions = finetuning.evaluate(trained)
+    return trained.history, torch.from_numpy(predictions["val"].log_likelihood), found
 
 
 def same(one, other, tolerance=2e-3):

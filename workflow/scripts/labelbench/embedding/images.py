@@ -1,9 +1,13 @@
 """Images on their way into a model: clean batches for evaluation, live weak and strong views for fine-tuning."""
 
 import ctypes
+import logging
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -89,8 +93,11 @@ def ahead(examples, workers, device, batch_size):
     """Yields batches of a `Dataset`, in order, made by `workers` processes ahead of their use (0: in this one).
 
     With batch_size None an example is a batch already, and large: each worker makes one, not two, before it is asked.
+    There are fewer workers where their batches would not fit into shared memory, and none where processes cannot be
+    forked safely (macOS); the batches are the same.
     """
     _keep_freed_memory()
+    workers = _affordable(examples, workers, (batch_size or 1) * (3 if batch_size else 2))
     loader = DataLoader(
         examples,
         batch_size=batch_size,
@@ -104,6 +111,31 @@ def ahead(examples, workers, device, batch_size):
     except UserError as error:
         # A worker hands it on with its traceback in front.
         raise UserError(str(error).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()) from None
+
+
+# Where processes hand batches to each other on Linux, and how much of it needs no second thought.
+SHARED, PLENTY = Path("/dev/shm"), 1 << 33
+
+
+def _affordable(examples, workers, each):
+    """How many of these workers can be had, if each may have so many examples in shared memory at a time.
+
+    In a container that is 64 MB by default, and whoever writes to more of it is killed by a bus error.
+    """
+    if workers and sys.platform == "darwin":
+        return 0
+    if not workers or not len(examples) or not SHARED.is_dir() or (free := shutil.disk_usage(SHARED).free) >= PLENTY:
+        return workers
+    size = each * sum(view.nbytes for view in examples[0] if view is not None)
+    # Half of it, because other jobs may have the same thought.
+    fewer = min(workers, free // 2 // size)
+    if fewer < workers:
+        logging.getLogger("labelbench").warning(
+            "%s has %.0f MB free, for %d processes that decode images instead of %d, which need %.0f MB each. In a "
+            "container, ask for more: docker run --shm-size=8g.",
+            SHARED, free / 1e6, fewer, workers, size / 1e6,
+        )  # fmt: skip
+    return fewer
 
 
 def _keep_freed_memory():

@@ -75,6 +75,8 @@ def _train(job, data, labels, settings, log, checkpoint=None):
     if torch.device(device).type == "cuda":
         model = model.to(memory_format=torch.channels_last)  # as `images.moved` gives it images
     trainer, config = registry.configured("trainers", settings)
+    # Before it is prepared: what is fitted on a GPU is not the same to the bit on another.
+    identity = _identity(job, config, model, labels)
     precision = resolved_precision(config.precision, device)
     if hasattr(trainer, "prepare"):
         trainer.prepare(
@@ -100,7 +102,7 @@ def _train(job, data, labels, settings, log, checkpoint=None):
         device=device,
         truth=pool.labels,
         checkpoint=checkpoint,
-        identity=_identity(job, config, model, labels),
+        identity=identity,
     )
     cost = {"wait_seconds": round(live.wait_seconds, 4)}
     return Trained(data, drawn, labels, model, precision, settings, history, cost)
@@ -116,34 +118,32 @@ def _checkpoint(job):
 
 
 def _identity(job, config, model, labels):
-    """Text that names all that training depends on; the weights it starts from are not in the job's params."""
+    """Text that names all that training depends on; the weights that `model` has are not in the job's params."""
     bought = hashlib.sha256(labels.index.astype("<i8").tobytes() + labels.label.astype("<i8").tobytes()).hexdigest()
     start = hash_weights(model.state_dict())
     return json.dumps([job.params.spec, job.params.code, repr(config), labels.fingerprint, bought, start])
 
 
 def evaluate(trained):
-    """The trained model's features (n, d) and logits (n, K) of the clean images of each split, float32 on the CPU.
-
-    Two dicts, by the split's name.
-    """
+    """The trained model on clean images: the pool's features (N, d) float32, on the CPU, and `Predictions` by split."""
     backbone, head = trained.model
-    features, logits = {}, {}
+    pool, found = None, {}
     for name, split in trained.data.dataset.splits.items():
-        features[name] = training.predict(backbone, images.clean_batches(trained.data, split.source), trained.precision)
-        batches = (rows.to(trained.data.device) for rows in features[name].split(training.EVALUATION_BATCH))
-        logits[name] = training.predict(head, batches)
-    return features, logits
+        images_of_split = images.clean_batches(trained.data, split.source)
+        features = training.predict(backbone, images_of_split, trained.precision)
+        batches = (rows.to(trained.data.device) for rows in features.split(training.EVALUATION_BATCH))
+        found[name] = training.predictions(head, batches, split.labels)
+        pool = features if name == "pool" else pool
+    return pool, found
 
 
-def write(job, trained, logits, stage, model=""):
+def write(job, trained, predictions, stage, model=""):
     """Write metrics, history and cost of a trained model, its last outputs, and remove its checkpoint.
 
-    stage, model: as in `results.write`.
+    predictions: as `evaluate` gives them; stage, model: as in `results.write`.
     """
-    logits = {split: rows.numpy() for split, rows in logits.items()}
     jobs.write_result(job.output.cost, trained.cost)
-    scores = metrics.evaluate(trained.data.dataset, logits, trained.labels)
+    scores = metrics.evaluate(trained.data.dataset, predictions, trained.labels)
     seed = json.loads(job.params.spec)["seed"]
     results.write(job, trained.labels, seed, stage, scores, trained.history, trained.settings, model)
     _checkpoint(job).unlink(missing_ok=True)

@@ -1,14 +1,20 @@
 """Classification metrics from integer labels, and the two accuracies of the pool."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from labelbench.training import hits
 
 
-def confusion_matrix(true, predicted, num_classes):
-    """(K, K) int64 counts, rows true classes, columns predicted ones."""
-    cells = np.asarray(true) * num_classes + np.asarray(predicted)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+class Predictions(NamedTuple):
+    """What metrics need of a model's logits (n, K), which take gigabytes for many classes.
+
+    classes: (n,) int64, the largest logit's; log_likelihood: (n,) float32, of the true class in nats.
+    """
+
+    classes: np.ndarray
+    log_likelihood: np.ndarray
 
 
 def classification(true, predicted, num_classes, groups=None):
@@ -18,8 +24,9 @@ def classification(true, predicted, num_classes, groups=None):
     class that a split lacks is no zero. With groups (n,) int64 there is worst_group_accuracy as well, the lowest
     accuracy of a group that occurs (WILDS, Koh et al. 2021, arXiv 2012.07421); examples of group −1 belong to none.
     """
-    counts = confusion_matrix(true, predicted, num_classes)
-    hits, occurring, claimed = np.diag(counts), counts.sum(1), counts.sum(0)
+    hits, occurring, claimed = (
+        np.bincount(classes, minlength=num_classes) for classes in (true[true == predicted], true, predicted)
+    )
     present = occurring > 0
     recall = hits[present] / occurring[present]
     f1 = 2 * hits[present] / (occurring + claimed)[present]
@@ -58,27 +65,33 @@ def pool(true, predicted, labelled, annotated, num_classes, groups=None):
     }
 
 
-def cross_entropy(logits, true):
-    """Mean negative log-likelihood in nats of labels (n,) under logits (n, K)."""
-    shifted = logits - logits.max(1, keepdims=True)
-    log_likelihood = shifted[np.arange(len(true)), true] - np.log(np.exp(shifted).sum(1))
-    return float(-log_likelihood.mean())
+def of_logits(batches, true):
+    """The `Predictions` of logits that come batch by batch, (b, K) float32 arrays; true: (n,) labels of all.
+
+    An example of unknown class (−1) has some class's log-likelihood.
+    """
+    classes, log_likelihood, begin = [np.empty(0, np.int64)], [np.empty(0, np.float32)], 0
+    for logits in batches:
+        own, begin = true[begin : begin + len(logits)], begin + len(logits)
+        shifted = logits - logits.max(1, keepdims=True)
+        log_likelihood.append(shifted[np.arange(len(own)), own] - np.log(np.exp(shifted).sum(1)))
+        classes.append(logits.argmax(1))
+    return Predictions(np.concatenate(classes), np.concatenate(log_likelihood))
 
 
-def evaluate(dataset, logits, labels):
-    """Metrics by split of logits {split: (n, K) float32} on clean views; the pool's need the label set `labels`.
+def evaluate(dataset, predictions, labels):
+    """Metrics by split of `Predictions` {split: …} on clean views; the pool's need the label set `labels`.
 
     Test sets have the text `hits` as well: which of their images were predicted right (`training.hits`).
     """
     results = {}
-    for split, values in logits.items():
+    for split, (predicted, log_likelihood) in predictions.items():
         true, groups = dataset.splits[split].labels, dataset.splits[split].groups
-        predicted = values.argmax(1)
         if split == "pool":
             results[split] = pool(true, predicted, labels.index, labels.label, dataset.num_classes, groups)
         else:
             results[split] = classification(true, predicted, dataset.num_classes, groups)
-            results[split]["loss"] = cross_entropy(values, true)
+            results[split]["loss"] = float(-log_likelihood.mean())
             if split != "val":
                 results[split]["hits"] = hits.encode(true, predicted, dataset.num_classes)
     return results

@@ -17,6 +17,7 @@ from labelbench.common import gpu_memory
 from labelbench.common.errors import UserError
 from labelbench.embedding.encoder import resolved_precision
 from labelbench.training import checkpoint as checkpoints
+from labelbench.training import metrics
 
 EVALUATION_BATCH = 4096
 
@@ -277,24 +278,33 @@ def _in_precision(model, precision, device):
 
 
 @torch.no_grad()
-def predict(model, batches, precision="float32"):
-    """Logits (n, K) float32 on the CPU of inputs that come batch by batch; computed in `float32` or `bfloat16`.
+def outputs(model, batches, precision="float32"):
+    """Yields the logits (b, K) float32 on the CPU of each batch of inputs; computed in `float32` or `bfloat16`.
 
     A batch that a GPU has no memory for is computed in parts, as are those after it.
     """
     was_training = model.training
     model.eval()
-    logits, parts = [], 1
+    parts = 1
     for x in batches:
 
-        def outputs(divisor, x=x):
+        def found(divisor, x=x):
             forward = _in_precision(model, precision, x.device)
             return divisor, torch.cat([forward(part).cpu() for part in x.split(-(-len(x) // divisor))])
 
-        parts, found = gpu_memory.fitted(outputs, first=parts)
-        logits.append(found)
+        parts, logits = gpu_memory.fitted(found, first=parts)
+        yield logits
     model.train(was_training)
-    return torch.cat(logits)
+
+
+def predict(model, batches, precision="float32"):
+    """The `outputs` of all batches as one tensor (n, K)."""
+    return torch.cat(list(outputs(model, batches, precision)))
+
+
+def predictions(model, batches, labels, precision="float32"):
+    """`metrics.Predictions` of the examples of these batches; labels: (n,) int64. No batch's logits are kept."""
+    return metrics.of_logits((logits.numpy() for logits in outputs(model, batches, precision)), labels)
 
 
 def fit(

@@ -37,12 +37,13 @@ def prepare(config, model, features, labels, rng):
     from labelbench.common.refit import fit_heads
 
     head = model[1]
-    x = features().double().to(head.weight.device)
-    # `fit_heads` has λ = 1. Features s times as long and weights 1/s as long are the same probe with λ = 1/s².
-    scale = (config.probe_penalty * x.square().sum(1).mean()).rsqrt()
-    x = torch.cat([scale * x, scale.expand(len(x), 1)], dim=1)
+    x = features()
+    square = sum(float(part.double().square().sum()) for part in x.split(4096)) / len(x)
+    # On features of mean square norm 1, weights would be √square times as long, and with them the penalty's share.
+    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1).to(head.weight.device)
     targets = torch.as_tensor(labels, device=x.device)
-    weight = scale * fit_heads(x[None], targets[None], len(head.bias), iterations=200)[0]
+    penalty = config.probe_penalty * square
+    weight = fit_heads(x[None], targets[None], len(head.bias), iterations=200, penalty=penalty)[0]
     with torch.no_grad():
         head.weight.copy_(weight[:-1].T)
         head.bias.copy_(weight[-1])
