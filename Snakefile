@@ -40,6 +40,7 @@ include: "rules/pretrain.smk"
 
 onstart:
     cluster.prepare(workflow, Path.cwd())
+    limit_gpus()
 
 
 # The study: every model of the grid, and the tables and figures that are made of them.

@@ -36,7 +36,7 @@ if CAMPAIGN:
         resources:
             mem_mb=8000,
             runtime=1440,
-            gpu=GPUS * int(HERE),
+            gpu=gpu_if_here,
         params:
             spec=provenance.canonical({"encoder": CAMPAIGN.encoder.settings}),
             code=provenance.digest("embed_images.py", CAMPAIGN.encoder.source),
@@ -173,7 +173,7 @@ if CAMPAIGN:
             resources:
                 mem_mb=8000,
                 runtime=1440,
-                gpu=GPUS,
+                gpu=any_gpu,
             params:
                 spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
                 folder=f"labelling/{CAMPAIGN.name}",
@@ -204,7 +204,7 @@ if CAMPAIGN:
             resources:
                 mem_mb=8000,
                 runtime=240,
-                gpu=GPUS,
+                gpu=any_gpu,
             params:
                 spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
                 images=CAMPAIGN.settings.images,

@@ -9,18 +9,43 @@ import os
 # LABELBENCH_GPU=0: a cluster without GPUs. Jobs learn it by the same variable, which Slurm hands on.
 GPUS = int(os.environ.get("LABELBENCH_GPU") != "0")
 
-# Whether jobs run on this machine: no queue has to be waited for. A dry run says what a cluster would be asked for.
-HERE = workflow.local_exec and not workflow.dryrun
 
-# Here, no more jobs use GPUs at a time than there are, unless `--resources gpu=…` says otherwise. Snakemake hands the
-# number on to the processes of its jobs, and where it is 0 they ask for none.
-if (
-    HERE
-    and workflow.is_main_process
-    and GPUS
-    and "gpu" not in workflow.global_resources
-):
-    workflow.register_resource("gpu", jobs.gpus())
+def here():
+    """Whether jobs run on this machine, without a queue. A dry run says what a cluster would be asked for."""
+    # Not known before Snakemake has read all rules.
+    known = workflow.executor_plugin is not None
+    return known and workflow.local_exec and not workflow.dryrun
+
+
+@functools.cache
+def gpus_here():
+    """GPUs of this machine, unless `--resources gpu=…` says otherwise, as it does to the process of each job."""
+    limit = workflow.global_resources.get("gpu")
+    return jobs.gpus() if limit is None or limit.value is None else limit.value
+
+
+def limit_gpus():
+    """Before the first job: here, no more jobs use GPUs at a time than there are, whatever the number of cores."""
+    if GPUS and here():
+        for limits in (
+            workflow.scheduler.global_resources,
+            workflow.scheduler.resources,
+        ):
+            limits.setdefault("gpu", gpus_here())
+
+
+def asked_gpu(needed=True):
+    """What a job asks for that needs a GPU, or does not: 1 or 0, and here 0 where there is none."""
+    return int(bool(GPUS and needed and (not here() or gpus_here())))
+
+
+def any_gpu(wildcards):
+    return asked_gpu()
+
+
+def gpu_if_here(wildcards):
+    return asked_gpu(here())
+
 
 # Bytes of an image in a dataset file (a label and a position) and in an embedding 512 numbers wide.
 DATASET_BYTES, EMBEDDING_BYTES = 16, 1024
@@ -54,6 +79,30 @@ def megabytes(input, *names):
         for path in [files] if isinstance(files, str) else files:
             size += _size(path) or unknown
     return size // 1_000_000
+
+
+@functools.cache
+def num_classes(path):
+    """Classes of a prepared dataset; 1000 of one that is not there, or that is none: the job says so."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return len(file.attrs["class_names"])
+    except (OSError, KeyError):
+        return 1000
+
+
+@functools.cache
+def dimensions(path):
+    """Width of the features in a file of embeddings, 512 where it is not there yet."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return file["pool"].shape[1]
+    except (OSError, KeyError):
+        return EMBEDDING_BYTES // 2
 
 
 @functools.cache
@@ -93,7 +142,10 @@ def retried(minutes, attempt, submission=0):
     return int(minutes * max(1, min(attempt, room)))
 
 
-# Jobs with images: decoding takes a thread and up to 4 GB each, and a GPU waits for it.
+# Jobs with images: decoding takes a thread and up to 4 GB each, and a GPU waits for it. An encoder is in the memory of
+# the host so many times, also on a GPU: model and checkpoint as it is loaded; model, best state, gradients and two
+# moments as it is trained, or as its state is saved. The first GB of them is in the 4 GB.
+LOADED, TRAINED = 2, 5
 
 
 def image_threads(wildcards, input):
@@ -101,13 +153,28 @@ def image_threads(wildcards, input):
     return 1 if size < 20_000 else min(16, 2 + size // 50_000)
 
 
+def weights_mb(input, copies):
+    """MB of so many copies of an encoder, beyond the first GB; nothing is known of weights that come by name."""
+    files = input.get("weights") or []
+    size = sum(
+        _size(path) or 0 for path in ([files] if isinstance(files, str) else files)
+    )
+    return max(copies * size // 1_000_000 - 1000, 0)
+
+
 def image_mem_mb(wildcards, input, attempt):
-    return 4000 * image_threads(wildcards, input) * attempt
+    more = weights_mb(input, LOADED)
+    return (4000 * image_threads(wildcards, input) + more) * attempt
+
+
+def finetune_mem_mb(wildcards, input, attempt):
+    more = weights_mb(input, TRAINED)
+    return (4000 * image_threads(wildcards, input) + more) * attempt
 
 
 def embed_gpu(wildcards, input):
     """A thousand images are embedded on a CPU before the GPU queue has moved. Here there is none."""
-    return GPUS * int(HERE or num_images(input) >= 20_000)
+    return asked_gpu(here() or num_images(input) >= 20_000)
 
 
 def embed_runtime(wildcards, input, attempt):
@@ -163,7 +230,7 @@ def final_threads(wildcards, input):
 def final_mem_mb(wildcards, input, attempt):
     if takes_over(input):
         return 1000 * attempt
-    return image_mem_mb(wildcards, input, attempt)
+    return finetune_mem_mb(wildcards, input, attempt)
 
 
 def final_runtime(wildcards, input):
@@ -171,7 +238,7 @@ def final_runtime(wildcards, input):
 
 
 def final_gpu(wildcards, input):
-    return 0 if takes_over(input) else GPUS
+    return asked_gpu(not takes_over(input))
 
 
 # Jobs on embeddings. `train_proxy` holds its views, `select_batch` a pool and what a strategy makes of it: BADGE, which
@@ -197,11 +264,17 @@ def proxy_runtime(wildcards, input, attempt):
 
 
 def proxy_gpu(wildcards, input):
-    return GPUS * int(num_images(input) >= 200_000)
+    return asked_gpu(num_images(input) >= 200_000)
 
 
 def select_mem_mb(wildcards, input, attempt):
-    return (1500 + 11 * megabytes(input, "clean")) * attempt
+    """Also what a strategy takes whatever the size of the pool: BAIT for classes and features."""
+    name = wildcards.get("strategy")
+    strategy, matrices = STUDY.strategies[name] if name else STUDY.initial, 0
+    if input.clean and hasattr(strategy.module, "memory"):
+        classes, dim = num_classes(str(input.dataset)), dimensions(str(input.clean))
+        matrices = strategy.module.memory(strategy.config, classes, dim) // 1_000_000
+    return (1500 + 11 * megabytes(input, "clean") + matrices) * attempt
 
 
 def select_runtime(wildcards, input, attempt):

@@ -52,9 +52,9 @@ rule finetune_round:
         "../envs/train.yaml"
     threads: image_threads
     resources:
-        mem_mb=image_mem_mb,
+        mem_mb=finetune_mem_mb,
         runtime=finetune_runtime,
-        gpu=GPUS,
+        gpu=any_gpu,
     params:
         spec=of_study(specs.finetune_round_spec),
         code=of_study(specs.finetune_round_code),
@@ -86,9 +86,9 @@ rule refresh:
         "../envs/train.yaml"
     threads: image_threads
     resources:
-        mem_mb=image_mem_mb,
+        mem_mb=finetune_mem_mb,
         runtime=finetune_runtime,
-        gpu=GPUS,
+        gpu=any_gpu,
     params:
         spec=of_study(specs.refresh_spec),
         code=of_study(specs.refresh_code),

@@ -99,6 +99,30 @@ def test_first_labels_by_features_ask_for_what_a_selection_does(fresh):
     assert found["gpu"] == "1" and int(found["mem_mb"]) > 10_000 and int(found["runtime"]) > 240
 
 
+def test_memory_follows_the_encoder_and_the_classes(selecting):
+    """A checkpoint of 4 GB is in the memory of the host several times; BAIT holds matrices of classes × features."""
+    path = selecting / "results/datasets/digits.h5"
+    names, pool = tuple(f"class {k}" for k in range(24)), 50_000
+    split = {
+        n: dataset_file.Split(labels=np.zeros(k, int), source=np.arange(k)) for n, k in (("pool", pool), ("val", 9))
+    }
+    path.unlink()
+    dataset_file.write(path, dataset_file.Dataset(split, names, ("{}",), "0"), "{}", "0")
+    with (selecting / "resources/huge.safetensors").open("wb") as file:
+        file.truncate(4_000_000_000)
+    configure(selecting, {"encoders": {"glyphclip": {"pretrained": "resources/huge.safetensors", "like": ""}}})
+    configure(selecting, {"run": {"strategies": ["bait_topc"]}, "strategies": {"bait_topc": None}})
+    images = path.stat().st_size // 16
+    found = asked(selecting, f"{RUN}/linear-flexmatch/bait_topc/trial0/round02/labels.h5", *BUY)
+    threads = int(found["embed"]["threads"])
+    assert int(found["embed"]["mem_mb"]) == 4000 * threads + 2 * 4000 - 1000
+    matrices = 5 * 8 * (23 * 512) ** 2 // 10**6
+    assert 5500 < matrices < 5600  # as was measured
+    assert int(found["select_batch"]["mem_mb"]) == 1500 + 11 * (images * 1024 // 10**6) + matrices
+    found = asked(selecting, f"{RUN}/finetune-flexmatch_images/bait_topc/trial0/round01/proxy.safetensors", *BUY)
+    assert int(found["finetune_round"]["mem_mb"]) == 4000 * threads + 5 * 4000 - 1000
+
+
 def test_a_model_that_is_copied_asks_for_no_gpu(selecting):
     configure(selecting, {"run": {"finetune": {"trainers": ["flexmatch_images", "passive_images"], "rounds": "last"}}})
 

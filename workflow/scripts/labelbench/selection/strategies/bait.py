@@ -37,6 +37,11 @@ _REFRESH = 256
 _TURNS = 2
 
 
+def memory(config, num_classes, dim):
+    """Bytes that selection in `dim` features takes beyond what grows with the pool: measured, 5 float64 matrices."""
+    return 5 * 8 * ((num_classes - 1) * min(dim, config.pca_dim)) ** 2
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples that inform the last layer about the whole pool: (budget,) int64.
 
