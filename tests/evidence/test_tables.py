@@ -639,8 +639,8 @@ def test_censored_savings_show_their_sign(digits):
     known = [Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">"))]
     savings = Savings(0.9, True, *known, *[Bounded(1.1)] * 3)
     table = digits.assign(savings=[savings] * len(digits))
-    assert "&gt;2.50× <span>[1.25, &gt;2.50]</span>" in html_of(table)
-    assert r"$>$2.50$\times$ [1.25, $>$2.50]" in latex_of(table)
+    assert "&gt;2.5× <span>[1.2, &gt;2.5]</span>" in html_of(table)
+    assert r"$>$2.5$\times$ [1.2, $>$2.5]" in latex_of(table)
     assert ",>2.5,1.25,>2.5,>80" in tables.to_csv(table)
 
 

@@ -91,9 +91,27 @@ def interval(difference, low, high):
     return f"{points(difference, digits)} [{', '.join(ends)}]"
 
 
-def times(bounded):
-    """A `savings.Bounded` factor as text, with its sign of censoring."""
-    return NONE if math.isnan(bounded.value) else f"{bounded.sign}{bounded.value:.2f}"
+def times(bounded, precision=3):
+    """A `savings.Bounded` factor as text, with its sign of censoring: so many digits, at most two behind the point."""
+    if math.isnan(bounded.value):
+        return NONE
+    behind = precision - 1 - math.floor(math.log10(bounded.value)) if bounded.value > 0 else 2
+    return f"{bounded.sign}{bounded.value:.{min(max(behind, 0), 2)}f}"
+
+
+def precision(low, high):
+    """Digits that the interval of a factor, two `savings.Bounded`, gives to it: 3, or 2 if it is wide.
+
+    The bootstrap's draws move the ends of a wide interval in the third digit.
+    """
+    return 2 if high.value > 1.5 * low.value else 3
+
+
+def _factor(factor, low, high):
+    """A factor with its interval, three `savings.Bounded`, as text."""
+    digits = precision(low, high)
+    text = f"{times(factor, digits)}×"
+    return text if math.isnan(low.value) else f"{text} [{times(low, digits)}, {times(high, digits)}]"
 
 
 def _score(row):
@@ -112,8 +130,7 @@ def _difference(row):
 def _savings(row):
     if not isinstance(row["savings"], Savings):
         return NONE
-    low, high = times(row["savings"].low), times(row["savings"].high)
-    return f"{times(row['savings'].factor)}×" + ("" if low == NONE else f" [{low}, {high}]")
+    return _factor(row["savings"].factor, row["savings"].low, row["savings"].high)
 
 
 def savings_text(row):
@@ -462,8 +479,7 @@ def p_value(p):
 def _mean_savings(savings):
     if savings is None or math.isnan(savings.mean.value):
         return NONE
-    low, high = times(savings.mean_low), times(savings.mean_high)
-    return f"{times(savings.mean)}×" + ("" if low == NONE else f" [{low}, {high}]")
+    return _factor(savings.mean, savings.mean_low, savings.mean_high)
 
 
 def _noise_note(table):
