@@ -356,16 +356,23 @@ def _noise(rows):
     return text + "."
 
 
-def note(kinds, equivalence):
-    """How the sentences are made of the numbers. `kinds`: by strategy; `equivalence`: a fraction."""
+def note(kinds, equivalence, family=comparisons.BLOCK):
+    """How the sentences are made of the numbers. `kinds`: by strategy; `equivalence`: a fraction; `family`: of p."""
+    if family == comparisons.DATASET:
+        corrected = "The correction is for all comparisons of a dataset together."
+    else:
+        corrected = (
+            "The correction is for the strategies of one setting, model and split against one reference: over many "
+            "such families some of 20 true zeros are taken for differences (`statistics: family: dataset` corrects for "
+            "all of a dataset together)."
+        )
     text = (
         "Written from the numbers in comparisons_*.csv. Differences are those of the areas under the learning curves "
         "over log labels (AULC), paired by trial; brackets are 95 % intervals. A strategy beats another, or is worse, "
         f"if the interval lies on one side of zero and reaches beyond ±{100 * equivalence:g} points, and the p-value, "
         "corrected by Holm for all strategies compared, is below 0.05; it ties if the interval lies within "
-        f"±{100 * equivalence:g} points; else the study does not decide. The correction is for the strategies of one "
-        "setting, model and split against one reference: over many such families some of 20 true zeros are taken for "
-        f"differences. A training collapsed where it scores more than {collapses.TIMES} times the noise below an "
+        f"±{100 * equivalence:g} points; else the study does not decide. "
+        f"{corrected} A training collapsed where it scores more than {collapses.TIMES} times the noise below an "
         "earlier and a later round."
     )
     return text + pages.marks(set(kinds.values()))
