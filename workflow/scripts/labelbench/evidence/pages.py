@@ -470,7 +470,7 @@ def _p_note(table):
     few = tested.loc[tested["test"] == "t", "trials"].min()
     other = ", or, in families of fewer tests or with more trials, the exact sign-flip test" if len(tests) > 1 else ""
     return (
-        f"p: paired t test{other}; the sign-flip test, whose p stands in the CSV, cannot fall below "
+        f"p: paired t test{other}; the sign-flip test, whose p stands in the CSV, cannot fall below"
         f" {2.0 ** (1 - few):.3g} with {few} trials, too much for this many strategies."
     )
 
