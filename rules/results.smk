@@ -91,6 +91,7 @@ rule tables:
             tables=list(map(list, FILES.tables)),
             overall=list(FILES.overall_tables),
             equivalence=STUDY.equivalence,
+            family=STUDY.family,
             passive={d: held.passive for d, held in SHOWN.contents.items()},
             costs=config.get("costs", {}),
             end_to_end={d: held.end_to_end for d, held in SHOWN.contents.items()},

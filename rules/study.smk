@@ -13,6 +13,9 @@ FILES = shown.files(SHOWN)
 config["run"] |= shown.ran(SHOWN)
 # The report opens with what the study says, once it says something.
 config["run"]["summary"] = shown.summary(workflow.pathvars.apply("<results>"))
+config["run"]["figure"] = shown.opening_figure(
+    FILES, workflow.pathvars.apply("<results>")
+)
 
 
 def of_models(function):

@@ -59,6 +59,19 @@ def test_differences_are_of_areas_and_paired(metrics, digits):
     assert len(digits) == 2 * 2 * 4  # references, splits, strategies
 
 
+def test_all_comparisons_of_a_dataset_may_be_one_family(metrics, digits):
+    together = comparisons.comparisons_table(metrics, "digits", "accuracy", KINDS, EQUIVALENCE, None, "dataset")
+    assert together["p_holm"].tolist() == pytest.approx(statistics.holm(together["p"]).tolist())
+    assert (together["p_holm"] >= digits["p_holm"] - 1e-12).all() and (together["p_holm"] > digits["p_holm"]).any()
+    for _, block in digits.groupby(["split", "reference"]):
+        assert block["p_holm"].tolist() == pytest.approx(statistics.holm(block["p"]).tolist())
+    note = pages.comparisons_note(digits, EQUIVALENCE)
+    assert "The page has 16 tests in 4 such families" in note
+    note = pages.comparisons_note(together, EQUIVALENCE, "dataset")
+    assert "Corrected by Holm for all 16 tests of this page together." in note
+    assert "all comparisons of a dataset together" in findings.note(KINDS, EQUIVALENCE, "dataset")
+
+
 def test_curves_of_other_numbers_of_labels_are_read_in_between(metrics):
     """As a strategy that bought one label more in each round than the others."""
     random, margin = curves(metrics, "random"), curves(metrics, "margin")
@@ -101,7 +114,7 @@ def test_enough_trials_take_the_exact_test(tmp_path):
     )
     assert "p: exact sign-flip test" in pages.comparisons_page(alone, EQUIVALENCE, "digits").note
     mixed = pages.comparisons_page(pd.concat([table, table.assign(test="t", trials=5)]), EQUIVALENCE, "digits").note
-    assert "p: paired t test, or, in blocks" in mixed
+    assert "p: paired t test, or, in families of fewer tests" in mixed
     assert "cannot fall below 0.0625 with 5 trials" in mixed
 
 

@@ -38,6 +38,7 @@ def test_every_strategy_has_a_look_of_its_own():
     assert len(set(looks)) == len(looks)
     assert set(registry.names("strategies")) <= set(figures._LOOKS)
     assert len({figures.look(name)[1] for name in COMMON}) == len(COMMON)  # markers tell them apart without colour
+    assert len({figures.look(name)[0] for name in COMMON}) == len(COMMON)
     assert figures.look("my_strategy") == figures.look("my_strategy")
     assert figures.look("my_strategy") not in figures._LOOKS.values()
     assert len({figures.look(f"variant_{i}") for i in range(20)}) > 12
@@ -77,6 +78,58 @@ def test_long_schedules_are_logarithmic_with_room_between_ticks(tmp_path):
     ticks = sorted(axis.get_xticks())
     assert {labels[0], labels[-1]} <= set(ticks) <= set(labels)
     assert min(b / a for a, b in itertools.pairwise(ticks)) > 1.7
+
+
+def test_ticks_are_numbers_of_labels_that_were_asked_for(metrics):
+    """BADGE of the authors' files buys one label more in every round."""
+    more = metrics.copy()
+    more.loc[more["strategy"] == "badge", "num_labels"] += more["round"] - 1
+    axis = figures.learning_curves(more, "digits", "accuracy", KINDS).axes[0]
+    assert sorted(axis.get_xticks()) == [30, 40, 50, 60, 70, 80]
+
+
+def test_bands_of_two_trials_leave_the_lines_room(tmp_path):
+    metrics = synthetic_study.table(tmp_path, datasets=("digits",), trials=2, finetune=(), zero_shot=None)
+    apart = metrics["split"].eq("test") & metrics["strategy"].eq("margin") & metrics["round"].eq(2)
+    metrics.loc[apart, "value"] += 0.03 * metrics["trial"]  # a band of ±19 points
+    axis = figures.learning_curves(metrics, "digits", "accuracy", KINDS).axes[0]
+    means = np.concatenate([line(axis, s).get_ydata() for s in ("random", "margin", "badge")])
+    low, high = axis.get_ylim()
+    assert low < means.min() and means.max() < high
+    assert high - low <= 3 * np.ptp(means) + 1e-9
+
+
+def test_panels_without_data_look_empty(metrics):
+    """Neither the grey of ties nor an axis of accuracies that nobody reached."""
+    far = metrics.copy()
+    far.loc[far["strategy"].ne("random") & far["split"].eq("test"), "value"] -= 0.9
+    alone = metrics[(metrics["strategy"] == "random") | (metrics["split"] == "test")]
+    drawn = (
+        (figures.label_savings(far, "digits", "accuracy", KINDS).axes[0], "no accuracy that both reach"),
+        (figures.label_savings(alone, "digits", "accuracy", KINDS).axes[1], "nothing to compare"),
+        (figures.differences(alone, "digits", "accuracy", KINDS, 0.002).axes[1], "nothing to compare"),
+    )
+    for axis, text in drawn:
+        assert [x.get_text() for x in axis.texts] == [text]
+        assert not (axis.patches or axis.lines or list(axis.get_xticks()))
+        assert not any(spine.get_visible() for spine in axis.spines.values())
+
+
+def test_the_region_of_ties_has_ends_that_show(metrics):
+    axis = figures.differences(metrics, "digits", "accuracy", KINDS, 0.5).axes[0]
+    low, high = axis.get_xlim()
+    assert low <= -100 and high >= 100
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.97, 1.31), (0.7, 1.6), (0.2, 6)])
+def test_ticks_of_savings_have_room(low, high):
+    axis = mpl.figure.Figure().subplots()
+    axis.set_yscale("log")
+    axis.set_ylim(low, high)
+    figures._label_factors(axis)
+    ticks = np.log(axis.get_yticks())
+    assert len(ticks) >= 3 and 0 in ticks
+    assert np.diff(ticks).min() > np.log(high / low) / 10
 
 
 def test_final_scores_show_every_model(metrics):

@@ -1,5 +1,6 @@
 """What a study says in words: every kind of sentence, the summary first, and pages that hold it all."""
 
+import dataclasses
 import math
 import re
 
@@ -52,7 +53,7 @@ def test_a_winner_is_named_with_what_it_saves(table):
     expected = (
         "digits: margin beats random sampling by +1.20 points of AULC [+0.80, +1.60] in test accuracy over 4 trials; "
     )
-    assert headline(rows) == expected + "for the same final score random sampling needs 1.50 times as many labels."
+    assert headline(rows) == expected + "for the same final score random sampling needs 1.5 times as many labels."
     both = told(table, **GAPS, verdict=("better", "better"), savings=(None, None))
     assert headline(both).endswith("in test accuracy over 4 trials, and so does badge.")
 
@@ -118,6 +119,16 @@ def test_digits_follow_the_width_of_the_interval():
     for width in (1e-6, 1e-4, 0.0007, 0.003, 0.2):
         low, high = (pages.points(x, pages.digits_of(width)) for x in (0.001, 0.001 + width))
         assert low != high or width < 1e-5
+
+
+def test_factors_have_no_more_digits_than_their_interval_gives():
+    for low, high, text in (
+        (1.3, 1.6, "1.42× [1.30, 1.60]"),
+        (0.8, 3.4, "1.4× [0.80, 3.4]"),
+        (0.2, 14, "1.4× [0.20, 14]"),
+    ):
+        found = dataclasses.replace(savings(1.42), low=Bounded(low), high=Bounded(high))
+        assert pages.savings_text({"savings": found}) == text
 
 
 def test_intervals_say_what_they_are_about(table):

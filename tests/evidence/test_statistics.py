@@ -140,10 +140,10 @@ def test_verdicts(low, high, p, expected):
 @pytest.mark.parametrize("n", [2, 4, 10])
 def test_bootstrap_of_a_mean_is_students_interval(n):
     values = rng(n).normal(0.9, 0.02, n)
-    draws = statistics.trial_weights(n, rng(), 200_000) @ values
+    draws = statistics.trial_weights(n, rng(), 2**17) @ values
     interval = statistics.estimate(values, level=0.8)
     assert np.quantile(draws, [0.1, 0.9]) == pytest.approx([interval.low, interval.high], rel=2e-3)
-    assert np.allclose(statistics.trial_weights(n, rng(), 50).sum(axis=1), 1)
+    assert np.allclose(statistics.trial_weights(n, rng(), 64).sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("n", [4, 5, 10])

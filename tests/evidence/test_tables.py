@@ -375,6 +375,22 @@ def test_trainers_stand_beside_the_noise_of_their_training(of_trainers):
     assert not any(name == pages.NOISE for _, name, _ in pages.trainers_page(table.assign(noise=np.nan)).lines)
 
 
+def test_trainers_stand_side_by_side_where_numbers_of_labels_are_too_many(tmp_path):
+    labels = (50, 100, 150, 200, 250)
+    settings = (("linear", "passive"), ("linear", "uda"))
+    metrics = synthetic_study.table(tmp_path, datasets=("digits",), labels=labels, settings=settings, finetune=())
+    table = tables.trainers_table(metrics, "digits", "accuracy", KINDS, ["passive"])
+    page = pages.trainers_page(table)
+    assert (page.corner, page.spans) == ("labels", [("passive", 2), ("uda", 2), (pages.NOISE, 1)])
+    assert page.names == ["% ± SE", "vs passive"] * 2 + ["vs passive"]
+    assert [name for _, name, _ in page.lines] == [f"{n:,} labels" for n in labels] * 2
+    found = table[(table["trainer"] == "uda") & (table["split"] == "test")].set_index("num_labels")
+    texts = [text for text, _ in page.lines[2][2]]
+    assert texts[2].startswith(f"{100 * found.loc[150, 'mean']:.2f} ±")
+    assert texts[3].startswith(pages.points(found.loc[150, "difference"]))
+    assert (texts[1], texts[4]) == (pages.NONE, "not measured")
+
+
 def test_trainers_of_final_models_are_a_block_of_their_own(of_trainers):
     table = tables.trainers_table(of_trainers, "digits", "accuracy", KINDS, ["passive"])
     tuned = table[table["stage"] == "finetune"]
@@ -639,8 +655,8 @@ def test_censored_savings_show_their_sign(digits):
     known = [Bounded(v, s) for v, s in ((2.5, ">"), (1.25, ""), (2.5, ">"), (80, ">"))]
     savings = Savings(0.9, True, *known, *[Bounded(1.1)] * 3)
     table = digits.assign(savings=[savings] * len(digits))
-    assert "&gt;2.50× <span>[1.25, &gt;2.50]</span>" in html_of(table)
-    assert r"$>$2.50$\times$ [1.25, $>$2.50]" in latex_of(table)
+    assert "&gt;2.5× <span>[1.2, &gt;2.5]</span>" in html_of(table)
+    assert r"$>$2.5$\times$ [1.2, $>$2.5]" in latex_of(table)
     assert ",>2.5,1.25,>2.5,>80" in tables.to_csv(table)
 
 

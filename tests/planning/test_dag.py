@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from conftest import REPO
+from labelbench.evidence import findings
 from labelbench.planning import grid, paths, plan, shown, specs
 
 
@@ -170,6 +171,21 @@ def test_tables_and_figures_follow_from_what_is_run():
     files = shown.files(shown.shown(several, grid.final_models(several)))
     assert ("selectors", "digits") in files.tables
     assert "ranks" in files.overall_figures
+
+
+def test_a_finished_studys_report_opens_with_its_summary_and_a_figure(tmp_path):
+    files = shown.files(shown.shown(study(), grid.final_models(study())))
+    assert (shown.summary(tmp_path), shown.opening_figure(files, tmp_path)) == ([], "")
+    for name in ("curves", "differences"):
+        path = tmp_path / f"figures/{name}_digits_longtail.svg"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    path = tmp_path / "tables/findings.txt"
+    path.parent.mkdir()
+    summed = ["First, a sentence that is long enough to be wrapped " + "again and " * 20 + "again.", "Second."]
+    path.write_text(findings.to_text({"digits": ["A paragraph."]}, "About.", summed))
+    assert shown.summary(tmp_path) == summed
+    assert shown.opening_figure(files, tmp_path).endswith("figures/differences_digits_longtail.svg")
 
 
 def test_the_order_of_definitions_changes_nothing_that_is_shown():

@@ -259,6 +259,21 @@ def test_records_are_means_over_the_epoch(monkeypatch):
     assert history[0]["learning_rate"] == pytest.approx(0.02 * math.cos(7 * math.pi * 9 / (16 * 20)))
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_pseudo_labels_of_images_of_unknown_truth_are_neither_right_nor_wrong(share):
+    """Half or all of the pool is of unknown class: training is the same, and the accuracy is that of the others."""
+    _, _, labels, truth, _ = problem = a_problem()
+    unknown = np.where(np.arange(300) < share * 300, -1, truth)
+    found = [
+        fitted(flexmatch, problem=problem, truth=known, threshold=0.5, epochs=2)[1][-1]["pseudo_label_accuracy"]
+        for known in (truth, unknown)
+    ]
+    if share == 1:
+        assert math.isnan(found[1])
+    else:
+        assert found[1] > 0.75 * found[0] > 0.3
+
+
 @pytest.mark.parametrize("job", ["train_proxy.py", "select_batch.py"])
 def test_short_jobs_do_not_import_what_is_slow(job):
     """Imports of a proxy job and a training step; torch's compiler alone would double its start-up."""

@@ -28,7 +28,7 @@ made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the o
 for dataset in dict.fromkeys(dataset for _, dataset in spec["tables"]):  # the study's order; that of `leads` is sorted
     lead = leads[dataset]
     own = metrics[metrics["dataset"] == dataset]
-    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence, images)
+    table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence, images, spec["family"])
     judged[dataset] = {setting: study.judged(own, dataset, setting) for setting in study.settings(own, dataset)}
     if gone := collapses.told(collapses.found(own, dataset, lead)):
         left_out.setdefault(dataset, []).extend(gone)
@@ -45,7 +45,7 @@ for kind, dataset in spec["tables"]:
     elif kind == "comparisons":
         parts = [part for part in (compared[dataset], pooled[dataset]) if len(part)]
         table = pd.concat(parts, ignore_index=True) if parts else compared[dataset]
-        page, text = pages.comparisons_page(table, equivalence, dataset), comparisons.to_csv(table)
+        page, text = pages.comparisons_page(table, equivalence, dataset, spec["family"]), comparisons.to_csv(table)
     elif kind == "trainers":
         table = tables.trainers_table(*about, spec["passive"][dataset])
         page, text = pages.trainers_page(table), tables.to_csv(table, "passive")
@@ -81,7 +81,7 @@ further = [
     for page, _ in made
     if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
 ]
-about = findings.note(spec["kinds"], equivalence)
+about = findings.note(spec["kinds"], equivalence, spec["family"])
 ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if "ranks" in spec["overall"] else None
 summed = findings.summary(headlines, ranking, findings.caveats(compared, left_out))
 overview = findings.overview(compared, judged)

@@ -14,6 +14,7 @@ from labelbench.evidence.study import REFERENCE
 
 REFERENCES = (REFERENCE, "margin")
 ALPHA = 0.05
+BLOCK, DATASET = FAMILIES = ("block", "dataset")  # what p-values are corrected for
 _COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "kind", "reference"]
 _COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
 _IMAGES = ("images", "image_se", "other_low", "other_high")
@@ -22,7 +23,7 @@ _COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", *_IMAGES, "needed", 
 _COLUMNS += ["collapsed", *(f"{column}_without" for column in _WITHOUT), "settings", "above", "of"]
 
 
-def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
+def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None, family=BLOCK):
     """One row per (setting, stage, model, split, strategy, reference), of models with at least two rounds; fractions.
 
     `metrics`: the study's table, of paired trials (`study.paired`); `lead`: the metric; `kinds`: by strategy, as in
@@ -34,10 +35,10 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
     the labels both cover (`study.shared`; `num_labels` the last of them, `rounds` the strategy's own among them,
     `trials`), with its 95 % interval. `p_sign_flip`: exact for up to 20 trials; `p` is the same where it can fall below
     5 % after correction (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all
-    strategies compared with the reference in the same block (upper bounds are no part of this family). `verdict`:
-    `statistics.verdict`. `noise`: standard deviation that training on identical labels gives to the difference, NaN
-    where it was not measured, from `noise_freedom` degrees of freedom. `savings`: `savings.Savings`, to random sampling
-    only.
+    strategies compared with the reference in the same block (`family` "block"), or for all comparisons of the dataset
+    ("dataset"); upper bounds are no part of a family. `verdict`: `statistics.verdict`. `noise`: standard deviation that
+    training on identical labels gives to the difference, NaN where it was not measured, from `noise_freedom` degrees of
+    freedom. `savings`: `savings.Savings`, to random sampling only.
 
     `images`: `images.TestImages`. Where all models of a comparison kept their hits, `images` is how many test images
     there are, `image_se` the standard error that these alone give the difference, and `other_low`, `other_high` its
@@ -49,11 +50,11 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None):
     `collapsed`: how many models of either side collapsed (`collapses.found`). In blocks that have any, `…_without` are
     the same columns of `collapses.mended`, on these very images.
     """
-    table = _compared_blocks(metrics, dataset, lead, kinds, equivalence, images)
+    table = _compared_blocks(metrics, dataset, lead, kinds, equivalence, images, family)
     gone = collapses.found(metrics, dataset, lead)
     if table.empty or gone.empty:
         return table
-    again = _compared_blocks(collapses.mended(metrics, gone), dataset, lead, kinds, equivalence)
+    again = _compared_blocks(collapses.mended(metrics, gone), dataset, lead, kinds, equivalence, None, family)
     keys = [*study.SETTING, "stage", "model", "split", "strategy", "reference"]
     counts = gone.groupby([*study.SETTING, "stage", "model", "strategy"]).size().to_dict()
     blocks = {key[:-1] for key in counts}
@@ -79,9 +80,9 @@ def without_collapses(table):
     return table
 
 
-def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images=None):
+def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images, family):
     """The rows of `comparisons_table`, as if no training had collapsed."""
-    rows = []
+    found, families = [], []
     blocks = [
         (setting, model, split)
         for setting in study.settings(metrics, dataset)
@@ -90,17 +91,20 @@ def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images=None):
     ]
     for setting, (stage, model), split in blocks:
         curves = _curves(metrics, dataset, setting, split, lead, stage, model, images)
-        found = noise.measured(metrics, dataset, setting, split, study.metric_of(split, lead), stage, model)
+        measured = noise.measured(metrics, dataset, setting, split, study.metric_of(split, lead), stage, model)
         keys = dict(zip(_COLUMNS, (dataset, *setting, stage, model, split, lead), strict=False))
-        block = [
-            row for reference in REFERENCES for row in _compared(curves, reference, kinds, equivalence, found, lead)
-        ]
+        against = [_compared(curves, reference, kinds, measured, lead) for reference in REFERENCES]
+        families += against
+        block = list(itertools.chain(*against))
         told = {row["strategy"] for row in block}
         for strategy, curve in curves.items():
             if strategy not in told:
                 block.append(_described(strategy, curve, kinds) | {"reference": ""})
         order = list(curves)
-        rows += [keys | row for row in sorted(block, key=lambda row: order.index(row["strategy"]))]
+        found.append((keys, sorted(block, key=lambda row: order.index(row["strategy"]))))
+    for rows in [list(itertools.chain(*families))] if family == DATASET else families:
+        _judge(rows, equivalence)
+    rows = [keys | row for keys, block in found for row in block]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table["collapsed"] = 0
     for column in ("verdict_without", "gaps_without"):
@@ -199,8 +203,8 @@ def _described(strategy, curves, kinds):
     }
 
 
-def _compared(curves, reference, kinds, equivalence, measured, measure):
-    """Rows of all strategies against one reference; none where it was not run."""
+def _compared(curves, reference, kinds, measured, measure):
+    """Rows of all strategies against one reference, without p-values and verdicts; none where it was not run."""
     if reference not in curves:
         return []
     rows = []
@@ -223,7 +227,6 @@ def _compared(curves, reference, kinds, equivalence, measured, measure):
         if reference == REFERENCE:
             row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
         rows.append(row)
-    _judge(rows, equivalence)
     return rows
 
 

@@ -81,10 +81,11 @@ def headline(dataset, table, pooled, judged):
 def _saved(strategy, rows):
     """What a strategy saves in its settings, as the end of a sentence."""
     found = [row["savings"] for row in rows if row["strategy"] == strategy and row["savings"] is not None]
-    factors = sorted((s.factor for s in found if not math.isnan(s.factor.value)), key=lambda bounded: bounded.value)
+    found = sorted((s for s in found if not math.isnan(s.factor.value)), key=lambda s: s.factor.value)
+    factors = [s.factor for s in found]
     if not factors:
         return ""
-    first, last = (_times(factors[i]) for i in (0, -1))
+    first, last = (_times(s.factor, s.low, s.high) for s in (found[0], found[-1]))
     times = first if first == last else f"{first} to {last}"
     text = f"; for the same final score random sampling needs {times} times as many labels"
     if factors[-1].value < 1:
@@ -92,9 +93,15 @@ def _saved(strategy, rows):
     return text + (", depending on the setting" if factors[0].value < 1 else "")
 
 
-def _times(bounded):
-    """A `savings.Bounded` factor in words."""
-    return {">": "more than ", "<": "less than "}.get(bounded.sign, "") + pages.times(bounded).lstrip("<>")
+def _times(factor, low, high):
+    """A factor in words, with the digits of its interval: `savings.Bounded` all three."""
+    text = pages.times(factor, pages.precision(low, high)).lstrip("<>")
+    return {">": "more than ", "<": "less than "}.get(factor.sign, "") + text
+
+
+def _times_interval(low, high):
+    digits = pages.precision(low, high)
+    return _interval(pages.times(low, digits), pages.times(high, digits))
 
 
 def _missing(row):
@@ -277,13 +284,14 @@ def _brief(row):
 def _claim(row):
     """A strategy with its difference and, where they are known, its label savings; contradictions in words."""
     text = f"{_name(row)} ({_gap(row)}"
-    savings, times = row["savings"], pages.times
+    savings = row["savings"]
     if savings is not None and not math.isnan(savings.low.value):
-        ends = _interval(times(savings.low), times(savings.high))
-        text += f"; random needs {_times(savings.factor)} {ends} times as many labels for the same final score"
+        ends = savings.low, savings.high
+        factor = f"{_times(savings.factor, *ends)} {_times_interval(*ends)}"
+        text += f"; random needs {factor} times as many labels for the same final score"
         if not math.isnan(savings.mean_low.value):
-            ends = _interval(times(savings.mean_low), times(savings.mean_high))
-            text += f", {_times(savings.mean)} {ends} times on average over the curve"
+            ends = savings.mean_low, savings.mean_high
+            text += f", {_times(savings.mean, *ends)} {_times_interval(*ends)} times on average over the curve"
         if row["verdict"] == "worse" and savings.factor.value > 1:
             text += ": worse on the way, better at the end"
         if row["verdict"] == "better" and savings.factor.value < 1:
@@ -348,16 +356,23 @@ def _noise(rows):
     return text + "."
 
 
-def note(kinds, equivalence):
-    """How the sentences are made of the numbers. `kinds`: by strategy; `equivalence`: a fraction."""
+def note(kinds, equivalence, family=comparisons.BLOCK):
+    """How the sentences are made of the numbers. `kinds`: by strategy; `equivalence`: a fraction; `family`: of p."""
+    if family == comparisons.DATASET:
+        corrected = "The correction is for all comparisons of a dataset together."
+    else:
+        corrected = (
+            "The correction is for the strategies of one setting, model and split against one reference: over many "
+            "such families some of 20 true zeros are taken for differences (`statistics: family: dataset` corrects for "
+            "all of a dataset together)."
+        )
     text = (
         "Written from the numbers in comparisons_*.csv. Differences are those of the areas under the learning curves "
         "over log labels (AULC), paired by trial; brackets are 95 % intervals. A strategy beats another, or is worse, "
         f"if the interval lies on one side of zero and reaches beyond ±{100 * equivalence:g} points, and the p-value, "
         "corrected by Holm for all strategies compared, is below 0.05; it ties if the interval lies within "
-        f"±{100 * equivalence:g} points; else the study does not decide. The correction is for the strategies of one "
-        "setting, model and split against one reference: over many such families some of 20 true zeros are taken for "
-        f"differences. A training collapsed where it scores more than {collapses.TIMES} times the noise below an "
+        f"±{100 * equivalence:g} points; else the study does not decide. "
+        f"{corrected} A training collapsed where it scores more than {collapses.TIMES} times the noise below an "
         "earlier and a later round."
     )
     return text + pages.marks(set(kinds.values()))

@@ -91,9 +91,27 @@ def interval(difference, low, high):
     return f"{points(difference, digits)} [{', '.join(ends)}]"
 
 
-def times(bounded):
-    """A `savings.Bounded` factor as text, with its sign of censoring."""
-    return NONE if math.isnan(bounded.value) else f"{bounded.sign}{bounded.value:.2f}"
+def times(bounded, precision=3):
+    """A `savings.Bounded` factor as text, with its sign of censoring: so many digits, at most two behind the point."""
+    if math.isnan(bounded.value):
+        return NONE
+    behind = precision - 1 - math.floor(math.log10(bounded.value)) if bounded.value > 0 else 2
+    return f"{bounded.sign}{bounded.value:.{min(max(behind, 0), 2)}f}"
+
+
+def precision(low, high):
+    """Digits that the interval of a factor, two `savings.Bounded`, gives to it: 3, or 2 if it is wide.
+
+    The bootstrap's draws move the ends of a wide interval in the third digit.
+    """
+    return 2 if high.value > 1.5 * low.value else 3
+
+
+def _factor(factor, low, high):
+    """A factor with its interval, three `savings.Bounded`, as text."""
+    digits = precision(low, high)
+    text = f"{times(factor, digits)}×"
+    return text if math.isnan(low.value) else f"{text} [{times(low, digits)}, {times(high, digits)}]"
 
 
 def _score(row):
@@ -112,8 +130,7 @@ def _difference(row):
 def _savings(row):
     if not isinstance(row["savings"], Savings):
         return NONE
-    low, high = times(row["savings"].low), times(row["savings"].high)
-    return f"{times(row['savings'].factor)}×" + ("" if low == NONE else f" [{low}, {high}]")
+    return _factor(row["savings"].factor, row["savings"].low, row["savings"].high)
 
 
 def savings_text(row):
@@ -186,8 +203,14 @@ def _floor(heading, noise, columns):
     return [(heading, NOISE, [(cell, False) for cell in cells])]
 
 
+_MOST_LABELS = 4  # numbers of labels that stand side by side on a screen of 1,280 pixels
+
+
 def trainers_page(table):
-    """The comparison of trainers as readers see it: numbers of labels side by side, test sets and pool in blocks."""
+    """The comparison of trainers as readers see it: numbers of labels side by side, test sets and pool in blocks.
+
+    Of more numbers of labels than a screen is wide for, the trainers stand side by side.
+    """
     labels = sorted(set(table["num_labels"]))
     compared = table["difference"].notna().any()
     names = ["% ± SE", "vs passive"] if compared else ["% ± SE"]
@@ -201,14 +224,23 @@ def trainers_page(table):
         heading += f": {row['split']} {study.NAMES[row['measure']]}"
         name = tables.trained_by(row["trainer"], row["stage"], row["model"])
         lines.setdefault((heading, name), {})[row["num_labels"]] = row
+    trainers = list(dict.fromkeys(name for _, name in lines))
+    turned = len(labels) > max(_MOST_LABELS, len(trainers))
     shown = []
     for heading, block in itertools.groupby(lines, key=lambda line: line[0]):
-        named = [(name, lines[heading, name]) for _, name in block]
-        for name, rows in named:
+        named = {name: lines[heading, name] for _, name in block}
+        noise = {n: [rows[n]["noise"] for rows in named.values() if n in rows] for n in labels}
+        noisy = compared and not all(math.isnan(value) for values in noise.values() for value in values)
+        if turned:
+            for n in sorted({n for rows in named.values() for n in rows}):
+                cells = [cell for t in trainers for cell in _trainer_cells(named.get(t, {}).get(n), compared)]
+                shown.append((heading, f"{n:,} labels", cells + ([(_noise(noise[n]), False)] if compared else [])))
+            continue
+        for name, rows in named.items():
             shown.append((heading, name, [cell for n in labels for cell in _trainer_cells(rows.get(n), compared)]))
-        noise = {n: [rows[n]["noise"] for _, rows in named if n in rows] for n in labels}
-        if compared and not all(math.isnan(value) for values in noise.values() for value in values):
+        if noisy:
             shown.append((heading, NOISE, [(text, False) for n in labels for text in (NONE, _noise(noise[n]))]))
+    side_by_side = trainers if turned else [f"{n:,} labels" for n in labels]
     text = (
         f"Every trainer on the same labels, bought by {table['strategy'].iloc[0]}: {_counts(table)}. "
         "Mean ± standard error over trials, in percent. "
@@ -222,13 +254,16 @@ def trainers_page(table):
         f"{_pool(table)} Bold: the best mean of its block and number of labels, and every mean whose paired 95 % "
         "interval to it holds zero."
     )
-    spans = [(f"{n:,} labels", len(names)) for n in labels]
+    spans = [(title, len(names)) for title in side_by_side]
+    below = names * len(side_by_side)
+    if turned and compared:
+        spans, below = [*spans, (NOISE, 1)], [*below, "vs passive"]
     return typeset.Page(
         table["dataset"].iloc[0],
         "trainers",
-        "trainer",
+        "labels" if turned else "trainer",
         spans,
-        names * len(labels),
+        below,
         shown,
         text,
     )
@@ -292,7 +327,9 @@ def costs_page(table, currency):
     many = f"{runs[0]:,}" if len(runs) == 1 else f"{runs[0]:,} to {runs[-1]:,}"
     text = (
         f"What all runs of each selector cost together ({many} runs, strategies times trials), from the recorded times "
-        "of jobs with their start-up. CPU hours are hours times threads of jobs without a GPU. Precomputation: the "
+        "of jobs with their start-up. CPU hours are hours times threads of jobs without a GPU; GPU hours are hours of "
+        "jobs with one. Where several jobs share a GPU, each counts the whole of it: GPU hours, and money for them, "
+        "then say too much. Precomputation: the "
         "embeddings, made once for all runs that use them. Training for selection: the models of all rounds but the "
         "last; the first round, which strategies share, counts once a trial. Final models: those of the last round. "
         "Preparing the data, tuning, and evaluations of earlier rounds are not in it."
@@ -317,7 +354,7 @@ def _amount(x):
     return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}" if x else "0"
 
 
-def comparisons_page(table, equivalence, dataset):
+def comparisons_page(table, equivalence, dataset, family="block"):
     """The comparison of whole learning curves as readers see it (`comparisons.comparisons_table`)."""
     references = [name for name in comparisons.REFERENCES if (table["reference"] == name).any()]
     lines = {}
@@ -354,10 +391,12 @@ def comparisons_page(table, equivalence, dataset):
     if REFERENCE in references:
         spans.append(("label savings", 2))
         titles += ["at the end", "mean"]
-    return typeset.Page(dataset, "comparisons", "strategy", spans, titles, shown, comparisons_note(table, equivalence))
+    return typeset.Page(
+        dataset, "comparisons", "strategy", spans, titles, shown, comparisons_note(table, equivalence, family)
+    )
 
 
-def comparisons_note(table, equivalence):
+def comparisons_note(table, equivalence, family="block"):
     """What a reader must know to read comparisons of whole curves."""
     if table.empty:
         return "No model was evaluated in more than one round: there are no curves to compare."
@@ -366,7 +405,8 @@ def comparisons_note(table, equivalence):
         f"Whole learning curves over {trials} paired trials. AULC: area under the curve over the logarithm of the "
         "labels, as a mean score in percent ± standard error over trials. Differences: in points of AULC, paired by "
         f"trial, with 95 % intervals. {_images_note(table, equivalence)} "
-        f"{_p_note(table)} Verdict: tie, the interval lies within ±{100 * equivalence:g} points, a difference too "
+        f"{_p_note(table)} {_family_note(table, family)} "
+        f"Verdict: tie, the interval lies within ±{100 * equivalence:g} points, a difference too "
         "small to matter; better and worse, it lies on one side of zero and the corrected p is below 0.05; undecided, "
         "anything else. "
     )
@@ -428,14 +468,31 @@ def _p_note(table):
     if not tests:
         return ""
     if tests == {"sign flip"}:
-        return "p: exact sign-flip test of the paired differences, corrected by Holm for all strategies of the block."
+        return "p: exact sign-flip test of the paired differences."
     few = tested.loc[tested["test"] == "t", "trials"].min()
-    other = ", or, in blocks of fewer strategies or more trials, the exact sign-flip test" if len(tests) > 1 else ""
+    other = ", or, in families of fewer tests or with more trials, the exact sign-flip test" if len(tests) > 1 else ""
     return (
-        f"p: paired t test{other}, "
-        "corrected by Holm for all strategies of the block; the sign-flip test, whose p stands in the CSV, cannot fall "
-        f"below {2.0 ** (1 - few):.3g} with {few} trials, too much for this many strategies."
+        f"p: paired t test{other}; the sign-flip test, whose p stands in the CSV, cannot fall below"
+        f" {2.0 ** (1 - few):.3g} with {few} trials, too much for this many strategies."
     )
+
+
+def _family_note(table, family):
+    """What p-values are corrected for, and how many tests stand on the page."""
+    tested = table[table["p"].notna() & table["kind"].ne("upper bound") & table["encoder"].ne(comparisons.POOLED)]
+    if tested.empty:
+        return ""
+    if family == comparisons.DATASET:
+        return f"Corrected by Holm for all {len(tested)} tests of this page together."
+    blocks = [*study.SETTING, "stage", "model", "split", "reference"]
+    families = len(tested[blocks].drop_duplicates())
+    text = "Corrected by Holm for all strategies of a block against one reference."
+    if families > 1:
+        text += (
+            f" The page has {len(tested)} tests in {families} such families; where nothing differs, each of them shows "
+            "a difference with a chance of up to 5 %. `statistics: family: dataset` corrects for all of them together."
+        )
+    return text
 
 
 def _compared_cells(row, images):
@@ -462,8 +519,7 @@ def p_value(p):
 def _mean_savings(savings):
     if savings is None or math.isnan(savings.mean.value):
         return NONE
-    low, high = times(savings.mean_low), times(savings.mean_high)
-    return f"{times(savings.mean)}×" + ("" if low == NONE else f" [{low}, {high}]")
+    return _factor(savings.mean, savings.mean_low, savings.mean_high)
 
 
 def _noise_note(table):

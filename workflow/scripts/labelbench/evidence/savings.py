@@ -11,7 +11,7 @@ import numpy as np
 
 from labelbench.evidence import statistics
 
-DRAWS = 2000  # of the bootstrap
+DRAWS = 4096  # of the bootstrap
 LEVELS = 16  # accuracies that a geometric mean averages over
 _BLOCK = 4_000_000  # numbers that isotonic regression holds at once
 

@@ -148,10 +148,18 @@ def trial_weights(n, rng, draws):
     chi-squared number of n − 1 degrees of freedom. The weighted mean of any score then has the distribution that
     Student's interval has, mean + t_{n-1} · s/√n. Resampling whole trials does not: it never leaves the range of the
     trials, so with four of them no interval that is made of it can cover more than 1 − 2 · 2^-4 = 87.5 %.
+
+    Draws are a scrambled Sobol sequence, for quantiles that move little with the generator: `draws` a power of 2 (A. B.
+    Owen, Scrambled Net Variance for Integrals of Smooth Functions, Annals of Statistics 25(4), 1997).
     """
-    z = rng.standard_normal((draws, n))
-    z -= z.mean(axis=1, keepdims=True)
-    stretch = np.sqrt((n - 1) / rng.chisquare(n - 1, size=(draws, 1)))
+    from scipy.stats import qmc  # slow to import
+
+    even = np.clip(qmc.Sobol(n, scramble=True, rng=rng).random(draws), 1e-12, 1 - 1e-12)
+    # z less its mean has n − 1 dimensions; Helmert's rows span them.
+    row, column = np.arange(1, n)[:, None], np.arange(n)[None]
+    basis = np.where(column < row, 1.0, np.where(column == row, -row, 0.0)) / np.sqrt(row * (row + 1))
+    z = special.ndtri(even[:, :-1]) @ basis
+    stretch = np.sqrt((n - 1) / special.chdtri(n - 1, even[:, -1:]))
     return 1 / n + stretch * z / math.sqrt(n * (n - 1))
 
 

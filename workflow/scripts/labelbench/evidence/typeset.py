@@ -100,6 +100,8 @@ th, td, td span { white-space: nowrap; }
 td:has(span) { white-space: normal; }
 th[scope=col] { white-space: normal; }
 th:first-child { text-align: left; }
+th[scope=row] { position: sticky; left: 0; background: #fff; }
+@media (max-width: 600px) { th[scope=row] { white-space: normal; min-width: 6rem; max-width: 9rem; } }
 td b { font-weight: 700; }
 th.title { text-align: center; font-weight: 600; border-bottom: 1px solid #999; }
 th.block { text-align: left; font-style: italic; border-top: 1px solid; padding-top: .5rem; }

@@ -302,7 +302,8 @@ class Study:
     dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
     refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by trainer, for those that have candidates;
     budgets: `Schedule` by dataset; imports: results of others, entries of importers by name; augmentations: seeds of
-    augmented views; replicates: trainings from other seeds; equivalence: a share of accuracy that does not matter.
+    augmented views; replicates: trainings from other seeds; equivalence: a share of accuracy that does not matter;
+    family: what p-values are corrected for, `comparisons.FAMILIES`.
     """
 
     seed: int
@@ -324,6 +325,7 @@ class Study:
     augmentations: int
     replicates: int
     equivalence: float
+    family: str
 
 
 def kind(entry):
@@ -654,6 +656,7 @@ def study(config):
         augmentations=config["augmentations"],
         replicates=config["run"].get("replicates", 0),
         equivalence=config.get("statistics", {}).get("equivalence", 0.2) / 100,
+        family=config.get("statistics", {}).get("family", "block"),
         **defined,
     )
     _check_size(found, config.get("most_jobs", MOST_JOBS))

@@ -190,6 +190,16 @@ def summary(results):
     return [" ".join(part[2:].split()) for part in parts if part.startswith("* ")]
 
 
+def opening_figure(made, results):
+    """Path of the figure that opens the report of a finished study: its first one of differences, or its first one.
+
+    made: `Files`. "" before it is there.
+    """
+    ranked = sorted(made.figures, key=lambda names: names[0] != "differences")
+    paths = [Path(results, "figures", f"{kind}_{dataset}.svg") for kind, dataset in ranked[:1]]
+    return "".join(str(path) for path in paths if path.exists())
+
+
 def imported_files(study, source):
     entry = study.imports[source]
     return entry.module.files(entry.config)

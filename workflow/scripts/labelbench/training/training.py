@@ -336,9 +336,10 @@ def fit(
 
     Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
     supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
-    unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true. NaN where no
-    unlabelled loss was used. Raises FloatingPointError if no state had a finite loss, and `UserError` where all batches
-    of a model with BatchNorm would have one example; one such batch at the end of a pass joins the one before.
+    unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true, of those whose truth
+    is known. NaN where no unlabelled loss was used. Raises FloatingPointError if no state had a finite loss, and
+    `UserError` where all batches of a model with BatchNorm would have one example; one such batch at the end of a pass
+    joins the one before.
     """
     unlabelled = np.setdiff1d(np.arange(pool_size), labels.index)
     mixing = bool(_learning_statistics(model))
@@ -519,6 +520,7 @@ def _means(taken, unlabelled, truth):
         weights = torch.cat([step.weights for step in semi]).cpu()
         pseudo = torch.cat([step.pseudo for step in semi]).cpu()
         true = torch.as_tensor(truth[np.concatenate([at for at in unlabelled if at is not None])])
+        weights = weights * (true >= 0)  # −1: what the image shows is not known, so neither is who is right
         right = float((weights * (pseudo == true)).sum() / weights.sum())
     return {
         "train_loss": mean([step.loss for step in taken]),
