@@ -125,7 +125,7 @@ def check_names(config):
     run = config.get("run")
     grids = run.get("grids") if isinstance(run, dict) else None
     for name in grids if isinstance(grids, dict) else ():
-        names.check("config, run: grids", name)
+        check_name("config, run: grids", name)
     for section in NAMED:
         seen = {}
         for name in config[section] if isinstance(config.get(section), dict) else ():
