@@ -15,7 +15,9 @@ rule prepare_dataset:
         spec=of_study(specs.dataset_spec),
         code=of_study(specs.dataset_code),
         # Of the user's own images contents decide, not the dates of folders, and no path of theirs is an input.
-        contents=lambda wildcards: specs.contents(STUDY, wildcards, RESULTS),
+        contents=lambda wildcards: specs.contents(
+            STUDY, wildcards, RESULTS, workflow.is_main_process
+        ),
         memory=lambda wildcards: specs.memory(STUDY, wildcards.dataset, RESULTS),
     script:
         "../workflow/scripts/prepare_dataset.py"

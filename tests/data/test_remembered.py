@@ -19,19 +19,24 @@ class Study:
         self.place, self.output = str(tmp_path / "mine.known"), tmp_path / "mine.h5"
         self.recorded = None
 
-    def token(self, made_by=MADE_BY):
-        return remembered.token(
-            self.place, self.output, made_by, lambda known, others: self.plugin.listing(self.config, known, others)
-        )
+    def token(self, made_by=MADE_BY, main=True):
+        def listing(known, others):
+            return self.plugin.listing(self.config, known, others)
 
-    def run(self):
-        """Whether the job ran, as Snakemake would have it: it records the token even of a job that fails."""
+        return remembered.planned(self.place, self.output, made_by, listing, main)
+
+    def run(self, tries=1):
+        """Whether the job ran, as Snakemake would have it: it records the token even of a job that fails.
+
+        tries: how often it runs, all but the last time in vain.
+        """
         token = self.token()
         if self.output.exists() and token == self.recorded:
             return False
         self.recorded = token
         self.output.unlink(missing_ok=True)
-        remembered.begin(self.place, token)
+        for _ in range(tries):
+            remembered.begin(self.place, self.token(main=False))
         dataset = self.plugin.prepare(self.config, self.place)
         dataset_file.write(self.output, dataset, "{}", "abc")
         listing = self.plugin.listing(self.config, lambda: remembered.read_files(self.place), {})
@@ -113,6 +118,18 @@ def test_the_old_dataset_comes_back_after_a_job_that_failed(folder):
     (images / "a/broken.png").unlink()
     assert not study.run()
     assert (study.output.read_bytes(), study.output.stat().st_mtime_ns) == (content, date)
+
+
+def test_a_job_that_is_tried_again_counts_as_one(folder):
+    study, images = folder
+    write_image(images / "a/new.png", 99)
+    assert study.run(tries=3)
+    assert not study.run()
+    (images / "a/broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(Exception, match="not an image"):
+        study.run(tries=3)
+    (images / "a/broken.png").unlink()
+    assert not study.run()
 
 
 def test_a_dataset_of_other_settings_does_not_come_back(folder):

@@ -77,6 +77,20 @@ def finish(place, output, listing, made_by):
     write_json(Path(place, "state.json"), {**_state(place), **seen})
 
 
+def planned(place, output, made_by, listing, main):
+    """The `token` as the main process of Snakemake finds it; its jobs get that one, also when they are tried again.
+
+    main: whether this is the main process.
+    """
+    if not main and (state := _state(place)) and "planned" in state:
+        return state["planned"]
+    found = token(place, output, made_by, listing)
+    with contextlib.suppress(OSError):  # a study that may only be looked at
+        if main and (state := _state(place)) and state.get("planned") != found:
+            write_json(Path(place, "state.json"), {**state, "planned": found})
+    return found
+
+
 def token(place, output, made_by, listing):
     """A text that changes when the contents of the listed files do, and not with their dates.
 

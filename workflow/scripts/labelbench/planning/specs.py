@@ -37,16 +37,20 @@ def memory(study, dataset, results):
     return remembered.folder(results, dataset) if hasattr(study.datasets[dataset].module, "listing") else ""
 
 
-def contents(study, wildcards, results):
-    """A text that changes with the contents of the user's own files; files of other datasets are inputs."""
+def contents(study, wildcards, results, main):
+    """A text that changes with the contents of the user's own files; files of other datasets are inputs.
+
+    main: whether the main process of Snakemake asks, not one of its jobs.
+    """
     place, entry = memory(study, wildcards.dataset, results), study.datasets[wildcards.dataset]
     if not place:
         return ""
-    return remembered.token(
+    return remembered.planned(
         place,
         f"{results}/datasets/{wildcards.dataset}.h5",
         dataset_spec(study, wildcards) + dataset_code(study, wildcards),
         lambda known, others: entry.module.listing(entry.config, known, others),
+        main,
     )
 
 
