@@ -298,4 +298,6 @@ def minutes(runtime):
     return lambda wildcards, attempt: retried(runtime, attempt)
 
 
-snakemake_speed.plan_quickly(globals().values())
+if _off := snakemake_speed.plan_quickly(globals().values()):
+    if workflow.is_main_process:
+        logger.warning(_off)

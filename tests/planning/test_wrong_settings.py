@@ -72,6 +72,7 @@ PLACES = [
     (("run", "finetune", "rounds"), [1.5, None, {}, [], [1.5], "second", ["last", "none"], 0, 7, True]),
     (("run", "grids"), [7, "x", ["x"]]),
     (("run", "grids", "g"), [7, "x", ["x"], {"trials": "many"}, {"trails": 3}]),
+    (("run", "grids", "G h"), [{"trials": 4}]),
     (("budgets",), [7, "x", [], None]),
     (("budgets", "default"), [7, "x", [], None, {"initial": 3, "more": 1}]),
     (("budgets", "default", "initial"), [*WHOLE, None, 0, -1]),

@@ -12,7 +12,7 @@ import h5py
 import pytest
 
 from conftest import configure, copy_workflow, snakemake
-from labelbench.common import hdf5
+from labelbench.common import hdf5, json_files
 from labelbench.common.errors import UserError
 from labelbench.evidence import archive
 from labelbench.evidence.importers import archive as importer
@@ -141,7 +141,7 @@ def swap_labels(members):
 
 def edit_counts(members):
     name = f"{MARGIN}/metrics.json"
-    members[name] = json.dumps(json.loads(members[name]) | {"num_labels": 31}).encode()
+    members[name] = json.dumps(json_files.sealed(json.loads(members[name]) | {"num_labels": 31})).encode()
 
 
 def another_format(members):

@@ -3,6 +3,7 @@
 The repairs replace methods of running objects, because both packages are used as they are published.
 """
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -19,6 +20,12 @@ from labelbench.common.errors import UserError
 from labelbench.planning import slurm_runs, snakemake_speed
 
 SHORTEST, LONGEST, SHARE = 5, 15, 0.05  # seconds between looks at the queue; share of the time waited so far
+REPAIRED = "2.8."  # the version of the Slurm plugin whose methods are replaced
+OFF = (
+    f"snakemake-executor-plugin-slurm {{version}} is not the {REPAIRED}* that this workflow repairs "
+    "(docs/developing.md): jobs that Slurm forgets or cancels are waited for without end, refused submissions count as "
+    "failures, and Ctrl-C may leave jobs in the queue."
+)
 GONE = 3  # answers in a row without a job, after which it is taken to be over
 OVER = (None, "PREEMPTED", "NODE_FAIL")  # states of a job that is over unless Slurm has put it into the queue again
 TEMPORARY = re.compile(
@@ -39,7 +46,11 @@ def prepare(workflow, folder):
             refuse_orphans(folder, executor.logger)
         except UserError as error:
             raise WorkflowError(str(error)) from None
-        repair(executor, sys.modules[type(executor).__module__])
+        version = importlib.metadata.version("snakemake-executor-plugin-slurm")
+        if version.startswith(REPAIRED):
+            repair(executor, sys.modules[type(executor).__module__])
+        else:
+            executor.logger.warning(OFF.format(version=version))
         locks = [Path(lock).resolve() for lock in getattr(workflow.persistence, "_lockfile", {}).values()]
         slurm_runs.leave_record(folder, executor.run_uuid, locks)
 

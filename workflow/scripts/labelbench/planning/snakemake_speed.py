@@ -15,6 +15,10 @@ from pathlib import Path
 from labelbench.common.gpu_memory import NOT_RETRIED
 
 REPAIRED = "9.27."  # the version of Snakemake whose classes these are; another one plans at its own pace
+OFF = (
+    f"Snakemake {{version}} is not the {REPAIRED}* that this workflow repairs (docs/developing.md): planning takes "
+    "about twice as long, and a job for which a GPU's memory is too small is tried again."
+)
 
 
 def remember_signatures(values):
@@ -189,7 +193,7 @@ def give_up_where_no_retry_helps():
 
 
 def plan_quickly(values):
-    """All repairs. `values`: those of the namespace that holds the functions of rules.
+    """All repairs; what to tell where there are none. `values`: those of the namespace that holds rules' functions.
 
     And let Python search less often for cycles among the millions of objects, which all stay: a quarter of the time.
     """
@@ -197,7 +201,7 @@ def plan_quickly(values):
 
     gc.set_threshold(100_000, 50, 100)
     if not snakemake.__version__.startswith(REPAIRED):
-        return
+        return OFF.format(version=snakemake.__version__)
     remember_signatures(values)
     look_for_scripts_once()
     know_environments()
@@ -210,6 +214,7 @@ def plan_quickly(values):
     check_no_directories()
     say_nothing_unseen()
     give_up_where_no_retry_helps()
+    return ""
 
 
 def one_timer(scheduler):

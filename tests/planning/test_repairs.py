@@ -1,0 +1,138 @@
+"""What Snakemake 9.27 does as published, beside what it does when it is repaired, counted in small workflows.
+
+A test that fails because both do the same says that Snakemake has mended this: then the repair can go.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from conftest import REPO
+
+JOBS = 6
+SNAKEFILE = f"""
+def source(wildcards):
+    return "in.txt"
+
+def memory(wildcards):
+    return 100
+
+rule all:
+    input:
+        expand("out/{{i}}.{{end}}", i=range({JOBS}), end=["a", "b", "c"]),
+        expand("use/{{i}}", i=range({JOBS})),
+
+rule use:
+    input: "out/0.a"
+    output: "use/{{i}}"
+    script: "make.py"
+
+rule make:
+    input: source
+    output: "out/{{i}}.a", "out/{{i}}.b", "out/{{i}}.c"
+    log: "logs/{{i}}.log"
+    conda: "env.yaml"
+    resources: mem_mb=memory
+    params: letter=lambda wildcards: wildcards.i
+    script: "make.py"
+"""
+# Counts calls from outside, below what the repairs replace.
+COUNTING = """
+import collections, inspect, json, sys
+sys.path.insert(0, sys.argv.pop(1))
+repaired = sys.argv.pop(1) == "repaired"
+from snakemake import cli, dag, io, jobs, logging, output_index, persistence, resources, rules
+counts = collections.Counter()
+
+def count(owner, name, what):
+    published = getattr(owner, name)
+    def counted(*args, **kwargs):
+        counts[what] += 1
+        return published(*args, **kwargs)
+    setattr(owner, name, counted)
+
+count(inspect, "signature", "signatures")
+count(dag.ScriptProcessor, "process_job", "scripts")
+count(output_index.OutputIndex, "match_producers", "producers")
+count(rules.Rule, "expand_conda_env", "environments")
+count(rules, "Wildcards", "wildcards")
+count(jobs.Job, "is_valid", "logs")
+count(dag.DAG, "check_directory_outputs", "directories")
+count(jobs.Job, "log_info", "unseen")
+count(persistence.PersistenceBase, "metadata", "records")
+put = io.asyncio.Queue.put_nowait
+def put_nowait(self, item):
+    counts["files"] += 1
+    return put(self, item)
+io.asyncio.Queue.put_nowait = put_nowait
+asked = io._IOFile.is_storage.fget
+def is_storage(self):
+    counts["storage"] += 1
+    return asked(self)
+io._IOFile.is_storage = property(is_storage)
+if repaired:
+    from labelbench.planning import snakemake_speed
+    snakemake_speed.REPAIRED = ""
+    snakemake_speed.plan_quickly([])
+code = 0
+try:
+    cli.main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code
+print("COUNTS", json.dumps([code, counts]))
+"""
+
+
+def counted(folder, version, *args):
+    command = [sys.executable, "-c", COUNTING, str(REPO / "workflow/scripts"), version, *args]
+    done = subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    code, counts = json.loads(done.stdout.rpartition("COUNTS ")[2])
+    assert code == 0, done.stdout
+    return counts
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory):
+    """By (as published or repaired, nothing or everything there), how often Snakemake did what."""
+    folder, found = tmp_path_factory.mktemp("counted"), {}
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "env.yaml").write_text("channels: []\ndependencies: []\n")
+    (folder / "make.py").write_text("for path in snakemake.output:\n    open(path, 'w').close()\n")
+    (folder / "in.txt").write_text("x")
+    plan = ("-n", "--quiet", "rules")
+    for version in ("published", "repaired"):
+        found[version, "new"] = counted(folder, version, *plan)
+    counted(folder, "published", "-c1", "--quiet", "all")
+    for version in ("published", "repaired"):
+        found[version, "done"] = counted(folder, version, *plan)
+    return found
+
+
+@pytest.mark.parametrize("state", ["new", "done"])
+@pytest.mark.parametrize("what", ["producers", "wildcards", "logs", "directories", "storage"])
+def test_what_is_done_again_for_every_job(counts, what, state):
+    published, repaired = counts["published", state].get(what, 0), counts["repaired", state].get(what, 0)
+    assert published > repaired, f"Snakemake has mended this: {what} ({published} times)"
+
+
+@pytest.mark.parametrize(
+    ("what", "state"), [("environments", "new"), ("scripts", "new"), ("unseen", "new"), ("records", "done")]
+)
+def test_what_is_done_in_one_state_alone(counts, what, state):
+    published, repaired = counts["published", state].get(what, 0), counts["repaired", state].get(what, 0)
+    assert published > repaired, f"Snakemake has mended this: {what} ({published} times)"
+
+
+def test_parameters_are_inspected_at_every_call(counts):
+    assert counts["published", "new"]["signatures"] > JOBS
+
+
+def test_another_version_says_what_is_off(monkeypatch):
+    from labelbench.planning import snakemake_speed
+
+    monkeypatch.setattr("snakemake.__version__", "9.99.1")
+    told = snakemake_speed.plan_quickly([])
+    assert told.startswith("Snakemake 9.99.1 is not the 9.27.* that this workflow repairs")
+    assert "planning takes about twice as long" in told
