@@ -67,9 +67,11 @@ WAITS_PER_PICK = dict.fromkeys(pools.NAMES, 0.0) | {
     "bait_topc": 9.0,
     "dcom": 1.9,
     "dropquery_class": 1.0,
+    "kmeans": 0.2,  # one for each iteration, of which more clusters take more
     "maxherding": 3.8,
     "oracle": 9.6,
     "probcover": 2.6,
+    "tcm": 2.7,
     "typiclass": 1.0,
     "typiclust": 2.7,
     "uherding": 2.2,
