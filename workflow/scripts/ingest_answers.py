@@ -16,6 +16,7 @@ found, problems = answers.read(files, images, settings["classes"], settings["ren
 batches = campaign.batches(folder)
 problems += answers.opened(found, lambda name: campaign.is_audit(batches, settings["seed"], name))
 settled, conflicts = answers.settle(found)
+problems += answers.contradictions(conflicts)
 path_of = {image.sha256: image.path for image in images}
 counted = [
     campaign.Answered(

@@ -7,8 +7,8 @@ from pathlib import Path
 from labelbench.common import names
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
+from labelbench.labelling import answers, identity, tabular
 from labelbench.labelling import campaign as campaigns_state
-from labelbench.labelling import identity, tabular
 from labelbench.labelling.campaign import NOTHING_LEARNT
 from labelbench.planning import plan
 
@@ -239,9 +239,6 @@ def missing():
     )
 
 
-WRITTEN = frozenset({"label.html", "batch.json", "frozen.csv", "label_studio.json", "label_studio.xml"})
-
-
 class Labelling:
     """What the Snakefile asks about a campaign while it builds the DAG.
 
@@ -263,7 +260,8 @@ class Labelling:
     def answer_files(self):
         """Files and folders that may hold answers, and how they look now.
 
-        A `batch.csv` counts once somebody has edited it, so that a new batch is no new answer.
+        A `batch.csv` counts once it holds an answer, so that a new batch is no new answer. Its date says nothing: it
+        is another one where a campaign was copied.
         """
         found = [Path(path) for path in self.settings.existing]
         if missing := [str(path) for path in found if not path.exists()]:
@@ -273,10 +271,10 @@ class Labelling:
         if (self.folder / "answers").is_dir():
             found.append(self.folder / "answers")
         for manifest in sorted(self.folder.glob("batch*/batch.json")):
-            written = manifest.stat().st_mtime_ns
             for path in sorted(manifest.parent.iterdir()):
-                edited = path.name != "batch.csv" or path.stat().st_mtime_ns > written
-                if path.name not in WRITTEN and not path.name.startswith(".") and edited:
+                if path.name in answers.WRITTEN or path.name.startswith("."):
+                    continue
+                if path.name != "batch.csv" or answers.filled(path):
                     found.append(path)
         return found
 
@@ -296,9 +294,9 @@ class Labelling:
             }
         )
 
-    def state(self, answers):
+    def state(self, path):
         """`labelling.campaign.State`, from the file of the answers that count."""
-        path = Path(answers)
+        path = Path(path)
         key = str(path), path.stat().st_mtime_ns
         if key not in self._state:
             batches = campaigns_state.batches(self.folder)
