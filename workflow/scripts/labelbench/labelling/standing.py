@@ -34,11 +34,12 @@ def audited(images, state, embedded, classes):
     return np.array(index, np.int64), np.array(truth, np.int64), skipped
 
 
-def status(images, root, state, space, trained, settings, problems, folder):
+def status(images, root, state, space, trained, settings, problems, missing, folder):
     """(`status_page.Status`, its numbers as JSON values).
 
     trained: proxies by round; settings: as `proposal.propose` takes them, with `target`, `budget`, `price`, `looks`,
-    `confidence`; problems: how many are listed; folder: `labelling/<campaign>`.
+    `confidence`; problems: how many are listed besides missing; missing: files that the table of images
+    names and that are not there; folder: `labelling/<campaign>`.
     """
     classes, level = list(settings.classes), settings.confidence / 100
     index, truth, skipped = audited(images, state, space.embedded, classes)
@@ -80,6 +81,7 @@ def status(images, root, state, space, trained, settings, problems, folder):
     found = status_page.Status(
         campaign=settings.name,
         images=pool,
+        missing=missing,
         unreadable=sum(bool(image.problem) for image in images if image.present),
         copies=sum(len(image.copies) for image in images),
         counts=dict(counts),

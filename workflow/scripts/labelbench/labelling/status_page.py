@@ -34,6 +34,7 @@ class Status:
 
     campaign: str
     images: int
+    missing: int
     unreadable: int
     copies: int
     counts: dict
@@ -67,6 +68,7 @@ def lines(status):
         f"{status.campaign}: {status.images} images, {counts.get('label', 0)} labelled"
         + (f" ({odd})" if odd else "")
         + (f", {status.copies} exact copies" if status.copies else "")
+        + (f", {status.missing} missing (problems.csv)" if status.missing else "")
         + (f", {status.unreadable} unreadable" if status.unreadable else "")
     ]
     last = status.rounds[-1] if status.rounds else None

@@ -286,6 +286,7 @@ class Labelling:
         return canonical(
             {
                 "campaign": self.campaign.name,
+                "images": self.settings.images,
                 "seed": self.campaign.seed,
                 "files": [str(path) for path in files],
                 "listing": identity.digest(seen),
