@@ -123,9 +123,13 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     # Delivery asks for a last audit first, then keeps its promise.
     out = run("deliver")
     assert "a last audit" in out
+    assert out.count("Open labelling/") == 1  # one thing to do, not two
     assert run.batch().kind == "promise"
     run.answer()
-    out = run("deliver", folders=True)
+    (run.folder / "classes.csv").write_text("old,new\nnine,neuf\n")  # a class renamed between the two calls
+    run.truth = {name: "neuf" if label == "nine" else label for name, label in run.truth.items()}
+    out = run("deliver", folders=True, classes=[*WORDS[:9], "neuf"])
+    assert "Open labelling/" not in out
     assert "With 95 % confidence at most 20 % of all labels are wrong" in out
     with (run.folder / "labels.csv").open(encoding="utf-8-sig") as file:
         labels = list(csv.DictReader(file))

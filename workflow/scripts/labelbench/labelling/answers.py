@@ -21,7 +21,9 @@ from labelbench.labelling.tabular import WORDS, Claim, Unreadable
 STATES = ("label", "skip", "none", "unsure", "new", "several", "empty")
 OPINIONS = ("label", "none", "new")  # skipped and unsure contradict nobody
 
-WRITTEN = frozenset({"batch.json", "label.html", "label_studio.json", "label_studio.xml", "frozen.csv"})
+WRITTEN = frozenset({"batch.json", "label.html", "label_studio.json", "label_studio.xml"}) | {
+    f"frozen.{ending}" for ending in ("csv", "json", "safetensors")
+}
 UNANSWERED = frozenset({"no_label", "_unlabeled"})  # Datumaro's and FiftyOne's folders of images without a label
 UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".swp", "~")
 SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})

@@ -105,13 +105,25 @@ def _marked(name, key):
     return stem + mark + ending
 
 
-def write_model(folder, model, settings, finetuned=False):
+def model_settings(settings, finetuned):
+    """What `predict` needs to know of a model besides its weights; finetuned: whether it is an encoder itself."""
+    return {key: settings[key] for key in ("campaign", "classes", "encoder")} | {"finetuned": finetuned}
+
+
+def write_no_model(folder, why):
+    """Write a model's folder where there is no model: a note that says why."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "no_model.txt").write_text(why + "\n", encoding="utf-8")
+
+
+def write_model(folder, model, settings):
     """Write a model's folder: its weights, and the settings that say how to use them.
 
-    model: the file of weights, of a proxy or, where it was trained end to end, of the encoder with its classifier.
+    model: the file of weights, of a proxy or, where it was trained end to end, of the encoder with its classifier;
+    settings: of `model_settings`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model, folder / "model.safetensors")
-    kept = {key: settings[key] for key in ("campaign", "classes", "encoder")}
-    write_json(folder / "model.json", kept | {"finetuned": finetuned})
+    write_json(folder / "model.json", settings)

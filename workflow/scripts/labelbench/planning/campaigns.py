@@ -291,9 +291,13 @@ class Labelling:
                 "files": [str(path) for path in files],
                 "listing": identity.digest(seen),
                 "classes": list(self.campaign.classes),
-                "renames": renames(self.folder, self.campaign.classes),
+                "renames": self.renames(),
             }
         )
+
+    def renames(self):
+        """`renames` of this campaign."""
+        return renames(self.folder, self.campaign.classes)
 
     def state(self, path):
         """`labelling.campaign.State`, from the file of the answers that count."""
@@ -335,25 +339,63 @@ class Labelling:
 
     def next_batch(self, state, images):
         """The `batch.json` to make, or none: a batch waits for answers, the budget is spent, or nothing is left."""
-        bought = sum(answer.status == "label" for answer in state.answers.values())
-        spent = self.settings.budget and bought >= self.settings.budget
-        if not state.next or spent or not self.left(state, images):
+        if not campaigns_state.asks(state, self.left(state, images), self.settings.budget):
             return []
         return str(self.folder / campaigns_state.folder_name(state.next) / "batch.json")
 
     def next_promise(self, state, images):
-        """The `frozen.csv` of the last audit to make, or none: there is no promise, or it was asked for already."""
-        asked = any(batch.kind == "promise" for batch in state.batches)
-        if not self.settings.wrong or asked or not self.trained(state) or not self.left(state, images):
+        """The `frozen.csv` of the last audit to make, or none.
+
+        There is one to make where a promise is wanted and none was asked for, or where the last one let no label pass
+        and a batch was answered since: another model is frozen then, and another audit drawn.
+        """
+        trained = self.trained(state)
+        if not self.settings.wrong or not trained or not self.left(state, images):
+            return []
+        last = self.promise(state)
+        if last and (not campaigns_state.answered(last, state) or trained[-1] <= last.number or self._kept(state)):
             return []
         return str(self.folder / campaigns_state.folder_name(len(state.batches) + 1) / "frozen.csv")
 
+    def order_to_label(self, state, images):
+        """What a person is to do next, with the batch that `snakemake label` makes where one is due."""
+        if self.next_batch(state, images):
+            return campaigns_state.page_order(state.next, False, self.folder)
+        return campaigns_state.order(state, self.folder, self.left(state, images), self.settings.budget)
+
+    def order_to_deliver(self, state, images):
+        """What a person is to do before labels can be delivered; empty where they are."""
+        if self.next_promise(state, images):
+            return campaigns_state.page_order(len(state.batches) + 1, True, self.folder)
+        last = self.promise(state)
+        waits = last and self.left(state, images) and not campaigns_state.answered(last, state)
+        return campaigns_state.waits(last, state, self.folder) if waits else ""
+
+    def promise(self, state):
+        """The `campaign.Batch` of the last promise that was asked for; None where there is none, or none is wanted."""
+        asked = [batch for batch in state.batches if batch.kind == "promise"]
+        return asked[-1] if asked and self.settings.wrong else None
+
+    def _kept(self, state):
+        """Whether the last promise lets any label of its model pass."""
+        from labelbench.labelling import promises  # SciPy takes a second, and few runs ask
+
+        asked = [batch for batch in state.batches if batch.kind == "promise"]
+        found, *_ = promises.of_audit(
+            asked[-1], len(asked), state.answers, self.settings.wrong / 100, 1 - self.settings.confidence / 100,
+            self.campaign.classes, self.renames(),
+        )  # fmt: skip
+        return found.threshold is not None
+
     def deliverable(self, state, images):
-        """Whether labels can be delivered now: a model is there, and a promise's audit has its answers."""
-        if self.settings.wrong and self.left(state, images):
-            asked = [batch for batch in state.batches if batch.kind == "promise"]
-            return bool(asked) and all(image.sha256 in state.answers for image in asked[-1].images)
-        return True
+        """Whether labels can be delivered now: where a promise is wanted, its audit has its answers, and is the last.
+
+        Without a model only people's labels are delivered, which needs no promise.
+        """
+        if not self.settings.wrong or not self.left(state, images) or not self.trained(state):
+            return True
+        last = self.promise(state)
+        return bool(last) and campaigns_state.answered(last, state) and not self.next_promise(state, images)
 
 
 @dataclass(frozen=True)
