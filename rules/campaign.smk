@@ -83,16 +83,15 @@ if CAMPAIGN:
     @in_words
     def delivering():
         """What labels: the model frozen for a promise, kept with its batch, or the last one (nothing where none is)."""
-        if LABELLING.promise(campaign_state()):
-            return []
-        return campaign_models(None)[-1:]
+        models = campaign_models(None)
+        return models[-1] if models and not LABELLING.frozen(campaign_state()) else []
 
     def finetuned(name):
         """A file of the encoder that was trained end to end, wherever it is that which labels."""
         if not CAMPAIGN.finetune:
             return []
         return in_words(
-            lambda: [f"{_DERIVED}/finetuned/{name}"] if delivering(None) else []
+            lambda: f"{_DERIVED}/finetuned/{name}" if delivering(None) else []
         )
 
     @in_words

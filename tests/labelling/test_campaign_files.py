@@ -98,7 +98,9 @@ def test_a_promise_that_was_kept_is_not_asked_for_again(labelling, index):
     kept = promised(labelling, wrong_in_audit=0, further=20)
     assert labelling.next_promise(kept, index) == []
     assert labelling.deliverable(kept, index)
-    assert labelling.promise(kept).number == 2
+    assert labelling.frozen(kept).number == 2
+    begun = kept._replace(answers={n: a for n, a in kept.answers.items() if n != POOL[20]})
+    assert labelling.frozen(begun) is None
 
 
 def test_labels_by_people_are_delivered_without_a_model(labelling, index):

@@ -26,7 +26,7 @@ labelled = sum(answer.status == "label" for answer in answers.values())
 if not labelled:
     raise UserError(campaign.NOTHING_LABELLED)
 automatic, predicted, confidence, told = None, {}, {}, []
-if promised:
+if promised and campaign.answered(promised[-1], state):
     last = promised[-1]
     promise, predicted, confidence, sentence = promises.of_audit(
         last, len(promised), answers, settings.wrong / 100, 1 - settings.confidence / 100, settings.classes, renames

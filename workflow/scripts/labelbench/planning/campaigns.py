@@ -376,6 +376,11 @@ class Labelling:
         asked = [batch for batch in state.batches if batch.kind == "promise"]
         return asked[-1] if asked and self.settings.wrong else None
 
+    def frozen(self, state):
+        """The promise whose frozen model labels: the last one, once its audit is answered; otherwise None."""
+        last = self.promise(state)
+        return last if last and campaigns_state.answered(last, state) else None
+
     def _kept(self, state):
         """Whether the last promise lets any label of its model pass."""
         from labelbench.labelling import promises  # SciPy takes a second, and few runs ask
