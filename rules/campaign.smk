@@ -73,6 +73,28 @@ if CAMPAIGN:
         return LABELLING.next_promise(campaign_state(), campaign_images())
 
     @in_words
+    def order_to_label():
+        return LABELLING.order_to_label(campaign_state(), campaign_images())
+
+    @in_words
+    def order_to_deliver():
+        return LABELLING.order_to_deliver(campaign_state(), campaign_images())
+
+    @in_words
+    def delivering():
+        """What labels: the model frozen for a promise, kept with its batch, or the last one (nothing where none is)."""
+        models = campaign_models(None)
+        return models[-1] if models and not LABELLING.frozen(campaign_state()) else []
+
+    def finetuned(name):
+        """A file of the encoder that was trained end to end, wherever it is that which labels."""
+        if not CAMPAIGN.finetune:
+            return []
+        return in_words(
+            lambda: f"{_DERIVED}/finetuned/{name}" if delivering(None) else []
+        )
+
+    @in_words
     def delivery():
         if not LABELLING.deliverable(campaign_state(), campaign_images()):
             return []

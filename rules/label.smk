@@ -219,6 +219,7 @@ if CAMPAIGN:
             answers=f"{_DERIVED}/answers.csv",
             clean=f"{_DERIVED}/embeddings/clean.h5",
             model=model_of_round_before,
+            finetuned=rules.finetune_answers.output[0] if CAMPAIGN.finetune else [],
             predictions=rules.predict_images.output[0] if CAMPAIGN.finetune else [],
         output:
             f"labelling/{CAMPAIGN.name}/batch{{batch}}/frozen.csv",
@@ -235,9 +236,9 @@ if CAMPAIGN:
             images=f"{_DERIVED}/images.csv",
             answers=f"{_DERIVED}/answers.csv",
             clean=f"{_DERIVED}/embeddings/clean.h5",
-            models=campaign_models,
-            finetuned=rules.finetune_answers.output[0] if CAMPAIGN.finetune else [],
-            predictions=rules.predict_images.output[0] if CAMPAIGN.finetune else [],
+            model=delivering,
+            finetuned=finetuned("model.safetensors"),
+            predictions=finetuned("predictions.csv"),
         output:
             labels=f"labelling/{CAMPAIGN.name}/labels.csv",
             metadata=f"labelling/{CAMPAIGN.name}/metadata.csv",
@@ -253,6 +254,7 @@ if CAMPAIGN:
         params:
             spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
             folder=f"labelling/{CAMPAIGN.name}",
+            renames=in_words(lambda: provenance.canonical(LABELLING.renames())),
             code=provenance.digest("deliver_labels.py", CAMPAIGN.selector.source),
         script:
             "../workflow/scripts/deliver_labels.py"
@@ -262,20 +264,24 @@ if CAMPAIGN:
 rule label:
     input:
         text=f"labelling/{CAMPAIGN.name}/status.txt" if CAMPAIGN else campaign_missing,
+        answers=f"{_DERIVED}/answers.csv" if CAMPAIGN else [],
         batch=next_batch if CAMPAIGN else [],
     log:
         "<logs>/label.log",
     localrule: True
     conda:
         "../envs/train.yaml"
+    params:
+        order=order_to_label if CAMPAIGN else "",
     shell:
-        "cat {input.text:q} | tee {log:q}"
+        "(cat {input.text:q}; echo {params.order:q}) | tee {log:q}"
 
 
 # Labels of all images. Under a promise the first call asks for a last audit, the second one delivers.
 rule deliver:
     input:
         text=f"labelling/{CAMPAIGN.name}/status.txt" if CAMPAIGN else campaign_missing,
+        answers=f"{_DERIVED}/answers.csv" if CAMPAIGN else [],
         audit=next_promise if CAMPAIGN else [],
         delivered=delivery if CAMPAIGN else [],
     log:
@@ -284,15 +290,9 @@ rule deliver:
     conda:
         "../envs/train.yaml"
     params:
-        audit=lambda wildcards, input: (
-            f"Before anything is delivered: a last audit, drawn at random. Open {Path(input.audit).with_name('label.html')}"
-            ", label it, put the file that it saves into "
-            f"labelling/{CAMPAIGN.name}/answers/, and run the same command again."
-            if input.audit
-            else ""
-        ),
+        order=order_to_deliver if CAMPAIGN else "",
     shell:
-        "(cat {input.delivered:q} {input.text:q}; echo {params.audit:q}) | tee {log:q}"
+        "(cat {input.delivered:q} {input.text:q}; echo {params.order:q}) | tee {log:q}"
 
 
 # Images to try labelling with: the handwritten digits of the embedded default, as files. `make label-demo` begins here.

@@ -217,6 +217,60 @@ def test_people_who_agree_or_not(people, status, label):
     assert bool(conflicts) == (status == "conflict")
 
 
+def of_files(*files):
+    return [Answer("a" * 64, "label", label, who, 1.0, "", when, f"answers/{name}") for name, who, label, when in files]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("x-Dora.csv", "x-Dora (1).csv"),
+        ("x-Dora.csv", "x-Dora-2.csv"),
+        ("x-Dora.csv", "x-Dora 2.csv"),
+        ("x-Dora(2).csv", "x-Dora(10).csv"),
+        ("x-Dora-2026-01-02.csv", "x-Dora-2026-01-11.csv"),
+    ],
+)
+def test_the_highest_number_at_the_end_of_a_name_is_the_latest_file(earlier, later):
+    for files in ((earlier, later), (later, earlier)):
+        said_so = {earlier: "heron", later: "NA"}
+        settled, conflicts = answers.settle(of_files(*((name, "Dora", said_so[name], "") for name in files)))
+        assert (settled["a" * 64].label, conflicts) == ("NA", [])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "label"),
+    [("x.csv", "x (1).csv", "NA"), ("x.csv", "x-2.csv", "NA"), ("x-1.csv", "x-2.csv", "")],
+)
+def test_nameless_files_are_of_one_person_where_one_is_a_second_download(one, other, label):
+    settled, conflicts = answers.settle(of_files((one, "", "heron", ""), (other, "", "NA", "")))
+    assert (settled["a" * 64].label if label else "") == label
+    assert bool(conflicts) == (not label)
+
+
+def test_a_person_who_contradicts_himself_without_an_order_is_a_conflict():
+    one, other = ("Monday.csv", "Dora", "heron", ""), ("again.csv", "Dora", "NA", "")
+    for files in ((one, other), (other, one)):
+        settled, conflicts = answers.settle(of_files(*files))
+        assert settled["a" * 64].status == "conflict"
+        assert {a.source for a in conflicts[0].answers} == {"answers/Monday.csv", "answers/again.csv"}
+    (problem,) = answers.contradictions(conflicts)
+    assert "Dora contradicts answers/again.csv here" in problem.what
+    assert "again (1).csv" in problem.what
+    # A time tells which is later, and so do three people who agree.
+    timed = [(*file[:3], f"2026-01-0{n}") for n, file in enumerate((other, one), 1)]
+    assert answers.settle(of_files(*timed))[0]["a" * 64].label == "heron"
+    others = [(f"{who}.csv", who, "heron", "") for who in "xyz"]
+    assert answers.settle(of_files(one, other, *others[:2]))[0]["a" * 64].label == "heron"
+    assert answers.settle(of_files(one, other, others[0]))[0]["a" * 64].status == "conflict"
+    # One who only agrees with himself, or skipped in another file, contradicts nobody.
+    settled, conflicts = answers.settle(of_files(one, ("again.csv", "Dora", "heron", "")))
+    assert (settled["a" * 64].label, conflicts) == ("heron", [])
+    skipped = Answer("a" * 64, "skip", "", "Dora", None, "", "", "answers/z.csv")
+    assert answers.settle([*of_files(one), skipped])[0]["a" * 64].label == "heron"
+    assert answers.contradictions(answers.settle(of_files(one, ("x.csv", "Zoë", "NA", "")))[1]) == []
+
+
 def test_an_answer_that_says_nothing_takes_nothing_back():
     found = [*said(("x", "heron", "")), Answer("a" * 64, "empty", annotator="x")]
     assert answers.settle(found)[0]["a" * 64].label == "heron"

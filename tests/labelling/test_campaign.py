@@ -153,3 +153,19 @@ def test_damaged_and_missing_batches_are_said(tmp_path):
     (tmp_path / "batch03/batch.json").write_text(json.dumps({"batch": 3}))
     with pytest.raises(UserError, match="cannot be read"):
         campaign.batches(tmp_path)
+
+
+def test_orders_name_pages_that_exist_and_one_thing_to_do():
+    done = labels(n1="a", n2="b")
+    asked = [batch(1, [1, 2])]
+    waits = campaign.order(campaign.state(asked, labels(n1="a"), SEED), "labelling/birds", 9, 0)
+    assert waits.startswith("Batch 1: 1 of 2 images wait for an answer. Open labelling/birds/batch01/label.html")
+    state = campaign.state(asked, done, SEED)
+    assert "Open" not in campaign.order(state, "labelling/birds", 9, 0)
+    assert "`snakemake label …`" in campaign.order(state, "labelling/birds", 9, 0)
+    for left, budget, words in ((9, 2, "budget is spent"), (0, 0, "Every image has an answer")):
+        told = campaign.order(state, "labelling/birds", left, budget)
+        assert words in told
+        assert "batch02" not in told
+        assert not campaign.asks(state, left, budget)
+    assert campaign.asks(state, 9, 3)

@@ -1,6 +1,8 @@
 """An image is its content: copies, moves, additions, replacements, and files that are no images."""
 
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,3 +116,22 @@ def test_what_is_no_folder_and_no_table(tmp_path):
         identity.listing(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no image file"):
         identity.listing(tmp_path)
+
+
+def test_files_that_a_table_names_and_that_are_missing_are_told(tmp_path):
+    for name in ("one.png", "deep/two.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    table = tmp_path / "images.csv"
+    table.write_text("path,label\none.png,x\ngone.png,y\ndeep\\two.png,x\ndeep/gone.png,\ngone.png,y\n")
+    assert identity.missing(table) == ["gone.png", "deep/gone.png"]
+    assert len(identity.listing(table)) == 2
+    assert identity.missing(tmp_path) == []
+
+
+def test_the_types_of_files_that_the_docs_list_are_taken():
+    text = (Path(__file__).parents[2] / "docs/labelling.md").read_text()
+    told = text.partition("## Which images are taken")[2].partition("capitals")[0]
+    listed = set(re.findall(r"`(\.\w+)`", told))
+    assert len(listed) >= 16
+    assert listed <= identity.SUFFIXES

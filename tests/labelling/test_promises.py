@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from labelbench.labelling import promises
+from labelbench.labelling import batch_files, campaign, finetuned, identity, promises
+from labelbench.labelling.campaign import Answered, Asked, Batch
 
 
 @pytest.mark.parametrize(("pool", "n"), [(50, 10), (300, 60)])
@@ -73,3 +74,64 @@ def test_a_faultless_model_delivers_everything_after_the_audit_it_needs():
 def test_more_is_wrong_than_was_promised():
     assert promises.audit_size(1000, 0, 0.05, 0.05, share=0.06) is None
     assert promises.audit_size(1000, 1000, 0.05, 0.05, share=0.06) is not None
+
+
+def frozen(tmp_path, predicted, drawn, number=3):
+    """A promise's batch: predicted: (class, confidence) by hash; drawn: hashes of its audit."""
+    folder = tmp_path / campaign.folder_name(number)
+    folder.mkdir(parents=True)
+    rows = [(name, label, score, 1) for name, (label, score) in predicted.items()]
+    identity.write_table(folder / "frozen.csv", batch_files.FROZEN, [*rows, ("seen", "heron", 0.9, 0)])
+    return Batch("birds", number, "0" * 8, "random", tuple(Asked(n, n, True) for n in drawn), folder=folder)
+
+
+def test_a_class_that_is_renamed_after_the_model_was_frozen_is_renamed_in_its_labels(tmp_path):
+    names = [f"{n:03d}" for n in range(300)]
+    batch = frozen(tmp_path, {n: ("ardea" if n < "200" else "owl", 0.9) for n in names}, names[::3])
+    answers = {n: Answered(n, "label", "heron" if n < "200" else "owl") for n in names[::3]}
+    asked = batch, 1, answers, 0.05, 0.05, ["heron", "owl"]
+    found, predicted, confidence, _ = promises.of_audit(*asked, {"ardea": "heron"})
+    assert found.automatic == 300
+    assert "seen" not in predicted
+    assert set(predicted.values()) == {"heron", "owl"}
+    # A class that is gone without another name is nobody's label; the audit of the others counts.
+    found, predicted, confidence, told = promises.of_audit(*asked, {})
+    assert set(predicted.values()) == {"owl"}
+    assert promises.passed(found, confidence) <= set(names[200:])
+    assert "an audit of 33 images" in told
+    # What is told of the frozen model follows, too.
+    images = [identity.Image(n, n) for n in (*names, "seen")]
+    read = finetuned.read_predictor(batch.folder / "frozen.csv", images, ["heron", "owl"], {"ardea": "heron"})
+    assert read(np.array([0, 250, 300]))[1].tolist() == [0, 1, 0]
+    read = finetuned.read_predictor(batch.folder / "frozen.csv", images, ["heron", "owl"], {})
+    assert read(np.array([0, 250]))[1].tolist() == [-2, 1]
+
+
+def test_every_promise_of_a_campaign_has_its_own_share_of_the_risk(tmp_path):
+    assert sum(promises.risk(0.05, n) for n in range(1, 40)) <= 0.05
+    assert promises.risk(0.05, 1) == 0.025
+    names = [f"{n:03d}" for n in range(1000)]
+    drawn = names[:72]  # 0.95 ** 72 is about 0.025: enough for a first promise, not for a second one
+    batch = frozen(tmp_path, dict.fromkeys(names, ("owl", 0.9)), drawn)
+    answers = {n: Answered(n, "label", "owl") for n in drawn}
+    kept = [promises.of_audit(batch, k, answers, 0.05, 0.05, ["owl", "x"], {})[0].threshold for k in (1, 2)]
+    assert kept == [0.9, None]
+    told = promises.of_audit(batch, 2, answers, 0.05, 0.05, ["owl", "x"], {})[3]
+    assert told.endswith(promises.AGAIN)
+
+
+def test_asking_until_a_promise_is_given_breaks_it_no_more_often_than_is_said():
+    """Models that are a little worse than promised, each with a fresh audit, until one passes by luck."""
+    rng = np.random.default_rng(3)
+    pool, epsilon, n, campaigns, broken = 1000, 0.05, 90, 4000, {"shared": 0, "whole": 0}
+    wrong = round(epsilon * pool) + 1
+    seen = rng.hypergeometric(wrong, pool - wrong, n, (campaigns, 6))
+    bounds = {}
+    for name in broken:
+        for k in range(6):
+            alpha = promises.risk(0.1, k + 1) if name == "shared" else 0.1
+            for s in set(seen[:, k]):
+                bounds[name, k, s] = promises.most_wrong(pool, n, int(s), alpha) <= epsilon * pool
+        broken[name] = np.mean([any(bounds[name, k, s] for k, s in enumerate(row)) for row in seen])
+    assert broken["shared"] <= 0.1
+    assert broken["whole"] > 0.2  # what it is for

@@ -123,9 +123,13 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     # Delivery asks for a last audit first, then keeps its promise.
     out = run("deliver")
     assert "a last audit" in out
+    assert out.count("Open labelling/") == 1  # one thing to do, not two
     assert run.batch().kind == "promise"
     run.answer()
-    out = run("deliver", folders=True)
+    (run.folder / "classes.csv").write_text("old,new\nnine,neuf\n")  # a class renamed between the two calls
+    run.truth = {name: "neuf" if label == "nine" else label for name, label in run.truth.items()}
+    out = run("deliver", folders=True, classes=[*WORDS[:9], "neuf"])
+    assert "Open labelling/" not in out
     assert "With 95 % confidence at most 20 % of all labels are wrong" in out
     with (run.folder / "labels.csv").open(encoding="utf-8-sig") as file:
         labels = list(csv.DictReader(file))
@@ -270,6 +274,20 @@ def test_labels_that_exist_already_and_a_trainer_that_uses_unlabelled_images(run
     assert set(batch.known) == set(known)
 
 
+@pytest.mark.slow  # three runs
+def test_a_pool_no_larger_than_its_audit_is_delivered_without_a_model(run):
+    for path in sorted((run.repo / "pictures").rglob("*.png"))[20:]:
+        path.unlink()
+    out = run(audit=30)
+    assert "The audit takes 20 of the 20 images" in out
+    run.answer()
+    out = run("deliver", wrong=5.0)
+    assert "20 files: 20 labelled by people, 0 by the model" in out
+    assert "There is no model" in out
+    assert (run.folder / "model/no_model.txt").exists()
+    assert "Every image has an answer" in run()
+
+
 @pytest.mark.slow
 def test_the_encoder_is_trained_end_to_end_before_labels_are_delivered(run):
     settings = {"wrong": 30.0, "finetune": "passive_images", "batch": 60}
@@ -285,7 +303,7 @@ def test_the_encoder_is_trained_end_to_end_before_labels_are_delivered(run):
     said = {row["sha256"]: row for row in identity.read_table(derived / "predictions.csv")}
     frozen = {row["sha256"]: row for row in identity.read_table(run.batch().folder / "frozen.csv")}
     assert frozen
-    differ = [(said.get(n), row) for n, row in frozen.items() if said.get(n) != row]
+    differ = [(said.get(n), row) for n, row in frozen.items() if {**said.get(n, {}), "judged": row["judged"]} != row]
     assert differ == []
     assert not (derived / "checkpoint.safetensors").exists()
     again = {path: label for path, label, _ in predict.predictions(run.folder / "model", run.repo / "pictures")}

@@ -20,27 +20,43 @@ settings = types.SimpleNamespace(**spec)
 images = identity.read_index(job.input.images)
 answers = campaign.read_answers(job.input.answers)
 state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
-if not job.input.models:
-    raise UserError(campaign.NOTHING_LEARNT)
-if job.input.get("predictions"):
-    predict = finetuned.read_predictor(job.input.predictions, images, settings.classes)
-else:
-    space = models.space(job.input.clean, [], identity.fingerprint(images))
-    predict = models.predictor(space, proxy.load(job.input.models[-1]))
-asked = [batch for batch in state.batches if batch.kind == "promise"]
+renames = json.loads(job.params.renames)
+promised = [batch for batch in state.batches if batch.kind == "promise"] if settings.wrong else []
 labelled = sum(answer.status == "label" for answer in answers.values())
-automatic, told = None, standing.of_delivered(images, state, predict, settings)
-if settings.wrong and asked:
+if not labelled:
+    raise UserError(campaign.NOTHING_LABELLED)
+automatic, predicted, confidence, told = None, {}, {}, []
+if promised and campaign.answered(promised[-1], state):
+    last = promised[-1]
     promise, predicted, confidence, sentence = promises.of_audit(
-        asked[-1], answers, settings.wrong / 100, 1 - settings.confidence / 100
+        last, len(promised), answers, settings.wrong / 100, 1 - settings.confidence / 100, settings.classes, renames
     )
     automatic = promises.passed(promise, confidence)
-    told.append(sentence)
-else:
+    # All that is said and delivered is of the model that was frozen, whatever was learnt since.
+    predict = finetuned.read_predictor(last.folder / "frozen.csv", images, settings.classes, renames)
+    model = last.folder / "frozen.safetensors"
+    if model.exists():
+        kept = json.loads((last.folder / "frozen.json").read_text())
+        kept["classes"] = [renames.get(name, name) for name in kept["classes"]]
+    else:
+        model, missing = None, "The audit of the promise was drawn by an older version, which did not keep its model."
+elif job.input.model:
+    model, tuned = job.input.model, job.input.get("finetuned")
+    if tuned:
+        predict = finetuned.read_predictor(job.input.predictions, images, settings.classes, renames)
+    else:
+        space = models.space(job.input.clean, [], identity.fingerprint(images))
+        predict = models.predictor(space, proxy.load(model))
+    model, kept = tuned or model, delivery.model_settings(spec, bool(tuned))
     rest, classes, scores = predict(promise_batch.remaining(images, state))
     predicted = {images[n].sha256: settings.classes[c] for n, c in zip(rest, classes, strict=True)}
     confidence = {images[n].sha256: float(s) for n, s in zip(rest, scores, strict=True)}
-    told.append("Labels by the model carry its confidence and no promise: set `wrong` in the config for one.")
+    sentence = "Labels by the model carry its confidence and no promise: set `wrong` in the config for one."
+else:
+    model, sentence, missing = None, campaign.NO_MODEL, campaign.NO_MODEL
+if model:
+    told += standing.of_delivered(images, state, predict, settings, automatic is None or bool(automatic))
+told.append(sentence)
 found = delivery.rows(images, answers, predicted, confidence, automatic)
 by = {source: sum(row[3] == source for row in found) for source in ("person", "model", "")}
 told.insert(
@@ -53,10 +69,12 @@ if settings.folders:
     root, _ = identity.source(settings.images)
     delivery.link(Path(job.params.folder, "by_class"), root, found)
     told.append(f"Links to the files by class stand in {job.params.folder}/by_class/.")
-tuned = job.input.get("finetuned")
-delivery.write_model(job.output.model, tuned or job.input.models[-1], spec, finetuned=bool(tuned))
-command = f"PYTHONPATH=workflow/scripts python -m labelbench.labelling.predict {job.output.model} FOLDER"
-told.append(f"Labels for new images: {command}")
+if model:
+    delivery.write_model(job.output.model, model, kept)
+    command = f"PYTHONPATH=workflow/scripts python -m labelbench.labelling.predict {job.output.model} FOLDER"
+    told.append(f"Labels for new images: {command}")
+else:
+    delivery.write_no_model(job.output.model, missing)
 with jobs.written_whole(Path(job.output.text)) as part:
     part.write_text("\n".join(told) + "\n", encoding="utf-8")
 log.info("\n%s", "\n".join(told))

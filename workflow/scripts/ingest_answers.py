@@ -16,6 +16,7 @@ found, problems = answers.read(files, images, settings["classes"], settings["ren
 batches = campaign.batches(folder)
 problems += answers.opened(found, lambda name: campaign.is_audit(batches, settings["seed"], name))
 settled, conflicts = answers.settle(found)
+problems += answers.contradictions(conflicts)
 path_of = {image.sha256: image.path for image in images}
 counted = [
     campaign.Answered(
@@ -30,6 +31,10 @@ counted = [
     for name, answer in settled.items()
 ]
 campaign.write_answers(job.output.answers, counted, images)
+missing = [
+    (path, "", f"{settings['images']} names this image, and there is no such file. Correct the path or bring it back.")
+    for path in identity.missing(settings["images"])
+]
 unreadable = [(image.path, "", f"This image cannot be read: {image.problem}.") for image in images if image.problem]
 gone = sum(not image.present for image in images)
 if gone:
@@ -37,7 +42,7 @@ if gone:
 identity.write_table(
     job.output.problems,
     ("source", "row", "problem"),
-    [*unreadable, *((p.source, p.row or "", p.what) for p in problems)],
+    [*missing, *unreadable, *((p.source, p.row or "", p.what) for p in problems)],
     encoding="utf-8-sig",
 )
 identity.write_table(

@@ -24,5 +24,5 @@ classes, confidence = finetuned.predict(model, data, present)
 rows = [
     (images[n].sha256, spec["classes"][c], f"{s:.6f}") for n, c, s in zip(present, classes, confidence, strict=True)
 ]
-identity.write_table(job.output[0], batch_files.FROZEN, rows)
+identity.write_table(job.output[0], batch_files.PREDICTED, rows)
 log.info("said what %d images are", len(rows))

@@ -11,7 +11,7 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 
 with jobs.slow_imports():
-    from labelbench.labelling import batch_files, finetuned, models, promise_batch, proposal
+    from labelbench.labelling import batch_files, delivery, finetuned, models, promise_batch, proposal
     from labelbench.training import proxy
 
 spec = json.loads(job.params.spec)
@@ -24,12 +24,14 @@ state = campaign.state(
 )
 space = models.space(job.input.clean, [], identity.fingerprint(images))
 model = proxy.load(job.input.model) if job.input.model else None
-frozen = None
+frozen = kept = None
 if job.params.kind == "promise":
     predict = models.predictor(space, model) if model else None
     if job.input.get("predictions"):
-        predict = finetuned.read_predictor(job.input.predictions, images, settings.classes)
+        predict = finetuned.read_predictor(job.input.predictions, images, settings.classes, {})
     batch, frozen = promise_batch.propose(images, state, predict, settings, number)
+    tuned = job.input.get("finetuned")
+    kept = tuned or job.input.model, delivery.model_settings(spec, bool(tuned))
 else:
     strategy, config = registry.configured("strategies", spec["strategy" if model else "first"])
     batch = proposal.propose(images, state, space, model, settings, strategy, config, number)
@@ -37,5 +39,5 @@ if not batch.images:
     raise UserError(
         "Every image that can be read has an answer: nothing is left to ask. Deliver with `snakemake deliver`."
     )
-batch_files.write(job.output[0], batch, images, root, settings.classes, frozen)
+batch_files.write(job.output[0], batch, images, root, settings.classes, frozen, kept)
 log.info("batch %d: %d images, chosen by %s", number, len(batch.images), batch.strategy)

@@ -21,13 +21,16 @@ from labelbench.labelling.tabular import WORDS, Claim, Unreadable
 STATES = ("label", "skip", "none", "unsure", "new", "several", "empty")
 OPINIONS = ("label", "none", "new")  # skipped and unsure contradict nobody
 
-WRITTEN = frozenset({"batch.json", "label.html", "label_studio.json", "label_studio.xml", "frozen.csv"})
+WRITTEN = frozenset({"batch.json", "label.html", "label_studio.json", "label_studio.xml"}) | {
+    f"frozen.{ending}" for ending in ("csv", "json", "safetensors")
+}
 UNANSWERED = frozenset({"no_label", "_unlabeled"})  # Datumaro's and FiftyOne's folders of images without a label
 UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".swp", "~")
 SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 PACKED = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 TEXTS = frozenset({".csv", ".tsv", ".txt"})
 
+_NUMBER = re.compile(r"(?: ?\((\d{1,9})\)|[ _-](\d{1,9}))(?=\.[^./]*$)")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HINTS = 5  # sentences per file that look for near names: that is slow in a large pool
@@ -80,7 +83,8 @@ class Settled(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """People who disagree about an image; answers: the latest `Answer` of each."""
+    """People who disagree about an image, or one with himself; answers: the latest `Answer` of each, or the several
+    of which nothing tells the latest."""
 
     sha256: str
     answers: tuple
@@ -113,59 +117,131 @@ def read(folders_or_files, images, classes, renames, campaign):
     return found, problems + known.complaints()
 
 
+def filled(path):
+    """Whether a table holds any answer, or anything that has to be complained of; a `batch.csv` goes out with none."""
+    try:
+        found, problems = _claims(path, set())
+    except (Unreadable, OSError):
+        return True
+    return bool(found or problems)
+
+
 def settle(answers):
     """(settled, conflicts): `Settled` by hash in the order of their first answers, and a list of `Conflict`.
 
-    Of each person the latest answer counts: by time where both have one, otherwise the one read later. Nameless
-    answers are one person per file ("answers (1).csv", a second download, belongs to "answers.csv"). Skipped, unsure
-    and several labels contradict nobody. Where opinions differ it is a conflict, unless three or more people have
-    one and more than half of them agree. Answers handed in empty are none.
+    Of each person the latest answer counts: by time where both have one; otherwise within a file the lower row, and
+    among files whose names differ by a number at the end alone ("a.csv", "a (1).csv", "a-2.csv") the highest number.
+    Where none of these tells which is later, a person who contradicts himself is a conflict. Nameless answers are one
+    person per file ("answers (1).csv", a second download, belongs to "answers.csv"). Skipped, unsure and several labels
+    contradict nobody. Where opinions differ it is a conflict, unless three or more people have one and more than half
+    of them agree. Answers handed in empty are none.
     """
-    latest = {}
+    given = {}
+    sources = {answer.source for answer in answers}
     for answer in answers:
-        if answer.status == "empty":
-            continue
-        people = latest.setdefault(answer.sha256, {})
-        person = (answer.annotator, "") if answer.annotator else ("", _family(answer.source))
-        before = people.get(person)
-        if before is None or not (before.when and answer.when and answer.when < before.when):
-            people[person] = answer
+        if answer.status != "empty":
+            person = (answer.annotator, "") if answer.annotator else ("", _family(answer.source, sources))
+            given.setdefault(answer.sha256, {}).setdefault(person, []).append(answer)
     settled, conflicts = {}, []
-    for name, people in latest.items():
-        settled[name] = _settle(name, tuple(people.values()))
+    for name, people in given.items():
+        latest = [_latest(mine) for mine in people.values()]
+        settled[name] = _settle(name, latest)
         if settled[name].status == "conflict":
-            conflicts.append(Conflict(name, tuple(people.values())))
+            conflicts.append(Conflict(name, tuple(answer for mine in latest for answer in mine)))
     return settled, conflicts
 
 
+def _latest(mine):
+    """The answers of one person, in the order in which they were read, that no other one of them replaces: mostly one.
+
+    Several are left where nothing tells their order and they are different opinions.
+    """
+    left = [a for n, a in enumerate(mine) if not any(_replaces(b, a, m > n) for m, b in enumerate(mine) if m != n)]
+    left = left or mine  # times and names that contradict each other
+    opinions = {(a.status, a.label): a for a in left if a.status in OPINIONS}
+    return list(opinions.values()) or left[-1:]
+
+
+def _replaces(new, old, below):
+    """Whether one person's answer is later than another one; below: whether it was read after it."""
+    if new.when and old.when and new.when != old.when:
+        return new.when > old.when
+    if new.source == old.source:
+        return below
+    (new_name, new_number), (old_name, old_number) = _numbered(new.source), _numbered(old.source)
+    return new_name == old_name and new_number > old_number
+
+
+def contradictions(conflicts):
+    """A `Problem` for each file in which a person contradicts what the same person says in another file."""
+    found = {}
+    for conflict in conflicts:
+        people = {}
+        for answer in conflict.answers:
+            people.setdefault(answer.annotator or _family(answer.source), []).append(answer)
+        for mine in people.values():
+            for one, other in zip(mine, mine[1:], strict=False):
+                found.setdefault((one.source, other.source, one.annotator), []).append(one)
+    return [
+        Problem(
+            other,
+            0,
+            f"{person or 'Somebody'} contradicts {source} here, about {len(mine)} images (conflicts.csv), and nothing "
+            "says which file is later. Move the older one away, or put a number at the end of the later one's name: "
+            f"{_after(source)!r}.",
+        )
+        for (source, other, person), mine in found.items()
+    ]
+
+
+def _after(source):
+    stem, dot, ending = source.rpartition("/")[2].rpartition(".")
+    return f"{stem} (1){dot}{ending}" if dot else f"{ending} (1)"
+
+
 def _settle(name, people):
-    opinions = [a for a in people if a.status in OPINIONS]
+    """The `Settled` of an image; people: for each person the answers of `_latest`.
+
+    One who contradicts himself is one of those who have an opinion, and agrees with nobody.
+    """
+    given = [answer for mine in people for answer in mine]
+    opinions = [mine for mine in people if mine[0].status in OPINIONS]
     if opinions:
-        votes = Counter((a.status, a.label) for a in opinions)
-        (status, label), most = votes.most_common(1)[0]
-        agreed = [a for a in opinions if (a.status, a.label) == (status, label)]
-        if len(votes) > 1 and (len(opinions) < 3 or most <= len(opinions) / 2):
-            status, agreed = "conflict", opinions
-            label = " | ".join(sorted({a.label or a.status for a in opinions}))
+        votes = Counter((mine[0].status, mine[0].label) for mine in opinions if len(mine) == 1)
+        (status, label), most = votes.most_common(1)[0] if votes else (("conflict", ""), 0)
+        agreed = [a for mine in opinions for a in mine if len(mine) == 1 and (a.status, a.label) == (status, label)]
+        if most < len(opinions) and (len(opinions) < 3 or most <= len(opinions) / 2):
+            status, agreed = "conflict", [a for mine in opinions for a in mine]
+            label = " | ".join(sorted({a.label or a.status for a in agreed}))
     else:
-        status = "skip" if all(a.status == "skip" for a in people) else "unsure"
-        label, agreed = "", [a for a in people if status == "skip" or a.status != "skip"]
-    times = [a.seconds for a in people if a.seconds is not None]
+        status = "skip" if all(a.status == "skip" for a in given) else "unsure"
+        label, agreed = "", [a for a in given if status == "skip" or a.status != "skip"]
+    times = [a.seconds for a in given if a.seconds is not None]
     annotators = tuple(sorted({a.annotator for a in agreed if a.annotator}))
-    sources = tuple(f"{a.source}:{a.row}" if a.row else a.source for a in people)
+    sources = tuple(f"{a.source}:{a.row}" if a.row else a.source for a in given)
     return Settled(name, status, label, annotators, sum(times) if times else None, sources)
 
 
-def _family(source):
-    """A file's name without the number that browsers add to a second download."""
-    return re.sub(r" ?\(\d+\)(?=\.[^./]*$)", "", source)
+def _numbered(source):
+    """(a file's name without the number at its end, that number or 0): what browsers and people call a later file."""
+    found = _NUMBER.search(source)
+    return (source[: found.start()] + source[found.end() :], int(found[1] or found[2])) if found else (source, 0)
+
+
+def _family(source, others=()):
+    """A file's name without the number that browsers add to a second download.
+
+    "a (1).csv" can be nothing else; "a-2.csv" is one where `others` hold "a.csv", and otherwise another person's.
+    """
+    name, _ = _numbered(source)
+    return name if name in others or re.search(r"\(\d+\)(?=\.[^./]*$)", source) else source
 
 
 def _natural(source):
     """Sorts numbers as numbers, and a second download, "a (2).csv", after the first, "a.csv"."""
-    copy = re.search(r" ?\((\d+)\)(?=\.[^./]*$)", source)
-    parts = re.split(r"(\d+)", _family(source))
-    return [(int(p), "") if n % 2 else (-1, p) for n, p in enumerate(parts)], int(copy[1]) if copy else 0, source
+    name, copy = _numbered(source)
+    parts = re.split(r"(\d+)", name)
+    return [(int(p), "") if n % 2 else (-1, p) for n, p in enumerate(parts)], copy, source
 
 
 def _files(folders_or_files):

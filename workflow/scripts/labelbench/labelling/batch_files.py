@@ -6,19 +6,22 @@ from pathlib import Path
 from urllib.parse import quote
 
 from labelbench.common.errors import UserError
+from labelbench.common.jobs import write_json
 from labelbench.data import image_files
 from labelbench.labelling import batch_page, campaign, identity, label_studio
 
 COLUMNS = ("batch", "image", "sha256", "label", "status", "annotator", "seconds", "note")
-FROZEN = ("sha256", "label", "confidence")
+PREDICTED = ("sha256", "label", "confidence")
+FROZEN = (*PREDICTED, "judged")
 
 
-def write(manifest, batch, images, root, classes, frozen=None):
+def write(manifest, batch, images, root, classes, frozen=None, model=None):
     """Write the folder that holds `manifest`, the batch's `batch.json`.
 
-    images: the index; root: folder of the images; frozen: for a batch that a promise rests on, the predictions that it
-    judges, (sha256, class, confidence) of each image without an answer. Raises `UserError` where the folder holds
-    anything: a batch that exists is never changed.
+    images: the index; root: folder of the images; frozen: for a batch that a promise rests on, what its model says
+    of each image, (sha256, class, confidence, 1 where the image had no answer and is judged, otherwise 0); model: that
+    model, (file of its weights, the settings that say how to use them), kept as it is. Raises `UserError` where the
+    folder holds anything: a batch that exists is never changed.
     """
     target = Path(manifest).parent
     part = target.with_name(f".{target.name}.part")
@@ -42,6 +45,10 @@ def write(manifest, batch, images, root, classes, frozen=None):
     label_studio.write(part, batch, items, classes)
     if frozen is not None:
         identity.write_table(part / "frozen.csv", FROZEN, frozen)
+    if model is not None:
+        weights, settings = model
+        shutil.copyfile(weights, part / "frozen.safetensors")
+        write_json(part / "frozen.json", settings)
     campaign.write_batch(part / "batch.json", batch)
     for path in part.iterdir():  # what is renamed must be on the disk, whatever happens to the machine next
         with path.open("rb") as file:
@@ -75,7 +82,14 @@ def _item(asked, image, root, target):
     }
 
 
-def read_frozen(batch):
-    """(class by hash, confidence by hash) that a promise's batch judges."""
-    rows = identity.read_table(batch.folder / "frozen.csv")
-    return {r["sha256"]: r["label"] for r in rows}, {r["sha256"]: float(r["confidence"]) for r in rows}
+def read_frozen(batch, classes, renames):
+    """(class by hash, confidence by hash) of the images that a promise's batch judges.
+
+    renames: classes that were renamed or merged since, old name → new one. What the model called a class that is none
+    of `classes` any more is left out: no such label can be delivered, and the audit of the others is a draw of them.
+    """
+    rows = [row for row in identity.read_table(batch.folder / "frozen.csv") if row.get("judged", "1") == "1"]
+    labels = {row["sha256"]: renames.get(row["label"], row["label"]) for row in rows}
+    confidence = {row["sha256"]: float(row["confidence"]) for row in rows}
+    kept = [name for name, label in labels.items() if label in classes]
+    return {name: labels[name] for name in kept}, {name: confidence[name] for name in kept}

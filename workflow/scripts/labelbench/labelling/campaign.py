@@ -12,7 +12,12 @@ from typing import NamedTuple
 from labelbench.common.errors import UserError
 from labelbench.labelling import identity
 
+NOTHING_LABELLED = "Nothing was labelled yet: answer a batch (snakemake label …), then deliver."
 NOTHING_LEARNT = "Nothing was learnt yet: answer a batch that holds at least two classes, then deliver."
+NO_MODEL = (
+    "There is no model: outside the audit, which teaches nothing, fewer than two classes are labelled. All labels are "
+    "people's."
+)
 ANSWERS = ("sha256", "path", "status", "label", "annotators", "seconds", "sources")
 
 
@@ -214,6 +219,54 @@ def state(batches, answers, seed, complete=1.0):
     missing = sum(image.sha256 not in answers for image in waiting.images) if waiting else 0
     following = None if waiting else len(batches) + 1
     return State(batches, answers, rounds, asked_audit, waiting, following, missing)
+
+
+def answered(batch, state):
+    """Whether every image of a batch has an answer."""
+    return all(image.sha256 in state.answers for image in batch.images)
+
+
+def asks(state, left, budget):
+    """Whether another batch may go out: none waits, something is left to ask, and the budget is not spent.
+
+    left: images without an answer; budget: labels at most, 0 for no limit.
+    """
+    bought = sum(answer.status == "label" for answer in state.answers.values())
+    return bool(state.next and left and not (budget and bought >= budget))
+
+
+def page_order(number, promise, folder, begun=""):
+    """What a person is to do with a batch that exists, and waits.
+
+    promise: whether it is the last audit before labels are delivered; begun: a sentence on how far it is.
+    """
+    place, again = Path(folder), "snakemake deliver …" if promise else "the same command"
+    what = "Before labels are delivered, a last audit, drawn at random: batch" if promise else "Batch"
+    return (
+        f"{what} {number}: {begun}Open {place / folder_name(number) / 'label.html'}, label, put the file that it saves "
+        f"into {place / 'answers'}/, and run {again} again."
+    )
+
+
+def waits(batch, state, folder):
+    """What a person is to do with a batch that waits, and how far it is."""
+    missing = sum(image.sha256 not in state.answers for image in batch.images)
+    begun = f"{missing} of {len(batch.images)} images wait for an answer. " if missing < len(batch.images) else ""
+    return page_order(batch.number, batch.kind == "promise", folder, begun)
+
+
+def order(state, folder, left, budget):
+    """What a person is to do next, for a page: it names what exists, and the command that makes what does not."""
+    if state.open:
+        return waits(state.open, state, folder)
+    if asks(state, left, budget):
+        page = Path(folder, folder_name(state.next), "label.html")
+        return f"Batch {state.next}: {page}, once `snakemake label …` has written it."
+    if not left:
+        return "Every image has an answer. Deliver the labels: snakemake deliver …"
+    return (
+        "The budget is spent: no further batch is asked. Deliver the labels (snakemake deliver …), or raise `budget`."
+    )
 
 
 def _digest(labels):

@@ -1,13 +1,18 @@
 """Labels of all images, each with who says so; and the model, with what it takes to use it elsewhere."""
 
+import hashlib
+import os
 import re
 import shutil
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 from labelbench.common.jobs import write_json
 from labelbench.labelling import identity
 
 COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "needs_eyes")
+LONGEST = 255  # bytes of a file's name, on all usual file systems
 
 
 def rows(images, answers, predicted, confidence, automatic):
@@ -57,23 +62,68 @@ def write(labels, metadata, found):
 def link(folder, root, found):
     """Make `folder` anew: one folder per class, with a link to each labelled file. found: of `rows`.
 
-    A link is called after its path, / becoming __; characters that no folder should have become _ in a class.
+    A link is called after its path, / becoming __; characters that no folder should have become _ in a class. Names
+    that are one to a file system, or too long for it, end in a part of a hash of the path or class.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    paths = {}
     for path, _, label, *_ in found:
         if label:
-            place = Path(folder, re.sub(r"[^\w .,()+-]|^\.+", "_", label))
-            place.mkdir(parents=True, exist_ok=True)
-            Path(place, path.replace("/", "__")).symlink_to(Path(root, path).resolve())
+            paths.setdefault(label, []).append(path)
+    folders = _names({label: re.sub(r"[^\w .,()+-]|^\.+", "_", label) for label in paths})
+    for label, mine in paths.items():
+        place = Path(folder, folders[label])
+        place.mkdir(parents=True)
+        for path, name in _names({path: path.replace("/", "__") for path in mine}).items():
+            Path(place, name).symlink_to(Path(root, path).resolve())
 
 
-def write_model(folder, model, settings, finetuned=False):
+def _names(wanted):
+    """A file name for each key of `wanted`, whose values are the names wished for: different, of 255 bytes at most.
+
+    Names that differ by case or by Unicode form alone are one on some machines.
+    """
+
+    def folded(name):
+        return unicodedata.normalize("NFC", name).casefold()
+
+    often = Counter(folded(name) for name in wanted.values())
+    return {
+        key: name if often[folded(name)] == 1 and len(os.fsencode(name)) <= LONGEST else _marked(name, key)
+        for key, name in wanted.items()
+    }
+
+
+def _marked(name, key):
+    """`name`, shortened where it is too long, with 8 hex digits of `key` before its ending."""
+    mark = "-" + hashlib.sha256(os.fsencode(key)).hexdigest()[:8]
+    stem, ending = os.path.splitext(name)  # noqa: PTH122  "a." and ".a" keep their dot
+    if len(os.fsencode(ending)) > 20:
+        stem, ending = name, ""
+    while len(os.fsencode(stem + mark + ending)) > LONGEST:
+        stem = stem[:-1]
+    return stem + mark + ending
+
+
+def model_settings(settings, finetuned):
+    """What `predict` needs to know of a model besides its weights; finetuned: whether it is an encoder itself."""
+    return {key: settings[key] for key in ("campaign", "classes", "encoder")} | {"finetuned": finetuned}
+
+
+def write_no_model(folder, why):
+    """Write a model's folder where there is no model: a note that says why."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "no_model.txt").write_text(why + "\n", encoding="utf-8")
+
+
+def write_model(folder, model, settings):
     """Write a model's folder: its weights, and the settings that say how to use them.
 
-    model: the file of weights, of a proxy or, where it was trained end to end, of the encoder with its classifier.
+    model: the file of weights, of a proxy or, where it was trained end to end, of the encoder with its classifier;
+    settings: of `model_settings`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model, folder / "model.safetensors")
-    kept = {key: settings[key] for key in ("campaign", "classes", "encoder")}
-    write_json(folder / "model.json", kept | {"finetuned": finetuned})
+    write_json(folder / "model.json", settings)

@@ -75,10 +75,10 @@ def predict(model, data, positions):
     return best.indices.numpy(), best.values.numpy()
 
 
-def read_predictor(path, images, names):
+def read_predictor(path, images, names, renames):
     """The same as `models.predictor`, of the predictions that a file holds: (hash, class, confidence) of each image.
 
-    names: of the classes.
+    names: of the classes; renames: old name → new one. A class that is none of them is −2, which nothing is.
     """
     rows = {row["sha256"]: row for row in identity.read_table(path)}
     of_class = {name: c for c, name in enumerate(names)}
@@ -86,7 +86,8 @@ def read_predictor(path, images, names):
     def said(positions):
         seen = np.array([n for n in positions if images[n].sha256 in rows], np.int64)
         found = [rows[images[n].sha256] for n in seen]
-        classes = np.array([of_class[row["label"]] for row in found], np.int64)
+        called = [renames.get(row["label"], row["label"]) for row in found]
+        classes = np.array([of_class.get(label, -2) for label in called], np.int64)
         return seen, classes, np.array([float(row["confidence"]) for row in found], np.float32)
 
     return said

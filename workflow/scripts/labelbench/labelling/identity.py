@@ -69,7 +69,7 @@ def listing(images):
     """Files of a campaign, a list of `File` in the order of their paths; nothing is read but the table.
 
     Of a folder: everything at any depth with the suffix of an image; hidden files and folders are passed over. Of a
-    table: what its column of paths names; missing files are left out here and are a problem of the index.
+    table: what its column of paths names; missing files are left out here and told by `missing`.
     """
     root, table = source(images)
     if table is None:
@@ -80,6 +80,15 @@ def listing(images):
     if not found:
         raise UserError(f"config, label: images: {images} names no image file. {sorted(SUFFIXES)} are looked for.")
     return found
+
+
+def missing(images):
+    """Paths that a table of images names and that no file has, a list; none of a folder."""
+    root, table = source(images)
+    if table is None:
+        return []
+    paths = dict.fromkeys(path.replace("\\", "/") for path in table_paths(table))
+    return [path for path in paths if not Path(root, path).exists()]
 
 
 def _walk(root, prefix) -> Iterator[File]:

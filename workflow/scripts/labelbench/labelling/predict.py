@@ -23,6 +23,8 @@ def predictions(model_folder, images, device="cpu"):
     from labelbench.embedding import images as pipeline
 
     torch.set_num_threads(1)
+    if (why := Path(model_folder, "no_model.txt")).exists():
+        raise UserError(f"{model_folder}: {why.read_text(encoding='utf-8').strip()}")
     about = Path(model_folder) / "model.json"
     if not about.is_file():
         raise UserError(f"There is no {about}. Name the folder `model` that `snakemake deliver` wrote.")

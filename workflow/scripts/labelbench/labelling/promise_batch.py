@@ -16,18 +16,22 @@ def remaining(images, state):
 
 
 def propose(images, state, predict, settings, number):
-    """(`campaign.Batch` of kind `promise`, the frozen predictions as rows (hash, class, confidence)).
+    """(`campaign.Batch` of kind `promise`, the frozen predictions as rows of `batch_files.FROZEN`).
 
-    The model is frozen by writing down what it says of every image without an answer. predict: a function from such
-    positions to (those that the model can see, their classes, their confidences), or None where nothing was learnt:
-    then, as where no audit of what is left could keep the promise, `UserError` is raised.
+    The model is frozen by writing down what it says of every image; judged are those without an answer. predict: a
+    function from positions to (those that the model can see, their classes, their confidences), or None where nothing
+    was learnt: then, as where no audit of what is left could keep the promise, `UserError` is raised.
     """
     if predict is None:
         raise UserError(campaign.NOTHING_LEARNT)
-    rest, classes, confidence = predict(remaining(images, state))
+    usable = np.array([n for n, image in enumerate(images) if identity.usable(image)], np.int64)
+    seen, classes, confidence = predict(usable)
+    judged = np.isin(seen, remaining(images, state))
+    rest = np.asarray(seen)[judged]
     labelled = sum(answer.status == "label" for answer in state.answers.values())
     epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
-    n = promises.audit_size(len(rest), labelled, epsilon, alpha)
+    earlier = sum(batch.kind == "promise" for batch in state.batches)
+    n = promises.audit_size(len(rest), labelled, epsilon, promises.risk(alpha, earlier + 1))
     drawn = sorted(rest, key=lambda at: _rank(settings.seed, number, images[at].sha256))[:n]
     asked = tuple(campaign.Asked(images[at].sha256, images[at].path, True) for at in drawn)
     batch = campaign.Batch(
@@ -41,7 +45,8 @@ def propose(images, state, predict, settings, number):
         "promise",
     )
     frozen = [
-        (images[at].sha256, settings.classes[c], f"{s:.6f}") for at, c, s in zip(rest, classes, confidence, strict=True)
+        (images[at].sha256, settings.classes[c], f"{s:.6f}", int(j))
+        for at, c, s, j in zip(seen, classes, confidence, judged, strict=True)
     ]
     return batch, frozen
 

@@ -13,6 +13,10 @@ from scipy import stats
 
 from labelbench.labelling import batch_files
 
+AGAIN = (
+    "To ask again, answer at least one more batch (snakemake label …), then deliver: a new model is frozen, and a "
+    "fresh audit is drawn."
+)
 GRID = np.arange(2, 101, 2) / 100  # shares of the unlabelled images that thresholds let through
 
 
@@ -24,6 +28,15 @@ class Promise(NamedTuple):
     threshold: float | None
     automatic: int
     wrong_at_most: int
+
+
+def risk(alpha, number):
+    """The share of a campaign's risk α at which its promise `number` (1, 2, …) is tested: α/2, α/4, α/8, …
+
+    A promise that fails may be followed by another one, with a new model and a fresh audit. However many there are,
+    and whatever made one ask again, the chance that any of them is given and broken is at most their sum, below α.
+    """
+    return alpha / 2**number
 
 
 def most_wrong(pool, n, seen, alpha):
@@ -54,7 +67,7 @@ def promise(confidence, audit_confidence, audit_wrong, others, epsilon, alpha):
     ranked = np.sort(np.asarray(confidence))[::-1]
     audit_confidence, audit_wrong = np.asarray(audit_confidence), np.asarray(audit_wrong, bool)
     best = Promise(None, 0, 0)
-    for share in GRID:
+    for share in GRID if len(ranked) else ():
         threshold = ranked[max(math.ceil(share * len(ranked)), 1) - 1]
         above = int((ranked >= threshold).sum())
         seen = int((audit_wrong & (audit_confidence >= threshold)).sum())
@@ -81,26 +94,30 @@ def audit_size(remaining, others, epsilon, alpha, share=None):
     return remaining
 
 
-def of_audit(batch, answers, epsilon, alpha):
+def of_audit(batch, number, answers, epsilon, alpha, classes, renames):
     """(`Promise`, class by hash, confidence by hash, a sentence about what was promised) of an answered audit.
 
-    batch: the `campaign.Batch` of kind promise; answers: `Answered` by hash. An audit image that has no label (skipped,
+    batch: the `campaign.Batch` of kind promise; number: the how many-th of the campaign it is; answers: `Answered` by
+    hash; alpha: the risk of the campaign, of which this promise has its share; classes, renames: as of
+    `batch_files.read_frozen`. An audit image that has no label (skipped,
     none of these, unsure, a conflict) counts as a mistake of the model. Answers that came after the audit was drawn
     change neither the frozen predictions nor the images that they stand for.
     """
-    predicted, confidence = batch_files.read_frozen(batch)
-    drawn = [image.sha256 for image in batch.images]
+    predicted, confidence = batch_files.read_frozen(batch, classes, renames)
+    drawn = [image.sha256 for image in batch.images if image.sha256 in predicted]
     wrong = [answers[name].status != "label" or answers[name].label != predicted[name] for name in drawn]
     others = sum(answer.status == "label" and name not in predicted for name, answer in answers.items())
     scores = np.array(list(confidence.values()))
-    found = promise(scores, np.array([confidence[name] for name in drawn]), np.array(wrong), others, epsilon, alpha)
+    audited, tested = np.array([confidence[name] for name in drawn]), risk(alpha, number)
+    found = promise(scores, audited, np.array(wrong, bool), others, epsilon, tested)
     n, seen = len(drawn), sum(wrong)
-    percent, level = 100 * epsilon, 100 * (1 - alpha)
+    percent, level = 100 * epsilon, 100 * (1 - alpha)  # of the campaign, whatever share this promise has
     if found.threshold is None:
-        more = audit_size(len(scores), others, epsilon, alpha, seen / n)
-        cure = f"about {more} would" if more else "so many are wrong that no audit would: label more batches"
-        told = f"No label of the model is delivered: in an audit of {n} images {seen} of its labels were wrong, which "
-        return found, predicted, confidence, f"{told}cannot show that at most {percent:g} % are; {cure}."
+        told = (
+            f"No label of the model is delivered: in an audit of {n} images {seen} of its labels were wrong, which "
+            f"cannot show that at most {percent:g} % are. {AGAIN}"
+        )
+        return found, predicted, confidence, told
     model = sum(score >= found.threshold and name not in answers for name, score in confidence.items())
     left = sum(score < found.threshold and name not in answers for name, score in confidence.items())
     later = f", once people have labelled the other {left}," if left else ""

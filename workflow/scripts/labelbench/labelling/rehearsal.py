@@ -195,7 +195,9 @@ def _delivered(images, known, state, space, model, settings, person, folder):
     state = _answered(batch, images, known, settings, person, folder)
     identity.write_table(Path(folder, campaign.folder_name(batch.number), "frozen.csv"), batch_files.FROZEN, frozen)
     epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
-    promise, predicted, confidence, _ = promises.of_audit(state.batches[-1], state.answers, epsilon, alpha)
+    promise, predicted, confidence, _ = promises.of_audit(
+        state.batches[-1], 1, state.answers, epsilon, alpha, settings.classes, {}
+    )
     wrong = {name: label != known[name] for name, label in predicted.items()}
     total = len(labelled) + len(predicted)
     passed = promises.passed(promise, confidence)

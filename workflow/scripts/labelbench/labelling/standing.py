@@ -34,11 +34,12 @@ def audited(images, state, embedded, classes):
     return np.array(index, np.int64), np.array(truth, np.int64), skipped
 
 
-def status(images, root, state, space, trained, settings, problems, folder):
+def status(images, root, state, space, trained, settings, problems, missing, folder):
     """(`status_page.Status`, its numbers as JSON values).
 
     trained: proxies by round; settings: as `proposal.propose` takes them, with `target`, `budget`, `price`, `looks`,
-    `confidence`; problems: how many are listed; folder: `labelling/<campaign>`.
+    `confidence`; problems: how many are listed besides missing; missing: files that the table of images
+    names and that are not there; folder: `labelling/<campaign>`.
     """
     classes, level = list(settings.classes), settings.confidence / 100
     index, truth, skipped = audited(images, state, space.embedded, classes)
@@ -62,6 +63,7 @@ def status(images, root, state, space, trained, settings, problems, folder):
     gain = assessment.paired_gain(hits[order[-2]], hits[order[-1]], level) if len(order) > 1 and enough else None
     right = int(hits[order[-1]].sum()) if order else 0
     counts = Counter(answer.status for answer in state.answers.values())
+    left = sum(identity.usable(image) and image.sha256 not in state.answers for image in images)
     worth = (
         assessment.Worth(gain.high, pool - counts["label"], settings.mistake, settings.price * settings.batch)
         if gain
@@ -80,6 +82,7 @@ def status(images, root, state, space, trained, settings, problems, folder):
     found = status_page.Status(
         campaign=settings.name,
         images=pool,
+        missing=missing,
         unreadable=sum(bool(image.problem) for image in images if image.present),
         copies=sum(len(image.copies) for image in images),
         counts=dict(counts),
@@ -92,7 +95,8 @@ def status(images, root, state, space, trained, settings, problems, folder):
         verdict=verdict.sentence if order else "",
         cost=_cost(state, settings, counts),
         forecast=_forecast(hits, labels, pool - len(state.audit), settings, verdict.key),
-        next=_next(state, folder, pool),
+        next=campaign.order(state, folder, left, settings.budget),
+        warning=_warning(state, pool, settings, folder),
         unsure=unsure,
         classes=_classes(classes, truth, trained, space, index, level),
         confused=_confused(images, root, classes, trained, space, index, truth),
@@ -109,10 +113,10 @@ def status(images, root, state, space, trained, settings, problems, folder):
     return found, numbers
 
 
-def of_delivered(images, state, predict, settings):
+def of_delivered(images, state, predict, settings, labels=True):
     """Sentences, none or one, on the accuracy of the model that labels are delivered by, as the audit tells it.
 
-    predict: as of `models.predictor`.
+    predict: as of `models.predictor`; labels: whether any label is delivered by it, or its promise failed.
     """
     usable = np.array([identity.usable(image) for image in images])
     index, truth, _ = audited(images, state, usable, list(settings.classes))
@@ -122,23 +126,22 @@ def of_delivered(images, state, predict, settings):
     right = int((said == truth[np.isin(index, seen)]).sum())
     level = settings.confidence / 100
     interval = assessment.accuracy(right, len(seen), int(usable.sum()), level)
+    which = "labels" if labels else "was frozen"
     return [
-        f"The model that labels is right on {status_page.percent(interval)} of the images ({100 * level:g} % interval, "
-        f"told by {len(seen)} drawn at random)."
+        f"The model that {which} is right on {status_page.percent(interval)} of the images "
+        f"({100 * level:g} % interval, told by {len(seen)} drawn at random)."
     ]
 
 
-def _next(state, folder, pool):
-    """What a person is to do next."""
-    number = state.open.number if state.open else state.next
-    page = Path(folder, campaign.folder_name(number), "label.html")
-    if state.open is None and len(state.answers) >= pool:
-        return "Every image has an answer. Deliver the labels: snakemake deliver …"
-    begun = state.open and state.missing < len(state.open.images)
-    missing = f"{state.missing} of {len(state.open.images)} images wait for an answer. " if begun else ""
+def _warning(state, pool, settings, folder):
+    """A sentence where the audit takes half of the images or more, as long as nobody has labelled much."""
+    audit = min(settings.audit, pool)
+    if 2 * audit < pool or len(state.batches) > 1:
+        return ""
     return (
-        f"Batch {number}: {missing}Open {page}, label, put the file that it saves into {Path(folder, 'answers')}/, and "
-        "run the same command again."
+        f"The audit takes {audit} of the {pool} images, and teaches nothing: "
+        f"{f'{pool - audit} are' if pool > audit else 'none is'} left to learn from. Fewer can be set as `audit`, "
+        f"before anybody labels; remove {Path(folder, campaign.folder_name(1))} then, and run the same command again."
     )
 
 

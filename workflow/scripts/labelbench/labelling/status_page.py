@@ -34,6 +34,7 @@ class Status:
 
     campaign: str
     images: int
+    missing: int
     unreadable: int
     copies: int
     counts: dict
@@ -52,6 +53,7 @@ class Status:
     confused: list = field(default_factory=list)
     disputed: list = field(default_factory=list)
     note: str = ""
+    warning: str = ""
 
 
 def percent(interval):
@@ -60,15 +62,18 @@ def percent(interval):
 
 
 def lines(status):
-    """The status, about ten lines of text."""
+    """The status, about ten lines of text; what to do next is told by the command that was given."""
     counts = status.counts
     odd = ", ".join(f"{counts[k]} {k}" for k in ("skip", "none", "unsure", "new") if counts.get(k))
     found = [
         f"{status.campaign}: {status.images} images, {counts.get('label', 0)} labelled"
         + (f" ({odd})" if odd else "")
         + (f", {status.copies} exact copies" if status.copies else "")
+        + (f", {status.missing} missing (problems.csv)" if status.missing else "")
         + (f", {status.unreadable} unreadable" if status.unreadable else "")
     ]
+    if status.warning:
+        found.append(status.warning)
     last = status.rounds[-1] if status.rounds else None
     if last and last.accuracy:
         found.append(f"Accuracy of the model: {percent(last.accuracy)}, told by {status.audit} images drawn at random.")
@@ -86,7 +91,7 @@ def lines(status):
         found.append(f"{status.conflicts} images on which people disagree: conflicts.csv.")
     if status.problems:
         found.append(f"{status.problems} things in the answers or images to mend: problems.csv.")
-    return [line for line in [*found, status.next] if line]
+    return [line for line in found if line]
 
 
 def text(status):
@@ -137,8 +142,8 @@ figure img { width: 8rem; height: 8rem; object-fit: contain; image-rendering: au
 def html(status):
     """The content of `status.html`: one page that needs nothing else."""
     told = lines(status)
-    parts = [f"<h1>{escape(status.campaign)}</h1>", *(f"<p>{escape(line)}</p>" for line in told[1:-1])]
-    parts.insert(1, f"<p>{escape(told[0].partition(': ')[2])}</p><p class='next'>{escape(told[-1])}</p>")
+    parts = [f"<h1>{escape(status.campaign)}</h1>", *(f"<p>{escape(line)}</p>" for line in told[1:])]
+    parts.insert(1, f"<p>{escape(told[0].partition(': ')[2])}</p><p class='next'>{escape(status.next)}</p>")
     if status.note:
         parts.append(f"<p>{escape(status.note)}</p>")
     if curve := _curve(status.rounds):

@@ -7,8 +7,8 @@ from pathlib import Path
 from labelbench.common import names
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
+from labelbench.labelling import answers, identity, tabular
 from labelbench.labelling import campaign as campaigns_state
-from labelbench.labelling import identity, tabular
 from labelbench.labelling.campaign import NOTHING_LEARNT
 from labelbench.planning import plan
 
@@ -239,9 +239,6 @@ def missing():
     )
 
 
-WRITTEN = frozenset({"label.html", "batch.json", "frozen.csv", "label_studio.json", "label_studio.xml"})
-
-
 class Labelling:
     """What the Snakefile asks about a campaign while it builds the DAG.
 
@@ -263,7 +260,8 @@ class Labelling:
     def answer_files(self):
         """Files and folders that may hold answers, and how they look now.
 
-        A `batch.csv` counts once somebody has edited it, so that a new batch is no new answer.
+        A `batch.csv` counts once it holds an answer, so that a new batch is no new answer. Its date says nothing: it
+        is another one where a campaign was copied.
         """
         found = [Path(path) for path in self.settings.existing]
         if missing := [str(path) for path in found if not path.exists()]:
@@ -273,10 +271,10 @@ class Labelling:
         if (self.folder / "answers").is_dir():
             found.append(self.folder / "answers")
         for manifest in sorted(self.folder.glob("batch*/batch.json")):
-            written = manifest.stat().st_mtime_ns
             for path in sorted(manifest.parent.iterdir()):
-                edited = path.name != "batch.csv" or path.stat().st_mtime_ns > written
-                if path.name not in WRITTEN and not path.name.startswith(".") and edited:
+                if path.name in answers.WRITTEN or path.name.startswith("."):
+                    continue
+                if path.name != "batch.csv" or answers.filled(path):
                     found.append(path)
         return found
 
@@ -288,17 +286,22 @@ class Labelling:
         return canonical(
             {
                 "campaign": self.campaign.name,
+                "images": self.settings.images,
                 "seed": self.campaign.seed,
                 "files": [str(path) for path in files],
                 "listing": identity.digest(seen),
                 "classes": list(self.campaign.classes),
-                "renames": renames(self.folder, self.campaign.classes),
+                "renames": self.renames(),
             }
         )
 
-    def state(self, answers):
+    def renames(self):
+        """`renames` of this campaign."""
+        return renames(self.folder, self.campaign.classes)
+
+    def state(self, path):
         """`labelling.campaign.State`, from the file of the answers that count."""
-        path = Path(answers)
+        path = Path(path)
         key = str(path), path.stat().st_mtime_ns
         if key not in self._state:
             batches = campaigns_state.batches(self.folder)
@@ -336,25 +339,68 @@ class Labelling:
 
     def next_batch(self, state, images):
         """The `batch.json` to make, or none: a batch waits for answers, the budget is spent, or nothing is left."""
-        bought = sum(answer.status == "label" for answer in state.answers.values())
-        spent = self.settings.budget and bought >= self.settings.budget
-        if not state.next or spent or not self.left(state, images):
+        if not campaigns_state.asks(state, self.left(state, images), self.settings.budget):
             return []
         return str(self.folder / campaigns_state.folder_name(state.next) / "batch.json")
 
     def next_promise(self, state, images):
-        """The `frozen.csv` of the last audit to make, or none: there is no promise, or it was asked for already."""
-        asked = any(batch.kind == "promise" for batch in state.batches)
-        if not self.settings.wrong or asked or not self.trained(state) or not self.left(state, images):
+        """The `frozen.csv` of the last audit to make, or none.
+
+        There is one to make where a promise is wanted and none was asked for, or where the last one let no label pass
+        and a batch was answered since: another model is frozen then, and another audit drawn.
+        """
+        trained = self.trained(state)
+        if not self.settings.wrong or not trained or not self.left(state, images):
+            return []
+        last = self.promise(state)
+        if last and (not campaigns_state.answered(last, state) or trained[-1] <= last.number or self._kept(state)):
             return []
         return str(self.folder / campaigns_state.folder_name(len(state.batches) + 1) / "frozen.csv")
 
+    def order_to_label(self, state, images):
+        """What a person is to do next, with the batch that `snakemake label` makes where one is due."""
+        if self.next_batch(state, images):
+            return campaigns_state.page_order(state.next, False, self.folder)
+        return campaigns_state.order(state, self.folder, self.left(state, images), self.settings.budget)
+
+    def order_to_deliver(self, state, images):
+        """What a person is to do before labels can be delivered; empty where they are."""
+        if self.next_promise(state, images):
+            return campaigns_state.page_order(len(state.batches) + 1, True, self.folder)
+        last = self.promise(state)
+        waits = last and self.left(state, images) and not campaigns_state.answered(last, state)
+        return campaigns_state.waits(last, state, self.folder) if waits else ""
+
+    def promise(self, state):
+        """The `campaign.Batch` of the last promise that was asked for; None where there is none, or none is wanted."""
+        asked = [batch for batch in state.batches if batch.kind == "promise"]
+        return asked[-1] if asked and self.settings.wrong else None
+
+    def frozen(self, state):
+        """The promise whose frozen model labels: the last one, once its audit is answered; otherwise None."""
+        last = self.promise(state)
+        return last if last and campaigns_state.answered(last, state) else None
+
+    def _kept(self, state):
+        """Whether the last promise lets any label of its model pass."""
+        from labelbench.labelling import promises  # SciPy takes a second, and few runs ask
+
+        asked = [batch for batch in state.batches if batch.kind == "promise"]
+        found, *_ = promises.of_audit(
+            asked[-1], len(asked), state.answers, self.settings.wrong / 100, 1 - self.settings.confidence / 100,
+            self.campaign.classes, self.renames(),
+        )  # fmt: skip
+        return found.threshold is not None
+
     def deliverable(self, state, images):
-        """Whether labels can be delivered now: a model is there, and a promise's audit has its answers."""
-        if self.settings.wrong and self.left(state, images):
-            asked = [batch for batch in state.batches if batch.kind == "promise"]
-            return bool(asked) and all(image.sha256 in state.answers for image in asked[-1].images)
-        return True
+        """Whether labels can be delivered now: where a promise is wanted, its audit has its answers, and is the last.
+
+        Without a model only people's labels are delivered, which needs no promise.
+        """
+        if not self.settings.wrong or not self.left(state, images) or not self.trained(state):
+            return True
+        last = self.promise(state)
+        return bool(last) and campaigns_state.answered(last, state) and not self.next_promise(state, images)
 
 
 @dataclass(frozen=True)

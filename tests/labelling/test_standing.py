@@ -1,0 +1,48 @@
+"""What a status says besides accuracies."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from labelbench.labelling import campaign, models, standing, status_page
+from labelbench.labelling.campaign import Answered, Asked, Batch
+from labelbench.labelling.identity import Image
+
+IMAGES = [Image(f"{n:064x}", f"{n}.png") for n in range(87)]
+
+
+def status(batches=(), answers=None, missing=0, **change):
+    settings = SimpleNamespace(
+        **{"name": "birds", "classes": ["heron", "owl"], "seed": 0, "audit": 100, "batch": 20, "target": 0.0,
+           "budget": 0, "price": 0.0, "mistake": 0.0, "looks": 10, "confidence": 95.0} | change
+    )  # fmt: skip
+    state = campaign.state(list(batches), answers or {}, 0)
+    space = models.Space(np.zeros((87, 2), np.float16), None, None, np.ones(87, bool), [], [])
+    return standing.status(IMAGES, ".", state, space, {}, settings, 0, missing, "labelling/birds")[0]
+
+
+@pytest.mark.parametrize(("audit", "words"), [(100, "87 of the 87 images"), (44, "44 of the 87 images"), (43, "")])
+def test_an_audit_that_takes_half_of_the_images_is_warned_of(audit, words):
+    first = [Batch("birds", 1, "0" * 8, "kmeans", (Asked(IMAGES[0].sha256, "0.png"),))]
+    for batches in ([], first):
+        told = status_page.text(status(batches, audit=audit))
+        assert ("The audit takes" in told) == bool(words)
+        assert words in told
+    second = [*first, first[0]._replace(number=2)]
+    assert "The audit takes" not in status_page.text(status(second, audit=audit))  # too late to change
+
+
+def test_missing_files_are_counted():
+    assert "40 missing (problems.csv)" in status_page.text(status(missing=40))
+    assert "missing" not in status_page.text(status())
+
+
+def test_the_page_says_what_to_do_and_points_at_no_page_that_is_missing():
+    asked = Batch("birds", 1, "0" * 8, "kmeans", tuple(Asked(i.sha256, i.path) for i in IMAGES[:20]))
+    answers = {i.sha256: Answered(i.sha256, "label", "owl") for i in IMAGES[:20]}
+    assert "<p class='next'>Batch 1: Open labelling/birds/batch01/label.html" in status_page.html(status([asked]))
+    assert "Open" not in status_page.text(status([asked]))  # the commands say it, each its own
+    spent = status_page.html(status([asked], answers, budget=20))
+    assert "<p class='next'>The budget is spent" in spent
+    assert "label.html" not in spent
