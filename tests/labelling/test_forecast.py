@@ -63,9 +63,16 @@ def test_nothing_is_told_where_anything_could_be():
     assert forecast.labels_to(0.91, [100, 120], audit(rng, [100, 120], curve(0.5), 30), 10_000, rng) is None
 
 
+@pytest.mark.parametrize(("images", "told"), [(120, False), (160, False), (170, True)])
+def test_an_audit_is_large_enough_to_show_the_errors_of_the_target(images, told):
+    rng, labels = np.random.default_rng(4), [100, 200, 400]
+    found = forecast.labels_to(0.97, labels, np.arange(images) >= np.array([[12], [9], [6]]), 10_000, rng)
+    assert (found is not None) == told
+
+
 def test_no_more_is_asked_for_than_there_is():
     rng, labels = np.random.default_rng(3), [100, 200]
-    found = forecast.labels_to(0.999, labels, audit(rng, labels, curve(0.5)), 210, rng)
+    found = forecast.labels_to(0.999, labels, audit(rng, labels, curve(0.5), 6000), 210, rng)
     assert found.high is None
     assert found.low == 210
 

@@ -18,6 +18,7 @@ EXPONENT = 1.0, 0.6  # mean and deviation of b before anything is seen
 JITTER = 0.25  # deviation of a model's log error around its curve: training from scratch
 DRAWS = 20_000
 ENOUGH = 100.0  # weight of all draws together, below which they contradict all that is known of learning curves
+SEEN = 5  # wrong images of the audit at the target, below which its luck decides whether the target seems reached
 AHEAD = 4  # times the labels so far, beyond which a curve says nothing
 
 
@@ -33,10 +34,11 @@ def labels_to(target, labels, hits, most, rng, coverage=0.8):
 
     labels: (R,) training labels of the models so far, rising; hits: (R, n) bool, which of n audit images each had
     right; most: training labels that there could be at all; coverage: of the range. None is said where fewer than
-    two numbers of labels were judged, and where the range goes from the present labels to beyond `AHEAD` times as many.
+    two numbers of labels were judged, where the audit would have fewer than `SEEN` images wrong at the target, and
+    where the range goes from the present labels to beyond `AHEAD` times as many.
     """
     labels, hits = np.asarray(labels, float), np.asarray(hits, bool)
-    if len(labels) < 2 or labels[0] == labels[-1]:
+    if len(labels) < 2 or labels[0] == labels[-1] or hits.shape[1] * (1 - target) < SEEN:
         return None
     now = int(labels[-1])
     reach = min(AHEAD * now, most)
