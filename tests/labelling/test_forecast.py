@@ -66,7 +66,7 @@ def test_nothing_is_told_where_anything_could_be():
 @pytest.mark.parametrize(("images", "told"), [(120, False), (160, False), (170, True)])
 def test_an_audit_is_large_enough_to_show_the_errors_of_the_target(images, told):
     rng, labels = np.random.default_rng(4), [100, 200, 400]
-    found = forecast.labels_to(0.97, labels, np.arange(images) >= np.array([[12], [9], [6]]), 10_000, rng)
+    found = forecast.labels_to(0.97, labels, np.arange(images) >= np.array([[24], [14], [8]]), 10_000, rng)
     assert (found is not None) == told
 
 
