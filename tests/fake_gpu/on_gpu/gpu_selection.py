@@ -12,7 +12,7 @@ from labelbench.data.oracle import Oracle
 from labelbench.selection import clustering, greedy, linkage, temporaries
 from labelbench.selection.pool import Head, Pool
 
-LESS = {"oracle": {"candidates": 13}}
+LESS = {"oracle": {"candidates": 13}, "refine": {"depth": 1, "proposals": 9}}
 
 
 @torch.no_grad()
@@ -67,6 +67,7 @@ WAITS_PER_PICK = dict.fromkeys(pools.NAMES, 0.0) | {
     "bait_topc": 9.0,
     "dcom": 1.9,
     "dropquery_class": 1.0,
+    "falcun": 4.0,
     "kmeans": 0.2,  # one for each iteration, of which more clusters take more
     "maxherding": 3.8,
     "oracle": 9.6,
