@@ -153,7 +153,8 @@ def caveats(tables, left_out):
     if gone:
         told.append(f"Trainings collapsed in {_listed(gone)}; what is said here is without them.")
     if notes := sum(map(len, left_out.values())):
-        told.append(f"What was left out, or is not known of the runs, is told below ({notes} notes).")
+        many = f"{notes} note{'s' * (notes != 1)}"
+        told.append(f"What was left out, or is not known of the runs, is told below ({many}).")
     known = [table for table in tables.values() if (table["test"] == "images").any()]
     if len(known) < len(tables):
         told.append(
