@@ -2,7 +2,7 @@
 
     python bench/repairs.py [--trials 80] [--repeat 2]
 
-Works on a copy of the workflow in a temporary folder, and takes a minute for each repair on idle cores.
+Works on a copy of the workflow in a temporary folder.
 """
 
 import argparse
