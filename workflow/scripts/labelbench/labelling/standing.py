@@ -134,9 +134,10 @@ def of_delivered(images, state, predict, settings, labels=True):
 
 
 def _warning(state, pool, settings, folder):
-    """A sentence where the audit takes half of the images or more, as long as nobody has labelled much."""
+    """A sentence where the audit takes half of the images or more, as long as nobody has answered."""
     audit = min(settings.audit, pool)
-    if 2 * audit < pool or len(state.batches) > 1:
+    begun = any(image.sha256 in state.answers for batch in state.batches for image in batch.images)
+    if 2 * audit < pool or begun or len(state.batches) > 1:
         return ""
     return (
         f"The audit takes {audit} of the {pool} images, and teaches nothing: "
