@@ -72,6 +72,7 @@ WAITS_PER_PICK = dict.fromkeys(pools.NAMES, 0.0) | {
     "maxherding": 3.8,
     "oracle": 9.6,
     "probcover": 2.6,
+    "refine": 16.4,
     "tcm": 2.7,
     "typiclass": 1.0,
     "typiclust": 2.7,
