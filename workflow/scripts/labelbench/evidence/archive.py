@@ -84,6 +84,7 @@ _CONTENTS = _exactly(
         "published": _PUBLISHED,
     }
 )
+_CONTENTS["properties"]["images"] = {"type": "string"}  # archives of before have none
 _BUDGET = _tuple(
     {"type": "integer", "minimum": 1},
     {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
