@@ -1,5 +1,6 @@
 """Label set and proxy of the round before + clean embeddings → label set of this round."""
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from labelbench.common.errors import UserError
 from labelbench.data import annotator, dataset_file, label_set
 from labelbench.data.oracle import Oracle
 from labelbench.embedding import embeddings
-from labelbench.selection import shortlist, temporaries
+from labelbench.selection import temporaries
 from labelbench.selection.pool import Head, Pool
 
 job = snakemake  # noqa: F821
@@ -21,6 +22,8 @@ dataset = dataset_file.read(job.input.dataset)
 labels = label_set.read(job.input.labels, dataset)
 settings = dict(spec["strategy"])
 short = settings.pop("shortlist", None)
+# By name, so that its code concerns those alone that have one (`specs.select_code`).
+shortlist = importlib.import_module("labelbench.selection.shortlist") if short else None
 strategy, config = registry.configured("strategies", settings)
 true_labels = dataset.splits["pool"].labels
 budget, left = spec["budget"], len(true_labels) - len(labels.index)

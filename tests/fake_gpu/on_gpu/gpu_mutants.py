@@ -73,7 +73,7 @@ MUTANTS = {
         lambda: smallest(),
     ),
     "a dropout mask on the CPU": (
-        "selection/strategies/dropquery.py", "torch.from_numpy(kept).to(features.device)", "torch.from_numpy(kept)",
+        "selection/strategies/dropquery.py", ".to(of.device)", "",
         lambda: picks("dropquery"),
     ),
     "a basis on the CPU": (

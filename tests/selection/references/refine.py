@@ -26,8 +26,8 @@ def select(view, budget, config, rng):
             part = left
             if size < len(left):
                 part = np.sort(rng.choice(left, size, replace=False))
-            union |= set(propose(view, name, part, budget, rng).tolist())
+            union |= set(propose(view, name, part, budget, rng, None).tolist())
         left = np.array(sorted(union))
         if len(left) > max(config.largest, budget):
             left = np.sort(rng.choice(left, max(config.largest, budget), replace=False))
-    return propose(view, "uherding", left, budget, rng)
+    return propose(view, "uherding", left, budget, rng, None)

@@ -155,6 +155,8 @@ def select_code(study, wildcards):
     sources = [entry.source]
     if uses_model(entry):
         sources.append(study.selectors[wildcards.selector].source)
+    if "shortlist" in entry.settings:
+        sources.append("labelbench/selection/shortlist.py")
     return provenance.digest("select_batch.py", *sources)
 
 
