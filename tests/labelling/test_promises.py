@@ -109,9 +109,9 @@ def test_a_class_that_is_renamed_after_the_model_was_frozen_is_renamed_in_its_la
 
 def test_every_promise_of_a_campaign_has_its_own_share_of_the_risk(tmp_path):
     assert sum(promises.risk(0.05, n) for n in range(1, 40)) <= 0.05
-    assert promises.risk(0.05, 1) == 0.025
+    assert promises.risk(0.05, 1) == pytest.approx(0.04)
     names = [f"{n:03d}" for n in range(1000)]
-    drawn = names[:72]  # 0.95 ** 72 is about 0.025: enough for a first promise, not for a second one
+    drawn = names[:72]  # 0.95 ** 72 is about 0.025, below 0.04: enough for a first promise, not for a second one
     batch = frozen(tmp_path, dict.fromkeys(names, ("owl", 0.9)), drawn)
     answers = {n: Answered(n, "label", "owl") for n in drawn}
     kept = [promises.of_audit(batch, k, answers, 0.05, 0.05, ["owl", "x"], {})[0].threshold for k in (1, 2)]
