@@ -44,7 +44,7 @@ def test_the_threshold_is_that_of_the_plain_rule(seed):
 @pytest.mark.parametrize(("epsilon", "n"), [(0.05, 100), (0.02, 150)])
 def test_promises_are_broken_at_most_as_often_as_they_say(arranged, epsilon, n):
     rng = np.random.default_rng(1)
-    pool, others, audits = 1000, 300, 1500
+    pool, others, audits = 1000, 300, 600
     confidence = np.sort(rng.random(pool))[::-1]
     share = 1.2 * epsilon * (others + pool) / pool
     weight = {"uncertain": 1.05 - confidence, "anywhere": np.ones(pool), "certain": confidence}[arranged]

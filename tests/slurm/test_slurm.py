@@ -132,6 +132,7 @@ def test_a_cancelled_job_is_tried_again(cluster, repo, local):
     assert not same_files(repo, local)
 
 
+@pytest.mark.slow
 def test_a_job_without_enough_memory_gets_more(cluster, repo, local):
     run = Run(repo, "--set-resources", "finetune:mem_mb=120*attempt**4")
     output = run.finish()
@@ -140,6 +141,7 @@ def test_a_job_without_enough_memory_gets_more(cluster, repo, local):
     assert not same_files(repo, local)
 
 
+@pytest.mark.slow
 def test_a_killed_snakemake_leaves_jobs_that_one_command_removes(cluster, repo, local):
     run = Run(repo)
     orphan = started(cluster, ROUND)
@@ -171,6 +173,7 @@ def test_a_start_beside_orphans_is_refused(cluster, repo, local):
     assert not same_files(repo, local)
 
 
+@pytest.mark.slow
 def test_a_group_that_fails_in_its_second_job_loses_no_finished_round(cluster, repo, local):
     # select_batch does not read the augmented views, train_proxy of the same group does.
     views = repo / "results/embeddings/digits/glyphclip/aug1.h5"
@@ -189,6 +192,7 @@ def test_a_group_that_fails_in_its_second_job_loses_no_finished_round(cluster, r
     assert not same_files(repo, local)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_broken_file(cluster, repo, local):
     disk = repo / FINETUNE
     disk.mkdir(parents=True)
@@ -228,7 +232,8 @@ def through_an_outage(cluster, repo, daemon, start_again, seconds):
     return run.finish()
 
 
-@pytest.mark.parametrize("seconds", [25, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [25, 600])
 def test_an_outage_of_the_controller_is_waited_for(cluster, repo, local, seconds):
     output = through_an_outage(cluster, repo, "slurmctld", cluster.start_controller, seconds)
     # Published as it is, the plugin forgets the job then, and Snakemake waits for ever. With accounting it asks the
@@ -246,6 +251,7 @@ def test_an_outage_of_the_accounting_database_is_waited_for(cluster, repo, local
     assert not same_files(repo, local)
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_has_forgotten_is_settled_by_its_files(cluster, repo, local):
     if cluster.accounting:
         pytest.skip("the accounting database forgets nothing")

@@ -157,6 +157,7 @@ def labels_of(name, strategy, round_, trial=0):
     return f"results/runs/{name}/glyphclip/linear-flexmatch/{strategy}/trial{trial}/round{round_:02d}/labels.h5"
 
 
+@pytest.mark.slow
 def test_a_study_with_noise(tmp_path):
     """Every round and strategy of a trial buys from one annotator; data, tests and noiseless specs stay as they are."""
     folder = str(write_folders(tmp_path / "images", {"x": 40, "y": 40, "z": 40}))

@@ -9,6 +9,7 @@ import sys
 import time
 
 import h5py
+import pytest
 from safetensors.torch import load_file, save_file
 
 from conftest import configure, snakemake
@@ -62,6 +63,7 @@ def test_a_changed_setting_embeds_all_shards_again(fresh):
     assert planned.count("rule gather_shards:") == 1
 
 
+@pytest.mark.slow
 def test_two_copies_of_the_workflow_share_embeddings(fresh, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(fresh, other)
