@@ -15,6 +15,13 @@ def test_wilson_is_scipys_in_an_endless_pool():
     assert mine == pytest.approx((0.93, theirs.low, theirs.high), abs=1e-6)
 
 
+@pytest.mark.parametrize("n", range(30, 130))
+def test_an_interval_holds_what_was_seen(n):
+    for right in (0, 1, n - 1, n):
+        value, low, high = assessment.accuracy(right, n, 5000)
+        assert 0 <= low <= value <= high <= 1
+
+
 def test_an_audit_of_the_whole_pool_knows():
     assert assessment.accuracy(93, 100, 100) == (0.93, 0.93, 0.93)
 

@@ -35,7 +35,8 @@ def accuracy(right, n, pool, confidence=0.95):
     share = right / n
     centre = (share + z**2 / (2 * worth)) / (1 + z**2 / worth)
     half = z * math.sqrt(share * (1 - share) / worth + z**2 / (4 * worth**2)) / (1 + z**2 / worth)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    # It holds the share itself: at 0 and 1 up to rounding.
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def lower_bound(right, n, alpha):

@@ -113,8 +113,8 @@ def _curve(rounds):
         figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
         x = [r.labels for r in known]
         y = [100 * r.accuracy.value for r in known]
-        low = [100 * max(0.0, r.accuracy.value - r.accuracy.low) for r in known]  # not −1e-17
-        high = [100 * max(0.0, r.accuracy.high - r.accuracy.value) for r in known]
+        low = [100 * (r.accuracy.value - r.accuracy.low) for r in known]
+        high = [100 * (r.accuracy.high - r.accuracy.value) for r in known]
         axes.errorbar(x, y, [low, high], color=COLOURS[0], marker="o", capsize=3)
         axes.set_xlabel("labels the model learnt from")
         axes.set_ylabel("accuracy on audit images (%)")
