@@ -4,7 +4,7 @@ import json
 import types
 from pathlib import Path
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.common.errors import UserError
 from labelbench.labelling import campaign, delivery, identity
 
@@ -21,9 +21,8 @@ images = identity.read_index(job.input.images)
 answers = campaign.read_answers(job.input.answers)
 state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
 renames = json.loads(job.params.renames)
-promised = [batch for batch in state.batches if batch.kind == "promise"] if settings.wrong else []
-labelled = sum(answer.status == "label" for answer in answers.values())
-if not labelled:
+promised = campaign.promises(state.batches) if settings.wrong else []
+if not campaign.labelled(answers):
     raise UserError(campaign.NOTHING_LABELLED)
 automatic, predicted, confidence, told = None, {}, {}, []
 if promised and campaign.answered(promised[-1], state):
@@ -36,7 +35,7 @@ if promised and campaign.answered(promised[-1], state):
     predict = finetuned.read_predictor(last.folder / "frozen.csv", images, settings.classes, renames)
     model = last.folder / "frozen.safetensors"
     if model.exists():
-        kept = json.loads((last.folder / "frozen.json").read_text())
+        kept = json_files.read(last.folder / "frozen.json", cure="Bring it back from where the campaign was copied.")
         kept["classes"] = [renames.get(name, name) for name in kept["classes"]]
     else:
         model, missing = None, "The audit of the promise was drawn by an older version, which did not keep its model."

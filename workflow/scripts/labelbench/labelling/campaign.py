@@ -183,7 +183,7 @@ def state(batches, answers, seed, complete=1.0):
     (round 0 where that is the first), or from the last round.
     """
     ordinary = [batch for batch in batches if batch.kind == "batch"]
-    promised = {image.sha256 for batch in batches if batch.kind == "promise" for image in batch.images}
+    promised = {image.sha256 for batch in promises(batches) for image in batch.images}
     waiting, closed = None, []
     for batch in batches:
         answered = [image.sha256 for image in batch.images if image.sha256 in answers]
@@ -221,6 +221,16 @@ def state(batches, answers, seed, complete=1.0):
     return State(batches, answers, rounds, asked_audit, waiting, following, missing)
 
 
+def promises(batches):
+    """The batches that promises rest on, in the order in which they were asked for."""
+    return [batch for batch in batches if batch.kind == "promise"]
+
+
+def labelled(answers):
+    """How many images people gave a label, of `Answered` by hash."""
+    return sum(answer.status == "label" for answer in answers.values())
+
+
 def answered(batch, state):
     """Whether every image of a batch has an answer."""
     return all(image.sha256 in state.answers for image in batch.images)
@@ -231,8 +241,7 @@ def asks(state, left, budget):
 
     left: images without an answer; budget: labels at most, 0 for no limit.
     """
-    bought = sum(answer.status == "label" for answer in state.answers.values())
-    return bool(state.next and left and not (budget and bought >= budget))
+    return bool(state.next and left and not (budget and labelled(state.answers) >= budget))
 
 
 def page_order(number, promise, folder, begun=""):

@@ -72,11 +72,8 @@ def listing(images):
     table: what its column of paths names; missing files are left out here and told by `missing`.
     """
     root, table = source(images)
-    if table is None:
-        found = sorted(_walk(root, ""))
-    else:
-        paths = dict.fromkeys(path.replace("\\", "/") for path in table_paths(table))
-        found = [file for path in paths if (file := stat(root, path))]
+    listed = (stat(root, path) for path in _named(table)) if table else sorted(_walk(root, ""))
+    found = [file for file in listed if file]
     if not found:
         raise UserError(f"config, label: images: {images} names no image file. {sorted(SUFFIXES)} are looked for.")
     return found
@@ -87,8 +84,12 @@ def missing(images):
     root, table = source(images)
     if table is None:
         return []
-    paths = dict.fromkeys(path.replace("\\", "/") for path in table_paths(table))
-    return [path for path in paths if not Path(root, path).exists()]
+    return [path for path in _named(table) if not Path(root, path).exists()]
+
+
+def _named(table):
+    """The paths in a table of images, with / and each once."""
+    return dict.fromkeys(path.replace("\\", "/") for path in table_paths(table))
 
 
 def _walk(root, prefix) -> Iterator[File]:

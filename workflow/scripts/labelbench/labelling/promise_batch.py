@@ -28,10 +28,9 @@ def propose(images, state, predict, settings, number):
     seen, classes, confidence = predict(usable)
     judged = np.isin(seen, remaining(images, state))
     rest = np.asarray(seen)[judged]
-    labelled = sum(answer.status == "label" for answer in state.answers.values())
     epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
-    earlier = sum(batch.kind == "promise" for batch in state.batches)
-    n = promises.audit_size(len(rest), labelled, epsilon, promises.risk(alpha, earlier + 1))
+    tested = promises.risk(alpha, len(campaign.promises(state.batches)) + 1)
+    n = promises.audit_size(len(rest), campaign.labelled(state.answers), epsilon, tested)
     drawn = sorted(rest, key=lambda at: _rank(settings.seed, number, images[at].sha256))[:n]
     asked = tuple(campaign.Asked(images[at].sha256, images[at].path, True) for at in drawn)
     batch = campaign.Batch(

@@ -38,7 +38,7 @@ def propose(images, state, space, model, settings, strategy, config, number):
     audit = np.array(sorted(audit, key=lambda n: campaign.audit_rank(seed, images[n].sha256)), np.int64)
     size = settings.batch
     if settings.budget:
-        size = min(size, settings.budget - sum(answer.status == "label" for answer in state.answers.values()))
+        size = min(size, settings.budget - campaign.labelled(state.answers))
     # Where the others run out, the rest of the audit may fill the batch.
     share = max(int(size * AUDIT_SHARE), size - len(ordinary))
     audit = audit[:share]

@@ -373,7 +373,7 @@ class Labelling:
 
     def promise(self, state):
         """The `campaign.Batch` of the last promise that was asked for; None where there is none, or none is wanted."""
-        asked = [batch for batch in state.batches if batch.kind == "promise"]
+        asked = campaigns_state.promises(state.batches)
         return asked[-1] if asked and self.settings.wrong else None
 
     def frozen(self, state):
@@ -385,7 +385,7 @@ class Labelling:
         """Whether the last promise lets any label of its model pass."""
         from labelbench.labelling import promises  # SciPy takes a second, and few runs ask
 
-        asked = [batch for batch in state.batches if batch.kind == "promise"]
+        asked = campaigns_state.promises(state.batches)
         found, *_ = promises.of_audit(
             asked[-1], len(asked), state.answers, self.settings.wrong / 100, 1 - self.settings.confidence / 100,
             self.campaign.classes, self.renames(),
