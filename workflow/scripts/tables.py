@@ -61,13 +61,13 @@ for kind, dataset in spec["tables"]:
     note = " ".join([page.note, *left_out.get(dataset, [])])
     made.append((dataclasses.replace(page, note=note), text))
 overall_notes = [f"{dataset}: {note}" for dataset, notes in left_out.items() for note in notes]
+ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if "ranks" in spec["overall"] else None
 for kind in spec["overall"]:
     if kind == "wins":
         table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
         page = pages.wins_page(table, spec["kinds"], equivalence)
     else:
-        found = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"])
-        page, table = pages.ranks_page(found, spec["kinds"]), comparisons.ranks_table(found)
+        page, table = pages.ranks_page(ranking, spec["kinds"]), comparisons.ranks_table(ranking)
     page = dataclasses.replace(page, note=" ".join([page.note, *overall_notes]))
     made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))
 for i, (page, csv) in enumerate(made):
@@ -82,7 +82,6 @@ further = [
     if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
 ]
 about = findings.note(spec["kinds"], equivalence, spec["family"])
-ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if "ranks" in spec["overall"] else None
 summed = findings.summary(headlines, ranking, findings.caveats(compared, left_out))
 overview = findings.overview(compared, judged)
 for path, text in (

@@ -210,13 +210,12 @@ class _Steps(Dataset):
         return weak, *(torch.stack(views) for views in zip(*pairs, strict=True))
 
     def _drawn(self, view, positions, use):
-        return [
-            view(
-                self._images(int(self._source[at])),
-                image_seed(self._of_image(at)[0], f"{self._address}/{use}", self._of_image(at)[1]),
-            )
-            for at in positions
-        ]
+        drawn = []
+        for at in positions:
+            name, number = self._of_image(at)
+            seed = image_seed(name, f"{self._address}/{use}", number)
+            drawn.append(view(self._images(int(self._source[at])), seed))
+        return drawn
 
 
 def classifier(encoder, head, num_classes, seed):

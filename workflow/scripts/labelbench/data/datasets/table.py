@@ -208,7 +208,7 @@ def prepare(config, memory=None):
 
     labels, first = column(config.label), {}
     again = [(row, f) for row, f in zip(rows, files, strict=True) if first.setdefault(f.path, row) != row]
-    several = [row for row, label in zip(rows, labels, strict=True) if SEVERAL.match(label)]
+    several = [(row, label) for row, label in zip(rows, labels, strict=True) if SEVERAL.match(label)]
     listed = [f"{place}: {f.path}" for place, (_, f) in zip(_places(config, [r for r, _ in again]), again, strict=True)]
     problems = [
         Problem("Rows without a path", _places(config, unnamed), "Fill them in or remove them."),
@@ -220,8 +220,8 @@ def prepare(config, memory=None):
         Problem(
             "Cells with several labels",
             [
-                f"{place}: {labels[rows.index(row)]}"
-                for place, row in zip(_places(config, several), several, strict=True)
+                f"{place}: {label}"
+                for place, (_, label) in zip(_places(config, [r for r, _ in several]), several, strict=True)
             ],
             "An image has one class here. Export one label per image, or keep the one that matters.",
         ),
