@@ -53,8 +53,9 @@ def _by_name(item, **more):
     return {"type": "object", "propertyNames": _NAME, "additionalProperties": item, **more}
 
 
-def _exactly(properties):
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _exactly(properties, **optional):
+    every = {**properties, **optional}
+    return {"type": "object", "properties": every, "required": list(properties), "additionalProperties": False}
 
 
 _TEXTS = _by_name({"type": "string"})
@@ -82,9 +83,9 @@ _CONTENTS = _exactly(
         "curves": {"type": "boolean"},
         "costs": {"type": "boolean"},
         "published": _PUBLISHED,
-    }
+    },
+    images={"type": "string"},  # archives of before have none
 )
-_CONTENTS["properties"]["images"] = {"type": "string"}  # archives of before have none
 _BUDGET = _tuple(
     {"type": "integer", "minimum": 1},
     {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
