@@ -124,9 +124,9 @@ def test_files_that_a_table_names_and_that_are_missing_are_told(tmp_path):
         (tmp_path / name).write_bytes(b"")
     table = tmp_path / "images.csv"
     table.write_text("path,label\none.png,x\ngone.png,y\ndeep\\two.png,x\ndeep/gone.png,\ngone.png,y\n")
-    assert identity.missing(table) == ["gone.png", "deep/gone.png"]
+    assert [path for path, _ in identity.absent(table)] == ["gone.png", "deep/gone.png"]
     assert len(identity.listing(table)) == 2
-    assert identity.missing(tmp_path) == []
+    assert identity.absent(tmp_path) == []
 
 
 def test_the_docs_list_the_types_of_files_that_are_taken():
@@ -134,3 +134,51 @@ def test_the_docs_list_the_types_of_files_that_are_taken():
     told = text.partition("## Which images are taken")[2].partition("capitals")[0]
     listed = set(re.findall(r"`(\.\w+)`", told))
     assert listed == identity.SUFFIXES
+
+
+def test_links_that_lead_back_and_folders_of_the_system_are_left_alone(folder):
+    (folder / "a/again").symlink_to(folder)
+    write(folder / "@eaDir/a/0.png", 50)
+    write(folder / "elsewhere.png", 51)
+    (folder / "a/0.png").rename(folder / "a/0")  # known by its content
+    assert [file.path for file in identity.listing(folder)] == [
+        *("a/0", "a/1.png", "a/2.png", "a/3.png", "a/4.png"),
+        "elsewhere.png",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
+    scan = os.scandir
+
+    def closed(place):
+        if str(place).rstrip("/").endswith("secret"):
+            raise PermissionError(13, "Permission denied")
+        return scan(place)
+
+    write(folder / "secret/x.png", 9)
+    monkeypatch.setattr(os, "scandir", closed)
+    assert len(identity.listing(folder)) == 5
+    assert identity.absent(folder) == [
+        ("secret", "This folder cannot be read (permission denied). Change its permissions.")
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_of_images_comes_in_the_dialects_of_answers(folder, encoding, separator):
+    (folder / "a/1.png").rename(folder / "a/Größe 1.png")
+    table = folder / "list.csv"
+    table.write_text(f"id{separator}Path\n7{separator}a/Größe 1.png\n8{separator} a/2.png \n", encoding=encoding)
+    assert [file.path for file in identity.listing(table)] == ["a/Größe 1.png", "a/2.png"]
+
+
+def test_a_table_that_holds_the_images_themselves_is_refused(tmp_path):
+    import pandas as pd
+
+    table = tmp_path / "list.parquet"
+    pd.DataFrame({"image": [{"bytes": b"\x89PNG", "path": None}]}).to_parquet(table)
+    with pytest.raises(UserError, match="holds the images themselves"):
+        identity.listing(table)
+    (tmp_path / "list.xlsx").write_bytes(b"PK")
+    with pytest.raises(UserError, match="CSV UTF-8"):
+        identity.listing(tmp_path / "list.xlsx")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from labelbench.common import jobs, json_files
 from labelbench.common.errors import UserError
+from labelbench.common.words import counted
 from labelbench.labelling import campaign, delivery, identity
 
 job = snakemake  # noqa: F821
@@ -60,7 +61,7 @@ found = delivery.rows(images, answers, predicted, confidence, automatic)
 by = {source: sum(row[3] == source for row in found) for source in ("person", "model", "")}
 told.insert(
     0,
-    f"{len(found)} files: {by['person']} labelled by people, {by['model']} by the model, {by['']} need eyes "
+    f"{counted(len(found), 'file')}: {by['person']} labelled by people, {by['model']} by the model, {by['']} need eyes "
     f"(column needs_eyes). They stand in {job.output.labels}.",
 )
 delivery.write(job.output.labels, job.output.metadata, found)

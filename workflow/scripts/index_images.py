@@ -9,7 +9,7 @@ from labelbench.labelling import campaign, identity
 job = snakemake  # noqa: F821
 log = jobs.start(job)
 settings = json.loads(job.params.spec)
-root, table = identity.source(settings["images"])
+root, _ = identity.source(settings["images"])
 files = identity.listing(settings["images"])
 before = identity.read_index(job.output.images)
 known = identity.look(root, files, identity.read_known(job.output.known))

@@ -31,10 +31,7 @@ counted = [
     for name, answer in settled.items()
 ]
 campaign.write_answers(job.output.answers, counted, images)
-missing = [
-    (path, "", f"{settings['images']} names this image, and there is no such file. Correct the path or bring it back.")
-    for path in identity.missing(settings["images"])
-]
+absent = [(path, "", why) for path, why in identity.absent(settings["images"])]
 unreadable = [(image.path, "", f"This image cannot be read: {image.problem}.") for image in images if image.problem]
 gone = sum(not image.present for image in images)
 if gone:
@@ -42,7 +39,7 @@ if gone:
 identity.write_table(
     job.output.problems,
     ("source", "row", "problem"),
-    [*missing, *unreadable, *((p.source, p.row or "", p.what) for p in problems)],
+    [*absent, *unreadable, *((p.source, p.row or "", p.what) for p in problems)],
     encoding="utf-8-sig",
 )
 identity.write_table(

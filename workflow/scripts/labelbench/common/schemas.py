@@ -59,7 +59,7 @@ def _in_words(error):
     value, rule = error.instance, error.validator_value
     match error.validator:
         case "type" | "anyOf":
-            return f"{told(value)} stands where {expected(error.schema)} is due."
+            return f"{told(value)} stands where {expected(error.schema)} is due.{_quotes(value, error.schema)}"
         case "enum" | "const":
             known = [rule] if error.validator == "const" else rule
             hint = did_you_mean(value, map(str, known)) if isinstance(value, str) else ""
@@ -91,6 +91,17 @@ def _in_words(error):
         case "pattern":
             return f"{shortened(value)} is not {error.schema.get('description', f'of the form {rule}')}."
     return f"{error.message}."
+
+
+def _quotes(value, schema):
+    """A sentence on quotes where YAML may have made something else of a text: 7 of 007, true of yes."""
+    parts = [schema, *schema.get("anyOf", [])]
+    lists = any("string" in _kinds(part.get("items") or {}) for part in parts)
+    texts = any("string" in _kinds(part) for part in parts)
+    items = value if isinstance(value, list) and lists else [value] if texts else []
+    if any(item is not None and not isinstance(item, str | list | dict) for item in items):
+        return " Numbers, dates, yes and no are text in quotes only, such as '007'."
+    return ""
 
 
 def told(value):

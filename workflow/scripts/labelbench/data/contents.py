@@ -43,6 +43,11 @@ def stat(root, path):
     return File(path, found.st_size, found.st_mtime_ns)
 
 
+def listed(root, path):
+    """The `File` at a path, of size −1 where there is none."""
+    return stat(root, path) or File(path, -1, 0)
+
+
 def digest(files):
     """12 hex digits that change where a file is added, removed, renamed or written anew."""
     text = "\n".join(f"{path}\0{size}\0{changed}" for path, size, changed in files)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from labelbench.common.jobs import write_json, written_whole
 from labelbench.data import contents
-from labelbench.data.contents import File
 
 
 class Listing(NamedTuple):
@@ -28,11 +27,6 @@ class Listing(NamedTuple):
     root: str
     files: list
     others: list
-
-
-def listed(root, path):
-    """The `File` at a path, of size −1 where there is none."""
-    return contents.stat(root, path) or File(path, -1, 0)
 
 
 def folder(results, dataset):
@@ -166,4 +160,4 @@ def _stats(listing):
 
 
 def _stats_of_others(others):
-    return contents.digest([listed("", path) for path in others])
+    return contents.digest([contents.listed("", path) for path in others])

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from labelbench.common.errors import did_you_mean
+from labelbench.common.errors import UserError, did_you_mean
+from labelbench.common.words import counted
+from labelbench.data import tables
 from labelbench.labelling import identity, label_studio, tabular
 from labelbench.labelling.tabular import WORDS, Claim, Unreadable
 
@@ -26,7 +28,6 @@ WRITTEN = frozenset({"batch.json", "label.html", "label_studio.json", "label_stu
 }
 UNANSWERED = frozenset({"no_label", "_unlabeled"})  # Datumaro's and FiftyOne's folders of images without a label
 UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".swp", "~")
-SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 PACKED = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 TEXTS = frozenset({".csv", ".tsv", ".txt"})
 
@@ -107,6 +108,9 @@ def read(folders_or_files, images, classes, renames, campaign):
         except Unreadable as error:
             problems.append(Problem(source, 0, f"{path.name} {error}"))
             continue
+        except UserError as error:
+            problems.append(Problem(source, 0, str(error)))
+            continue
         except OSError as error:
             problems.append(Problem(source, 0, f"{path.name} cannot be read: {error.strerror or error}."))
             continue
@@ -121,9 +125,18 @@ def filled(path):
     """Whether a table holds any answer, or anything that has to be complained of; a `batch.csv` goes out with none."""
     try:
         found, problems = _claims(path, set())
-    except (Unreadable, OSError):
+    except (Unreadable, UserError, OSError):
         return True
     return bool(found or problems)
+
+
+def labels(path):
+    """Whether a table has a column of labels: one that only names images is no file of answers."""
+    try:
+        at = tabular.columns(tabular.cells(path)[0])
+    except (Unreadable, UserError, OSError):
+        return False
+    return bool(at)
 
 
 def settle(answers):
@@ -186,9 +199,9 @@ def contradictions(conflicts):
         Problem(
             other,
             0,
-            f"{person or 'Somebody'} contradicts {source} here, about {len(mine)} images (conflicts.csv), and nothing "
-            "says which file is later. Move the older one away, or put a number at the end of the later one's name: "
-            f"{_after(source)!r}.",
+            f"{person or 'Somebody'} contradicts {source} here, about {counted(len(mine), 'image')} (conflicts.csv), "
+            "and nothing says which file is later. Move the older one away, or put a number at the end of the later "
+            f"one's name: {_after(source)!r}.",
         )
         for (source, other, person), mine in found.items()
     ]
@@ -279,14 +292,14 @@ def _sorted_image(root, path):
 def _claims(path, seen):
     """(claims, problems) of a file by its kind."""
     kind = path.suffix.lower()
-    if kind in SHEETS:
+    if kind in tables.SPREADSHEETS:
         raise Unreadable("is a spreadsheet: save it as 'CSV UTF-8' and hand that back.")
     if kind in PACKED:
         raise Unreadable("is packed: unpack it here, and remove it.")
     if kind in (".html", ".htm"):
         raise Unreadable("is a page and holds no answers: press Download in it and hand back the CSV that it saves.")
-    if kind == ".parquet":
-        return _parquet(path)
+    if kind in tables.PARQUET:
+        return tabular.claims(*tabular.cells(path))
     if kind not in TEXTS and kind != ".json":
         raise Unreadable("is of no kind that can be read: hand back CSV, a Label Studio export, or class folders.")
     data = path.read_bytes()
@@ -304,20 +317,6 @@ def _claims(path, seen):
             raise Unreadable(f"is no whole JSON file ({error}): export it again.") from None
         return label_studio.claims(content)
     return tabular.claims(*tabular.table(text))
-
-
-def _parquet(path):
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-        header = [name.strip().casefold() for name in table.column_names]
-        values = [column.to_pylist() for column in table.columns]
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise Unreadable(f"cannot be read as Parquet: {error}.") from None
-    rows = zip(*([("" if v is None else str(v)) for v in column] for column in values), strict=True)
-    return tabular.claims(header, [(n, list(row)) for n, row in enumerate(rows, 1)])
 
 
 def _understood(source, claims, places, known, campaign):

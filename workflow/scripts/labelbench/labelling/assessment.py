@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from labelbench.common.words import counted
+
 ENOUGH = 30  # audit answers below which no accuracy is told
 PER_CLASS = 10  # audit images of a class below which it gets no interval
 STABLE = 0.99  # mean Cohen's kappa of consecutive models over three rounds (Bloodgood & Vijay-Shanker 2009)
@@ -135,7 +137,7 @@ def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappa
             f"{looks} looks), and {100 * target:g} % were asked for. You may stop.",
         )
     if budget and bought >= budget:
-        return Verdict("budget", f"Budget spent: {bought} of {budget} labels.")
+        return Verdict("budget", f"Budget spent: {bought} of {counted(budget, 'label')}.")
     if worth and worth.mistake and worth.gain * worth.left * worth.mistake < worth.batch:
         mended = worth.gain * worth.left
         return Verdict(

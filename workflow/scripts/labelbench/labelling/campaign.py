@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelbench.common.errors import UserError
+from labelbench.common.words import counted
 from labelbench.labelling import identity
 
 NOTHING_LABELLED = "Nothing was labelled yet: answer a batch (snakemake label …), then deliver."
@@ -260,7 +261,11 @@ def page_order(number, promise, folder, begun=""):
 def waits(batch, state, folder):
     """What a person is to do with a batch that waits, and how far it is."""
     missing = sum(image.sha256 not in state.answers for image in batch.images)
-    begun = f"{missing} of {len(batch.images)} images wait for an answer. " if missing < len(batch.images) else ""
+    begun = (
+        f"{missing} of {counted(len(batch.images), 'image')} wait for an answer. "
+        if missing < len(batch.images)
+        else ""
+    )
     return page_order(batch.number, batch.kind == "promise", folder, begun)
 
 

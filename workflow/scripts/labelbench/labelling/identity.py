@@ -4,16 +4,14 @@ Answers and embeddings belong to the SHA-256 of a file's bytes. So they stay whe
 are one image with several paths, and a file whose content is replaced is another image.
 """
 
-import csv
 import hashlib
-import io
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from labelbench.common.errors import UserError
+from labelbench.data import folders, tables
 
 # What campaigns share with data sets stands there; campaigns know it under this module's name.
 from labelbench.data.contents import (  # noqa: F401
@@ -29,10 +27,10 @@ from labelbench.data.contents import (  # noqa: F401
     write_table,
 )
 from labelbench.data.image_files import SUFFIXES
+from labelbench.labelling import tabular
 
-TABLES = frozenset({".csv", ".tsv", ".parquet"})
+TABLES = frozenset({".csv", ".tsv", ".txt", *tables.PARQUET})
 COLUMNS = ("sha256", "path", "copies", "present", "problem")
-PATH_COLUMNS = ("path", "image", "file_name", "filename", "file")
 
 
 class Image(NamedTuple):
@@ -54,11 +52,16 @@ def source(images):
 
     Raises `UserError` where there is neither.
     """
-    path = Path(images)
+    path = Path(os.path.expandvars(images)).expanduser()
     if path.is_dir():
         return path, None
     if path.suffix.lower() in TABLES and path.is_file():
         return path.parent, path
+    if path.suffix.lower() in tables.SPREADSHEETS:
+        raise UserError(
+            f"config, label: images: {path} is a spreadsheet. Save it as CSV; Excel calls the kind that fits "
+            "`CSV UTF-8`."
+        )
     raise UserError(
         f"config, label: images: there is no folder and no table (CSV, TSV, Parquet) {path}. If the folder was moved, "
         "write its new place there: answers belong to the images' content and stay."
@@ -66,63 +69,51 @@ def source(images):
 
 
 def listing(images):
-    """Files of a campaign, a list of `File` in the order of their paths; nothing is read but the table.
+    """Files of a campaign, a list of `File` in the order of their paths; of images, nothing is read but a table.
 
-    Of a folder: everything at any depth with the suffix of an image; hidden files and folders are passed over. Of a
-    table: what its column of paths names; missing files are left out here and told by `missing`.
+    Of a folder: all images at any depth (`data.folders`). Of a table: what its column of paths names; what is not there
+    is told by `absent`.
     """
     root, table = source(images)
-    listed = (stat(root, path) for path in _named(table)) if table else sorted(_walk(root, ""))
-    found = [file for file in listed if file]
+    found = [file for file in (_named(root, table) if table else folders.walk(root).images) if file.size >= 0]
     if not found:
         raise UserError(f"config, label: images: {images} names no image file. {sorted(SUFFIXES)} are looked for.")
     return found
 
 
-def missing(images):
-    """Paths that a table of images names and that no file has, a list; none of a folder."""
+def absent(images):
+    """What cannot be found, a list of (path, sentence): files that a table names, and folders that cannot be read."""
     root, table = source(images)
     if table is None:
-        return []
-    return [path for path in _named(table) if not Path(root, path).exists()]
+        closed = folders.walk(root).closed
+        return [(path, f"This folder cannot be read ({why}). Change its permissions.") for path, why in closed]
+    return [
+        (file.path, f"{images} names this image, and there is no such file. Correct the path or bring it back.")
+        for file in _named(root, table)
+        if file.size < 0
+    ]
 
 
-def _named(table):
-    """The paths in a table of images, with / and each once."""
-    return dict.fromkeys(path.replace("\\", "/") for path in table_paths(table))
-
-
-def _walk(root, prefix) -> Iterator[File]:
-    with os.scandir(Path(root, prefix)) as entries:
-        for entry in entries:
-            name = f"{prefix}{entry.name}"
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(root, f"{name}/")
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and (file := stat(root, name)):  # noqa: PTH122
-                yield file
+def _named(root, table):
+    """The files (`File`, of size −1 where there is none) that a table of images names, each once."""
+    found = (tables.located(root, path.replace("\\", "/")) for path in table_paths(table))
+    return list({file.path: file for file in found}.values())
 
 
 def table_paths(table):
-    """The column of paths of a table: CSV, TSV or Parquet. Raises `UserError` where it has none."""
-    if table.suffix.lower() == ".parquet":
-        import pyarrow.parquet
-
-        columns = pyarrow.parquet.read_table(table).to_pydict()
-    else:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-        try:
-            dialect = csv.Sniffer().sniff(text[:4096], delimiters=",;\t")
-        except csv.Error:
-            dialect = csv.excel
-        rows = list(csv.DictReader(io.StringIO(text), dialect=dialect))
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
-    for name in PATH_COLUMNS:
-        if name in columns:
-            return [path for path in columns[name] if path]
-    raise UserError(f"{table} has no column of paths: call it {' or '.join(PATH_COLUMNS)}. It has: {list(columns)}.")
+    """The column of paths of a table: CSV in any dialect, TSV or Parquet. Raises `UserError` where it has none."""
+    try:
+        header, rows = tabular.cells(table)
+    except tabular.Unreadable as error:
+        raise UserError(f"config, label: images: {table} {error}") from None
+    for name in tabular.NAMES["image"]:
+        if name in header:
+            at = header.index(name)
+            return [cells[at] for _, cells in rows if len(cells) > at and cells[at].strip()]
+    raise UserError(
+        f"config, label: images: {table} has no column of paths: call it {' or '.join(tabular.NAMES['image'])}. "
+        f"It has: {', '.join(header)}."
+    )
 
 
 def index(known, before=()):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from labelbench.common.words import counted
 from labelbench.labelling import batch_files
 
 AGAIN = (
@@ -115,17 +116,17 @@ def of_audit(batch, number, answers, epsilon, alpha, classes, renames):
     percent, level = 100 * epsilon, 100 * (1 - alpha)  # of the campaign, whatever share this promise has
     if found.threshold is None:
         told = (
-            f"No label of the model is delivered: in an audit of {n} images {seen} of its labels were wrong, which "
-            f"cannot show that at most {percent:g} % are. {AGAIN}"
+            f"No label of the model is delivered: in an audit of {counted(n, 'image')} {seen} of its labels were "
+            f"wrong, which cannot show that at most {percent:g} % are. {AGAIN}"
         )
         return found, predicted, confidence, told
     model = sum(score >= found.threshold and name not in answers for name, score in confidence.items())
     left = sum(score < found.threshold and name not in answers for name, score in confidence.items())
     later = f", once people have labelled the other {left}," if left else ""
     told = (
-        f"With {level:g} % confidence at most {percent:g} % of all labels are wrong{later} as an audit of {n} images "
-        f"drawn at random shows ({seen} wrong). {model} labels are the model's, with its confidence at "
-        f"{found.threshold:.3f} or above. This holds for these images, not for new ones."
+        f"With {level:g} % confidence at most {percent:g} % of all labels are wrong{later} as an audit of "
+        f"{counted(n, 'image')} drawn at random shows ({seen} wrong). {model} labels are the model's, with its "
+        f"confidence at {found.threshold:.3f} or above. This holds for these images, not for new ones."
     )
     return found, predicted, confidence, told
 

@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from labelbench.common import seeds
+from labelbench.common.words import counted
 from labelbench.data import image_files
 from labelbench.labelling import assessment, batch_page, campaign, forecast, identity, models, status_page
 
@@ -39,7 +40,7 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
 
     trained: proxies by round; settings: as `proposal.propose` takes them, with `target`, `budget`, `price`, `looks`,
     `confidence`; problems: how many are listed besides missing; missing: files that the table of images
-    names and that are not there; folder: `labelling/<campaign>`.
+    names and that are not there, or folders that cannot be read; folder: `labelling/<campaign>`.
     """
     classes, level = list(settings.classes), settings.confidence / 100
     index, truth, skipped = audited(images, state, space.embedded, classes)
@@ -163,7 +164,9 @@ def _cost(state, settings, counts):
     if times:
         told.append(f"{sum(times) / 3600:.1f} hours of labelling so far, {median(times):.1f} s an image in the middle")
     if settings.price:
-        told.append(f"{settings.price * counts['label']:,.2f} {settings.currency} for {counts['label']} labels")
+        told.append(
+            f"{settings.price * counts['label']:,.2f} {settings.currency} for {counted(counts['label'], 'label')}"
+        )
     return f"Cost: {'; '.join(told)}." if told else ""
 
 

@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass, field
 from html import escape
 
+from labelbench.common.words import counted
 from labelbench.labelling.assessment import Interval
 
 COLOURS = ("#0072B2", "#D55E00")  # of Okabe & Ito's palette for all eyes
@@ -66,9 +67,9 @@ def lines(status):
     counts = status.counts
     odd = ", ".join(f"{counts[k]} {k}" for k in ("skip", "none", "unsure", "new") if counts.get(k))
     found = [
-        f"{status.campaign}: {status.images} images, {counts.get('label', 0)} labelled"
+        f"{status.campaign}: {counted(status.images, 'image')}, {counts.get('label', 0)} labelled"
         + (f" ({odd})" if odd else "")
-        + (f", {status.copies} exact copies" if status.copies else "")
+        + (f", {status.copies} exact {'copy' if status.copies == 1 else 'copies'}" if status.copies else "")
         + (f", {status.missing} missing (problems.csv)" if status.missing else "")
         + (f", {status.unreadable} unreadable" if status.unreadable else "")
     ]
@@ -76,7 +77,8 @@ def lines(status):
         found.append(status.warning)
     last = status.rounds[-1] if status.rounds else None
     if last and last.accuracy:
-        found.append(f"Accuracy of the model: {percent(last.accuracy)}, told by {status.audit} images drawn at random.")
+        audit = counted(status.audit, "image")
+        found.append(f"Accuracy of the model: {percent(last.accuracy)}, told by {audit} drawn at random.")
         if status.unsure:
             found.append(status.unsure)
     if status.gain:
@@ -88,9 +90,9 @@ def lines(status):
         found.append(f"The last two models agree on the images with kappa {status.kappa:.3f}.")
     found += [status.verdict, status.forecast, status.cost]
     if status.conflicts:
-        found.append(f"{status.conflicts} images on which people disagree: conflicts.csv.")
+        found.append(f"{counted(status.conflicts, 'image')} on which people disagree: conflicts.csv.")
     if status.problems:
-        found.append(f"{status.problems} things in the answers or images to mend: problems.csv.")
+        found.append(f"{counted(status.problems, 'thing')} in the answers or images to mend: problems.csv.")
     return [line for line in found if line]
 
 

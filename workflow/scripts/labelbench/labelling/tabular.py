@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from labelbench.data import tables
+
 NAMES = {
     "sha256": ("sha256",),
     "image": ("path", "image", "file_name", "filename", "file"),
@@ -66,6 +68,25 @@ def decode(data):
         except UnicodeDecodeError:
             continue
     raise Unreadable("is not text in UTF-8, UTF-16 or Windows-1252. Save it as 'CSV UTF-8' and hand it back again.")
+
+
+def cells(path):
+    """(columns, rows) of a table, as `table`: CSV with any separator, or Parquet (rows are numbered from 1).
+
+    Raises `Unreadable`, OSError, and `UserError` where cells hold whole images.
+    """
+    if path.suffix.lower() not in tables.PARQUET:
+        return table(decode(path.read_bytes()))
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        found = pyarrow.parquet.read_table(path).to_pydict()
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise Unreadable(f"cannot be read as Parquet: {error}.") from None
+    tables.refuse_embedded(path, found)
+    rows = zip(*([("" if v is None else str(v)) for v in column] for column in found.values()), strict=True)
+    return [name.strip().casefold() for name in found], [(n, list(row)) for n, row in enumerate(rows, 1)]
 
 
 def table(text):

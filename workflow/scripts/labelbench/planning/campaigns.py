@@ -266,8 +266,9 @@ class Labelling:
         found = [Path(path) for path in self.settings.existing]
         if missing := [str(path) for path in found if not path.exists()]:
             raise UserError(f"config, label: existing: there is no {', '.join(missing)}.")
-        if Path(self.settings.images).is_file():
-            found.append(Path(self.settings.images))  # a table of paths may hold labels, too
+        _, table = identity.source(self.settings.images)
+        if table and answers.labels(table):
+            found.append(table)  # a table of paths may hold labels, too
         if (self.folder / "answers").is_dir():
             found.append(self.folder / "answers")
         for manifest in sorted(self.folder.glob("batch*/batch.json")):

@@ -121,7 +121,7 @@ def name_of(folder):
 
 def other_files(config, *paths):
     """Files besides the images, for a `Listing`: these, and that of the class names."""
-    return [remembered.listed("", path) for path in [*paths, config.class_names] if path]
+    return [contents.listed("", path) for path in [*paths, config.class_names] if path]
 
 
 def log():

@@ -7,20 +7,18 @@ without one; hidden files and folders are passed over.
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from labelbench.common import jobs
 from labelbench.common.errors import UserError
-from labelbench.data import contents, image_files
+from labelbench.data import folders
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
 
 # What a first folder that holds folders of images is called where it is meant as a split, rightly or not.
 SPLIT_LIKE = {"train", "training", "pool", "val", "valid", "validation", "dev", "test", "testing"}
-# Folders that systems put beside images: macOS into archives, network storage for its thumbnails and its bin.
-NOT_OF_THE_USER = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +32,6 @@ class Config(_own.Own):
         _own.expand(self, "folder")
 
 
-@dataclass
-class Found:
-    """What stands in a folder, by paths relative to it.
-
-    images: files (`contents.File`); others: files that are none; folders: all of them; loops: links that lead back to a
-    folder above; closed: folders that cannot be read, with the reason.
-    """
-
-    images: list = field(default_factory=list)
-    others: list = field(default_factory=list)
-    folders: list = field(default_factory=list)
-    loops: list = field(default_factory=list)
-    closed: list = field(default_factory=list)
-
-
 def sources(config):
     """None: the dates of folders say nothing of the images in them. What counts is `listing`."""
     return []
@@ -56,59 +39,12 @@ def sources(config):
 
 def listing(config, known, others):
     """The `Listing` of all images. known, others: what is remembered of files, which a folder does not need."""
-    return Listing(config.folder, _walk(config.folder).images, _own.other_files(config))
+    return Listing(config.folder, folders.walk(config.folder).images, _own.other_files(config))
 
 
 def lead_metric(config):
     """The metric that leads the dataset's tables."""
     return config.metric
-
-
-def _walk(folder):
-    """What is `Found` in a folder and below, through links, in alphabetical order."""
-    found = Found()
-    _look_into(found, folder, "", [])
-    found.images.sort(key=lambda file: file.path.split("/"))
-    return found
-
-
-def _look_into(found, folder, below, above):
-    """Add what stands in the subfolder `below`, empty or ending in /; above: identities of the folders that lead there.
-
-    Only what links back to one of these can go on for ever.
-    """
-    place = os.path.join(folder, below)  # noqa: PTH118
-    try:
-        here = os.stat(place)  # noqa: PTH116
-        if (here.st_dev, here.st_ino) in above:
-            found.loops.append(below.rstrip("/"))
-            return
-        with os.scandir(place) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError as error:
-        found.closed.append(f"{below.rstrip('/') or folder}: {(error.strerror or str(error)).lower()}")
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path = below + entry.name
-        if entry.is_dir():
-            if entry.name not in NOT_OF_THE_USER:
-                found.folders.append(path)
-                _look_into(found, folder, f"{path}/", [*above, (here.st_dev, here.st_ino)])
-        elif _is_image(entry):
-            found.images.append(contents.stat(folder, path) or contents.File(path, -1, 0))
-        else:
-            found.others.append(path)
-
-
-def _is_image(entry):
-    """By the ending; by the first bytes where there is none or an image's with something after it (`.jpg_large`)."""
-    ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-    if ending in image_files.SUFFIXES:
-        return True
-    nearly = not ending or any(ending.startswith(known) for known in image_files.SUFFIXES)
-    return nearly and image_files.looks_like_image(entry.path)
 
 
 def _check_folder(folder):
@@ -128,7 +64,7 @@ def _check_folder(folder):
 def prepare(config, memory=None):
     """The `Dataset`; validation and test are drawn where no folder holds them (`_own.dataset`)."""
     _check_folder(config.folder)
-    found = _walk(config.folder)
+    found = folders.walk(config.folder)
     images, others = [file.path for file in found.images], found.others
     if not images and not found.closed:
         raise UserError(
@@ -142,7 +78,11 @@ def prepare(config, memory=None):
     _tell_of_others(images, others, depth)
     placed = [len(p) > depth for p in parts]
     problems = [
-        Problem("Folders that cannot be read", found.closed, "Change their permissions, or move them elsewhere."),
+        Problem(
+            "Folders that cannot be read",
+            [": ".join(one) for one in found.closed],
+            "Change their permissions, or move them elsewhere.",
+        ),
         Problem(
             "Images outside of class folders",
             [path for path, fits in zip(images, placed, strict=True) if not fits],

@@ -5,21 +5,17 @@ splits, groups and a second annotator's labels are used where there are any.
 """
 
 import csv
-import os
 import re
-import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelbench.common.errors import UserError, did_you_mean
-from labelbench.data import contents, remembered
+from labelbench.data import contents, remembered, tables
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
 
-PARQUET = (".parquet", ".pq", ".pqt")
-SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 # What annotation tools write into one cell for several answers.
 SEVERAL = re.compile(r"\s*(\{\s*\"choices\"|\[\s*\")")
 
@@ -63,7 +59,7 @@ def listing(config, known, others):
     if not remembered.unchanged(others):
         return None
     root = _root(config)
-    files = [remembered.listed(root, k.file.path) for k in known()]
+    files = [contents.listed(root, k.file.path) for k in known()]
     return Listing(root, files, _own.other_files(config, config.table))
 
 
@@ -86,7 +82,7 @@ def _check_file(config):
     if not Path(config.table).is_file():
         hint = " A variable in it is not set." if "$" in config.table else ""
         raise UserError(f"{where} does not exist.{hint} Name the file as `table` of this dataset in the config.")
-    if config.table.lower().endswith(SPREADSHEETS):
+    if config.table.lower().endswith(tables.SPREADSHEETS):
         raise UserError(f"{where} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
 
 
@@ -96,14 +92,14 @@ def _read(config):
 
     _check_file(config)
     where = f"The table {config.table}"
-    if config.table.lower().endswith(PARQUET):
+    if config.table.lower().endswith(tables.PARQUET):
         try:
             frame = pd.read_parquet(config.table)
         except ImportError:
             raise UserError(f"{where} needs a reader: pip install pyarrow. Or save the table as CSV.") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{where} cannot be read as Parquet: {error}. Write it again, or save it as CSV.") from None
-        _refuse_embedded(config, frame)
+        tables.refuse_embedded(config.table, frame)
         # Whole numbers with gaps come as floats otherwise, and their labels as "3.0".
         return frame.convert_dtypes().astype("string").fillna("")
     try:
@@ -131,19 +127,6 @@ def _read(config):
         ) from None
 
 
-def _refuse_embedded(config, frame):
-    """Raise `UserError` where cells hold images themselves, as `{bytes, path}` or as bytes."""
-    for name in frame.columns:
-        cell = next((value for value in frame[name] if value is not None), None)
-        if isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell):
-            get = f"row[{name!r}]" if isinstance(cell, bytes) else f"row[{name!r}]['bytes']"
-            raise UserError(
-                f"The column {name!r} of the table {config.table} holds the images themselves, not their paths. Write "
-                f"them to files, such as by\n    for i, row in pandas.read_parquet({config.table!r}).iterrows(): "
-                f"open(f'images/{{i}}.png', 'wb').write({get})\nand a table that names these files and their labels."
-            )
-
-
 def _quoted(separator):
     """A separator as it can be pasted into YAML."""
     return '"\\t"' if separator == "\t" else repr(separator)
@@ -168,7 +151,7 @@ def _places(config, rows):
 
     Empty lines are no rows, and a field in quotes may go over several lines.
     """
-    if not rows or config.table.lower().endswith(PARQUET) or len(config.separator) > 1:
+    if not rows or config.table.lower().endswith(tables.PARQUET) or len(config.separator) > 1:
         return [f"row {row + 1}" for row in rows]
     begins, last = [], 0
     with open(config.table, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
@@ -180,19 +163,6 @@ def _places(config, rows):
     return [f"line {begins[row + 1]}" for row in rows]
 
 
-def _located(root, written):
-    """The file that a cell names, as `contents.File`: as it is written, else without spaces around it, or as the disk
-    spells characters that look the same (composed or not). Files below the table's folder have one name each.
-    """
-    path = os.path.expandvars(os.path.expanduser(written)) if written[:1] in "~$" else written  # noqa: PTH111
-    for spelling in (path, path.strip(), unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
-        if contents.stat(root, spelling):
-            path = os.path.abspath(os.path.join(root, spelling))  # noqa: PTH100, PTH118
-            below = os.path.relpath(path, os.path.abspath(root))  # noqa: PTH100
-            return remembered.listed(root, path if below.startswith("..") else below)
-    return remembered.listed(root, path)
-
-
 def prepare(config, memory=None):
     """The `Dataset`; validation and test are drawn where no row is called so (`_own.dataset`)."""
     frame = _read(config)
@@ -201,7 +171,7 @@ def prepare(config, memory=None):
     unnamed = [row for row, there in enumerate(named) if not there]
     rows = [row for row, there in enumerate(named) if there]
     root, frame = _root(config), frame[named]
-    files = [_located(root, written) for written in frame[config.path]]
+    files = [tables.located(root, written) for written in frame[config.path]]
 
     def column(name):
         return [_own.name_of(text.strip()) for text in frame[name]] if name in frame.columns else None

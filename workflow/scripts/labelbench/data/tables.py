@@ -1,0 +1,41 @@
+"""Tables that name images, of a data set or of a campaign: what they may be, and the file that a cell stands for."""
+
+import os
+import unicodedata
+
+from labelbench.common.errors import UserError
+from labelbench.data import contents
+
+PARQUET = (".parquet", ".pq", ".pqt")
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+
+
+def refuse_embedded(table, columns):
+    """Raise `UserError` where cells hold images themselves, as `{bytes, path}` or as bytes.
+
+    table: the file; columns: sequence of values by name.
+    """
+    for name, values in columns.items():
+        cell = next((value for value in values if value is not None), None)
+        if isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell):
+            get = f"row[{name!r}]" if isinstance(cell, bytes) else f"row[{name!r}]['bytes']"
+            raise UserError(
+                f"The column {name!r} of the table {table} holds the images themselves, not their paths. Write "
+                f"them to files, such as by\n    for i, row in pandas.read_parquet({str(table)!r}).iterrows(): "
+                f"open(f'images/{{i}}.png', 'wb').write({get})\nand a table that names these files and their labels."
+            )
+
+
+def located(root, written):
+    """The file that a cell of a table names, as `contents.listed`. Files below `root` have one name each.
+
+    The name is taken as it is written, else without spaces around it, or as the disk spells characters that look the
+    same (composed or not).
+    """
+    path = os.path.expandvars(os.path.expanduser(written)) if written[:1] in "~$" else written  # noqa: PTH111
+    for spelling in (path, path.strip(), unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
+        if contents.stat(root, spelling):
+            path = os.path.abspath(os.path.join(root, spelling))  # noqa: PTH100, PTH118
+            below = os.path.relpath(path, os.path.abspath(root))  # noqa: PTH100
+            return contents.listed(root, path if below.startswith("..") else below)
+    return contents.listed(root, path)
