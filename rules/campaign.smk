@@ -1,4 +1,6 @@
 # What the rules of label.smk ask about a campaign; what decides stands in planning/campaigns.py.
+import inspect
+
 from labelbench.common import registry
 from labelbench.planning import campaigns
 
@@ -14,11 +16,12 @@ except UserError as error:
 
 
 def in_words(function):
-    """An input or params function whose mistakes of users are told without a traceback."""
+    """An input or params function, of wildcards or of nothing, whose mistakes of users are told without a traceback."""
+    given = len(inspect.signature(function).parameters)
 
     def told(wildcards):
         try:
-            return function()
+            return function(*[wildcards][:given])
         except UserError as error:
             raise WorkflowError(str(error)) from None
 
@@ -58,6 +61,11 @@ if CAMPAIGN:
             campaign_state(), LABELLING.last_round(campaign_state())
         )
 
+    @in_words
+    def labels_of_round(wildcards):
+        return LABELLING.labels_of_round(campaign_state(), int(wildcards.round))
+
+    @in_words
     def model_of_round_before(wildcards):
         before = [
             n for n in LABELLING.trained(campaign_state()) if n < int(wildcards.batch)

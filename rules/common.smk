@@ -3,6 +3,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.pathvars import Pathvars
 
 # workflow/scripts holds both the job scripts and the library they import. Adding it
 # here serves this file; Snakemake hands its own sys.path on to every script job.
@@ -26,6 +27,9 @@ try:
         )
     )
     config |= plan.check(config, _here.parent / "workflow/schemas/config.schema.yaml")
+    if config.get("include"):
+        # Snakemake took them from the config before it knew what the overlay includes.
+        workflow.pathvars.update(Pathvars.from_config(config))
     STUDY = plan.study(config)
     _notes = sizes.check(STUDY, workflow.pathvars.apply("<results>"))
 except UserError as error:

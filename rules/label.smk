@@ -90,9 +90,7 @@ if CAMPAIGN:
             spec=provenance.canonical(campaigns.spec(CAMPAIGN)),
             folder=f"labelling/{CAMPAIGN.name}",
             complete=CAMPAIGN.settings.complete,
-            labels=lambda wildcards: LABELLING.labels_of_round(
-                campaign_state(), int(wildcards.round)
-            ),
+            labels=labels_of_round,
             code=provenance.digest(
                 "train_answers.py", CAMPAIGN.selector.source, CAMPAIGN.trainer.source
             ),

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 import pytest
+import snakemake.cli as snakemake_cli
 import yaml
 from filelock import FileLock
 
@@ -45,19 +48,64 @@ def configure(repo, overlay):
 
 
 def snakemake(repo, *args, check=True, env=None):
-    """Run Snakemake in `repo`; its output as text, or the finished process if `check` is false."""
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *args],
-        cwd=repo,
-        env={**os.environ, **(env or {})},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    if check and done.returncode:
-        pytest.fail(f"snakemake {' '.join(args)} failed:\n{done.stdout[-6000:]}", pytrace=False)
-    return done.stdout if check else done
+    """Run Snakemake in `repo`; its output as text, or the finished process if `check` is false.
+
+    It runs in a fork of this process, which has imported Snakemake already: half the time of a dry run is its imports.
+    Its jobs are processes of their own, as always. With `env`, which may matter at its start, it is started.
+    """
+    if env:
+        command = [sys.executable, "-m", "snakemake", *args]
+        done = subprocess.run(
+            command,
+            cwd=repo,
+            env=os.environ | env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        code, text = done.returncode, done.stdout
+    else:
+        code, text = _in_a_fork(repo, args)
+    if check and code:
+        pytest.fail(f"snakemake {' '.join(args)} failed:\n{text[-6000:]}", pytrace=False)
+    return text if check else subprocess.CompletedProcess(["snakemake", *args], code, text)
+
+
+def _in_a_fork(repo, args):
+    """(exit code, output) of Snakemake in a fork of this process."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        child = os.fork()
+        if not child:
+            _become_snakemake(repo, args, output.fileno())
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        return code, output.read()
+
+
+def _become_snakemake(repo, args, output):
+    """Run Snakemake in this process, a fork, as a shell would start it in `repo`, and end."""
+    code = 1
+    try:
+        for number in (1, 2):
+            os.dup2(output, number)
+        with os.fdopen(1, "w", 1, "utf-8") as sys.stdout, os.fdopen(2, "w", 1, "utf-8") as sys.stderr:
+            os.chdir(repo)
+            # The tests' folders are no business of jobs, and the copied workflow brings its own library, maybe changed.
+            sys.path[:] = [
+                p for p in sys.path if not Path(p).is_relative_to(REPO) or Path(p).is_relative_to(sys.prefix)
+            ]
+            for name in [name for name in sys.modules if name.partition(".")[0] == "labelbench"]:
+                del sys.modules[name]
+            sys.argv = ["snakemake", *args]
+            try:
+                snakemake_cli.main()
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+            except BaseException:
+                traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 @pytest.fixture(scope="session")

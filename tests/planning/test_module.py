@@ -51,6 +51,14 @@ def test_the_workflow_runs_in_a_directory_elsewhere(folder):
     assert (folder / HEAD).exists()
 
 
+def test_folders_of_results_that_an_included_config_names_count(folder):
+    (folder / "base.yaml").write_text("pathvars: {results: results/base}\n")
+    (folder / "own.yaml").write_text("include: base.yaml\n")
+    head = HEAD.replace("results/", "results/base/")
+    snakefile = str(REPO / "workflow/Snakefile")
+    assert f"output: {head}" in snakemake(folder, "-s", snakefile, "-n", "--configfile", "own.yaml", "--", head)
+
+
 def test_a_file_of_the_users_own_comes_before_the_shipped_one(folder, monkeypatch):
     from labelbench.common import shipped
 

@@ -167,7 +167,7 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
     # Another person disagrees.
     (run.folder / "answers/c.csv").write_text(f"sha256,label,annotator\n{last.sha256},six,you\n")
     out = run()
-    assert "1 images on which people disagree" in out
+    assert "1 image on which people disagree" in out
     conflicts = (run.folder / "conflicts.csv").read_text(encoding="utf-8-sig")
     assert "me" in conflicts
     assert "you" in conflicts

@@ -41,12 +41,12 @@ SLOW_VICTIMS = [pytest.param(victim, marks=pytest.mark.slow) for victim in ("job
 
 @pytest.mark.parametrize("victim", ["everything", *SLOW_VICTIMS])
 def test_killed_study_ends_as_an_undisturbed_one(fresh, finished, victim):
-    # One of the data sets, for time.
-    configure(fresh, {"run": {"datasets": ["digits"]}})
+    # One data set and one strategy, for time.
+    configure(fresh, {"run": {"datasets": ["digits"], "strategies": ["margin"]}})
     moments = random.Random(victim)
     for _ in range(3):
         run = start(fresh)
-        time.sleep(moments.uniform(4, 12))
+        time.sleep(moments.uniform(3, 9))
         if victim == "job":
             for pid in job_processes(fresh)[:1]:
                 os.kill(pid, signal.SIGKILL)
@@ -61,8 +61,9 @@ def test_killed_study_ends_as_an_undisturbed_one(fresh, finished, victim):
     snakemake(fresh, "-c2")
     assert "Nothing to be done" in snakemake(fresh, "-c1")
     expected, found = deterministic_files(finished), deterministic_files(fresh)
-    expected = {name: content for name, content in expected.items() if "digits_longtail" not in name}
-    assert len(expected) > 40
+    others = ("digits_longtail", "/random/", "/badge/")
+    expected = {name: content for name, content in expected.items() if not any(other in name for other in others)}
+    assert len(expected) > 30
     assert [name for name in expected if expected[name] != found.get(name)] == []
     # Half-written files of killed processes may stand beside, never in place of, a result.
     assert all(name.endswith(".part") for name in set(found) - set(expected))
