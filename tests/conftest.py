@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import snakemake.cli as snakemake_cli
+import snakemake.shell as snakemake_shell
 import yaml
 from filelock import FileLock
 
@@ -91,6 +92,7 @@ def _become_snakemake(repo, args, output):
             os.dup2(output, number)
         with os.fdopen(1, "w", 1, "utf-8") as sys.stdout, os.fdopen(2, "w", 1, "utf-8") as sys.stderr:
             os.chdir(repo)
+            snakemake_shell.STDOUT = None  # it keeps pytest's for its jobs
             # The tests' folders are no business of jobs, and the copied workflow brings its own library, maybe changed.
             sys.path[:] = [
                 p for p in sys.path if not Path(p).is_relative_to(REPO) or Path(p).is_relative_to(sys.prefix)
