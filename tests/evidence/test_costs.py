@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from labelbench.evidence import costs
@@ -42,3 +43,30 @@ def test_a_model_that_is_copied_costs_nothing(tmp_path, trained):
     rows = {row[0]: row[1:] for row in (line.split() for line in costs.summary(tmp_path).splitlines()[1:])}
     stage = "refreshing" if trained else "training"
     assert rows[stage] == ["1", "1.000", "1.000"] and rows["fine-tuning"] == ["1", "0.500", "0.500"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_jobs_that_shared_a_gpu_cost_a_part_of_it(seed):
+    draw = np.random.default_rng(seed)
+    jobs = []
+    for gpu in ("node1/GPU-a", "node1/GPU-b"):
+        for begin, length in zip(draw.integers(0, 40, 8), draw.integers(1, 30, 8), strict=True):
+            jobs.append({"gpu": gpu, "ended": float(begin + length), "train_seconds": float(length), "gpus": 1})
+    jobs = list({(job["gpu"], job["ended"], job["train_seconds"]): job for job in jobs}.values())
+    expected = []
+    for job in jobs:
+        span = np.arange(job["ended"] - job["train_seconds"], job["ended"])  # whole seconds
+        others = [o for o in jobs if o["gpu"] == job["gpu"]]
+        running = [sum(o["ended"] - o["train_seconds"] <= t < o["ended"] for o in others) for t in span]
+        expected.append(np.mean(1 / np.array(running)))
+    copy, on_cpu = dict(jobs[0]), {"train_seconds": 5.0, "gpus": 0}
+    found = costs.shared([*jobs, copy, on_cpu])
+    assert [cost["gpus"] for cost in found] == pytest.approx([*expected, expected[0], 0])
+    assert all(set(cost) == {"train_seconds", "gpus"} for cost in found)
+    assert jobs[0]["gpus"] == 1  # what was given is not changed
+
+
+def test_a_second_gpu_and_old_results_count_whole():
+    alone = {"gpu": "node2/GPU-c", "ended": 100.0, "train_seconds": 10.0, "startup_seconds": 2.0, "gpus": 1}
+    before = {"train_seconds": 10.0, "gpus": 1}
+    assert [cost["gpus"] for cost in costs.shared([alone, before])] == [1, 1]

@@ -191,6 +191,14 @@ def gpus():
     return int(done.stdout) if done.returncode == 0 else 1
 
 
+def _name(device):
+    """What a GPU is called, wherever a process sees it: its node and its UUID, or its number where torch tells none."""
+    import torch
+
+    found = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return f"{os.uname().nodename}/{found or torch.device(device).index or 0}"
+
+
 def keep_float32():
     """Have GPUs compute in float32 what is float32: settings, embeddings' names and error bounds say that it is.
 
@@ -265,6 +273,9 @@ class Stopwatch:
         threads: CPU threads; gpus: 1 for a job that computed on a GPU (`device`, as by `jobs.device`), else 0.
         """
         held = {"threads": job.threads, "gpus": int(str(device).startswith("cuda"))}
+        if held["gpus"]:
+            # Who computed on the same GPU meanwhile is told from these (evidence/costs.py).
+            held |= {"gpu": _name(device), "ended": round(time.time(), 2)}
         return {"startup_seconds": self.startup, **seconds, "peak_memory_mb": self.peak_memory_mb(), **held}
 
     def seconds(self):

@@ -328,10 +328,9 @@ def costs_page(table, currency):
     text = (
         f"What all runs of each selector cost together ({many} runs, strategies times trials), from the recorded times "
         "of jobs with their start-up. CPU hours are hours times threads of jobs without a GPU; GPU hours are hours of "
-        "jobs with one. Where several jobs share a GPU, each counts the whole of it: GPU hours, and money for them, "
-        "then say too much. Precomputation: the "
-        "embeddings, made once for all runs that use them. Training for selection: the models of all rounds but the "
-        "last; the first round, which strategies share, counts once a trial. Final models: those of the last round. "
+        "jobs with one, shared by those that computed on it at a time. Precomputation: the embeddings, made once for "
+        "all runs that use them. Training for selection: the models of all rounds but the last; the first round, which "
+        "strategies share, counts once a trial. Final models: those of the last round. "
         "Preparing the data, tuning, and evaluations of earlier rounds are not in it."
     )
     if "money" in units:

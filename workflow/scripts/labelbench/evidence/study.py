@@ -13,6 +13,7 @@ import pandas as pd
 from labelbench.common import json_files
 from labelbench.common.errors import UserError
 from labelbench.common.names import shortened
+from labelbench.evidence import costs
 from labelbench.training import hits
 
 IDENTITY = (
@@ -65,13 +66,16 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
         identity = {field: record[field] for field in (*IDENTITY, "pair")}
         by_folder[path.parent] = identity
         rows += [row for split, values in record["metrics"].items() for row in _rows(path, identity, split, values)]
-    for path in map(Path, cost_files):
+    cost_files, embedding_files = [Path(p) for p in cost_files], [Path(p) for p in embedding_files]
+    told = costs.shared([json_files.read(path, cure=_CURE) for path in (*cost_files, *embedding_files)])
+    cost_of = dict(zip((*cost_files, *embedding_files), told, strict=True))
+    for path in cost_files:
         if path.parent not in by_folder:
             raise UserError(f"{path} has no metrics.json beside it among the inputs: it belongs to no model.")
-        costs = json_files.read(path, cure=_CURE)
+        cost = cost_of[path]
         if path.name == "select_cost.json":
-            costs = {name if name.startswith("select_") else f"select_{name}": v for name, v in costs.items()}
-        rows += _rows(path, by_folder[path.parent], "", costs)
+            cost = {name if name.startswith("select_") else f"select_{name}": v for name, v in cost.items()}
+        rows += _rows(path, by_folder[path.parent], "", cost)
     for path in map(Path, replicate_files):
         record = _record(path, (*IDENTITY, "pair"))
         stage = next(part for part in reversed(path.parts) if part.startswith(REPLICATE))
@@ -82,10 +86,10 @@ def read(metrics_files, cost_files, zero_shot_files=(), embedding_files=(), repl
         record = _record(path, ("dataset", "encoder"))
         identity = _before_labels(record["dataset"], record["encoder"])
         rows += [row for split, values in record["metrics"].items() for row in _rows(path, identity, split, values)]
-    for path in map(Path, embedding_files):
+    for path in embedding_files:
         encoder, dataset = path.parent, path.parent.parent  # of another name in the cache between workflows
         identity = _before_labels(dataset.name, encoder.name) | {"model": path.name.split(".")[0]}
-        rows += _rows(path, identity, "", json_files.read(path, cure=_CURE))
+        rows += _rows(path, identity, "", cost_of[path])
     return rows
 
 
