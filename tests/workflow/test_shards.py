@@ -19,6 +19,7 @@ from labelbench.embedding import embedder, embeddings  # noqa: F401  before open
 EMBEDDINGS = "results/embeddings/digits/glyphclip"
 
 
+@pytest.mark.slow  # tests/workflow/test_interruption.py kills a study every day
 def test_finished_shards_survive_a_kill_and_make_the_file_of_a_single_job(fresh):
     clean, logs = f"{EMBEDDINGS}/clean.h5", fresh / "logs/embed_shard/digits/glyphclip"
     configure(fresh, {"datasets": {"digits": {"shards": 3}}})
