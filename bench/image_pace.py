@@ -27,9 +27,9 @@ sys.path.insert(1, str(REPO / "workflow" / "scripts"))  # after this folder, who
 
 import numpy as np
 import torch
-from embed import photos
 from PIL import Image
 
+from embed import photos
 from labelbench.common import torchvision_cpu  # noqa: F401  before timm
 from labelbench.data import image_files, views
 from labelbench.embedding import images

@@ -39,7 +39,7 @@ class Workers:
         self._kinds, self._loader, self._asked, self._calls = [], None, _Asked(), 0
 
     def batches(self, example, groups):
-        """Yields for each group of keys the tuple of the tensors (n, …) on the device that its n examples are, in order.
+        """Yields for each group of n keys, in order, its examples: a tuple of tensors (n, …) on the device.
 
         example: function from a key to a tuple of tensors, of the same shapes within a group; it is known by `==`, so
         that processes live on while it stays the same. groups: iterable of sequences of keys that can be pickled; an
