@@ -36,6 +36,7 @@ from labelbench.data.dataset_file import Dataset, Split
 from labelbench.embedding import embedder  # noqa: F401  before timm
 from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.embedding.images import Data
+from labelbench.embedding.workers import Workers
 
 import timm  # isort: skip
 
@@ -117,7 +118,9 @@ def main():
                 return Image.fromarray(pixels[position % len(pixels)])
 
             path = Path(folder) / "embeddings.h5"
-            embedder.embed(path, Data(dataset, encoder, image, device, args.workers), args.view, drawn, {})
+            embedder.embed(
+                path, Data(dataset, encoder, image, device, Workers(args.workers, device)), args.view, drawn, {}
+            )
 
         (job_wall, job_cpu), (bare_wall, bare_cpu) = timed(job), timed(bare)
         line = {

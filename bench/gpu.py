@@ -234,6 +234,7 @@ def images(bench, sizes):
     from labelbench.data import label_set, views  # noqa: F401
     from labelbench.embedding import embedder, images
     from labelbench.embedding.encoders import timm as timm_encoder
+    from labelbench.embedding.workers import Workers
     from labelbench.training import training as loop
 
     import timm  # isort: skip
@@ -252,14 +253,15 @@ def images(bench, sizes):
     truth = rng.integers(10, size=len(positions))
     splits = {"pool": SimpleNamespace(source=positions, labels=truth)}
     dataset = SimpleNamespace(splits=splits, fingerprint="bench")
-    data = images.Data(dataset, encoder, lambda at: Image.fromarray(pixels[at % len(pixels)]), bench.device, workers)
+    held = Workers(workers, bench.device)
+    data = images.Data(dataset, encoder, lambda at: Image.fromarray(pixels[at % len(pixels)]), bench.device, held)
 
     def embed():
-        clean = images.Clean(data.images, positions, encoder.transform)
+        clean = images.Clean(data.images, encoder.transform)
         block = torch.randn(embedder.BLOCK, 3, given["size"], given["size"]).to(bench.device)
         encoder.embed(block).cpu()
         begin = time.perf_counter()
-        for _ in embedder.outputs(encoder.embed, clean, workers, bench.device, "bench"):
+        for _ in embedder.outputs(encoder.embed, clean, positions, held, "bench"):
             pass
         job = time.perf_counter() - begin
         begin = time.perf_counter()

@@ -30,9 +30,15 @@ def encoder_transform(size=28):
     return v1.Compose(steps)
 
 
-def pixels(view):
+def finished(drawer, view):
+    """A view as the encoder gets it."""
+    assert view.dtype == torch.uint8 and view.shape[2] == 3
+    return drawer.finish(view[None])[0]
+
+
+def pixels(drawer, view):
     """A view's grey levels in [0, 1]."""
-    return view * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    return finished(drawer, view) * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
 
 
 def picture(seed=0, size=(8, 8), mode="L"):
@@ -109,7 +115,8 @@ def test_the_weak_view_is_the_pairs_first_and_seeds_matter():
 
 def test_the_clean_view_is_the_encoders_transform():
     transform = encoder_transform()
-    assert torch.equal(views.make_views(transform, views.Config()).clean(picture()), transform(picture()))
+    drawer = views.make_views(transform, views.Config())
+    assert torch.equal(finished(drawer, drawer.clean(picture())), transform(picture()))
 
 
 @pytest.mark.parametrize("size", [28, 40])
@@ -117,17 +124,42 @@ def test_the_clean_view_is_the_encoders_transform():
 def test_every_picture_comes_out_as_the_encoder_wants_it(size, mode, shape):
     drawer = views.make_views(encoder_transform(size), views.Config(flip=True))
     for view in drawer.weak_and_strong(picture(size=shape, mode=mode), 1):
-        assert view.shape == (3, size, size)
-        assert view.dtype == torch.float32
+        assert view.shape == (size, size, 3)
+        assert finished(drawer, view).shape == (3, size, size)
+        assert finished(drawer, view).dtype == torch.float32
 
 
 def test_the_last_stages_are_the_encoders_own():
     """A picture of one colour stays what it is under every crop, and is normalised as the encoder does it."""
-    steps = [v2.Resize(28), v2.RGB(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    for transform in (encoder_transform(), v2.Compose(steps)):
+    for transform in (encoder_transform(), another_transform()):
         drawer = views.make_views(transform, views.Config())
         plain = Image.new("RGB", (8, 8), (200, 30, 90))
-        assert torch.equal(drawer.weak(plain, 3), transform(plain))
+        assert torch.equal(finished(drawer, drawer.weak(plain, 3)), transform(plain))
+
+
+def another_transform(*more):
+    """Shaped like that of the plug-in `timm`, which multiplies by 1/255 and does not divide."""
+    to_float = v2.ToDtype(torch.float32, scale=True)
+    return v2.Compose([v2.Resize(28), v2.RGB(), v2.PILToTensor(), to_float, v2.Normalize(MEAN, STD), *more])
+
+
+@pytest.mark.parametrize("transform", [encoder_transform(), another_transform()], ids=["v1", "v2"])
+def test_what_travels_becomes_what_the_transform_makes_to_the_bit(transform):
+    stages = views.in_stages(transform)
+    images = [picture(seed, (40, 30), mode) for seed, mode in enumerate(["L", "RGB", "RGBA", "RGB"])]
+    travelling = torch.stack([stages.pixels(stages.resized(image)) for image in images])
+    assert travelling.dtype == torch.uint8
+    batch = stages.finish(travelling)
+    assert batch.is_contiguous() and torch.equal(batch, torch.stack([transform(image) for image in images]))
+
+
+def test_floats_travel_where_a_last_stage_is_unknown():
+    for transform in (another_transform(v2.Lambda(torch.sqrt)), another_transform(v2.RandomErasing(p=0.0))):
+        stages = views.in_stages(transform)
+        view = stages.pixels(stages.resized(picture(mode="RGB", size=(40, 40))))
+        assert view.dtype == torch.float32 and view.shape == (3, 28, 28)
+        found, expected = stages.finish(view[None])[0], transform(picture(mode="RGB", size=(40, 40)))
+        assert torch.equal(found.nan_to_num(), expected.nan_to_num())
 
 
 def test_a_transform_without_a_tensor_is_refused():
@@ -154,7 +186,7 @@ def test_crops_vary_by_parts_of_a_pixel():
 def test_only_where_allowed_half_of_the_views_are_mirrored(flip, low, high):
     drawer = views.make_views(encoder_transform(), views.Config(flip=flip))
     half = Image.fromarray(np.tile(np.array([255] * 4 + [0] * 4, dtype=np.uint8), (8, 1)))
-    drawn = [pixels(drawer.weak(half, seed)) for seed in range(200)]
+    drawn = [pixels(drawer, drawer.weak(half, seed)) for seed in range(200)]
     mirrored = sum(bool(p[..., 14:].mean() > p[..., :14].mean()) for p in drawn)
     assert low <= mirrored <= high
 
@@ -164,7 +196,7 @@ def test_cut_out_blanks_a_square_of_up_to_half_the_width():
     drawer = views.make_views(encoder_transform(32), views.Config(strong_ops=0))
     areas = []
     for seed in range(300):
-        strong = pixels(drawer.weak_and_strong(Image.new("L", (8, 8)), seed)[1])
+        strong = pixels(drawer, drawer.weak_and_strong(Image.new("L", (8, 8)), seed)[1])
         blank = ((strong - grey).abs() < 1e-4).all(0)
         assert (strong[:, ~blank].abs() < 1e-4).all()
         rows, columns = blank.any(1), blank.any(0)

@@ -17,6 +17,7 @@ from labelbench.embedding import embedder, embeddings  # noqa: F401  before open
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.embedding.images import Data
+from labelbench.embedding.workers import Workers
 
 torch.set_num_threads(1)
 GLYPHCLIP = REPO / "resources" / "glyphclip" / "glyphclip"
@@ -41,7 +42,7 @@ def digits_dataset(pool=150):
 def embed(path, encoder, view, workers=0, images=None, dataset=None, **part):
     views = None if view == "clean" else make_views(encoder.transform, ViewsConfig())
     images = images or digits.images(digits.Config())
-    data = Data(dataset or digits_dataset(), encoder, images, "cpu", workers)
+    data = Data(dataset or digits_dataset(), encoder, images, "cpu", Workers(workers))
     embedder.embed(path, data, view, views, MADE_BY, **part)
     return path
 

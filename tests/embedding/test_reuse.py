@@ -10,6 +10,7 @@ from labelbench.data import views
 from labelbench.data.datasets import image_folder
 from labelbench.embedding import embedder, reuse
 from labelbench.embedding.images import Data, address_of_image
+from labelbench.embedding.workers import Workers
 from own_images import write_folders, write_image
 
 
@@ -40,7 +41,7 @@ def run(folder, place, view, **made):
     config = image_folder.Config(folder=str(folder))
     dataset = image_folder.prepare(config)
     encoder = Encoder(transform=transform(), seen=0)
-    data = Data(dataset, encoder, image_folder.images(config, dataset.files), "cpu", 0)
+    data = Data(dataset, encoder, image_folder.images(config, dataset.files), "cpu", Workers(0))
     made = {"rows": "settings", "code": "abc", **made}
     drawn = None if view == "clean" else views.make_views(encoder.transform, views.Config())
     path = place / f"{view}.h5"

@@ -8,6 +8,7 @@ import pytest
 from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.embedding import images as pipeline
+from labelbench.embedding.workers import Workers
 from labelbench.labelling import finetuned
 
 ENCODER = {
@@ -27,7 +28,7 @@ def digits():
     read = plugin.images(config)
 
     def data():
-        return pipeline.Data(None, pipeline.load_encoder({"encoder": ENCODER}, "cpu"), read, "cpu", 0)
+        return pipeline.Data(None, pipeline.load_encoder({"encoder": ENCODER}, "cpu"), read, "cpu", Workers(0))
 
     return data, pool.source[:80], pool.labels[:80]
 

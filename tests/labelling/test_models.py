@@ -9,6 +9,7 @@ import torch
 from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.embedding.images import Data
+from labelbench.embedding.workers import Workers
 from labelbench.labelling import models
 from labelbench.labelling.identity import Image, fingerprint
 from labelbench.selection.pool import Pool
@@ -33,7 +34,7 @@ class Counting:
         return torch.cat([batch, batch**2], dim=1)
 
     def load(self):
-        return Data(None, self.encoder, lambda position: position, "cpu", 0)
+        return Data(None, self.encoder, lambda position: position, "cpu", Workers(0))
 
 
 def images(count, **problems):

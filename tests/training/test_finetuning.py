@@ -19,6 +19,7 @@ from labelbench.embedding import embeddings, images  # noqa: F401
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.embedding.encoders._clip_tower import ImageTower
+from labelbench.embedding.workers import Workers
 from labelbench.training import finetuning, proxy, training  # noqa: F401
 from labelbench.training.trainers import linear_probe_then_finetune, lora, passive
 from small_trainings import LOG
@@ -40,7 +41,7 @@ def drawn(workers, plan, epoch=0, first_step=0):
     def image(at):
         return Image.fromarray(np.random.default_rng(at).integers(0, 256, (8, 8), dtype=np.uint8))
 
-    data = images.Data(dataset, encoder, image, "cpu", workers)
+    data = images.Data(dataset, encoder, image, "cpu", Workers(workers))
     views = images.LiveViews(data, make_views(encoder.transform, ViewsConfig()), "0/0/1")
     batches = list(views.batches(epoch, first_step, plan))
     assert views.wait_seconds > 0
@@ -59,42 +60,6 @@ def test_live_views_depend_on_neither_workers_nor_epochs():
     # The same image at another step, and in another role, is another view.
     again = drawn(0, [(np.array([5]), np.array([5])), (np.array([5]), None)])
     assert len({tuple(view.flatten().tolist()) for step in again for view in step if view is not None}) == 4
-
-
-@pytest.mark.parametrize("batch_size", [4, None])
-def test_processes_are_as_many_as_shared_memory_holds(batch_size, monkeypatch, caplog):
-    made, free = [], []
-    each = 3 * 8 * 8 * 4 * (3 * batch_size if batch_size else 2)
-
-    class Examples(torch.utils.data.Dataset):
-        def __len__(self):
-            return 12
-
-        def __getitem__(self, at):
-            return torch.full((3, 8, 8), float(at)), None
-
-    class Loader:
-        def __init__(self, examples, num_workers, **_):
-            made.append(num_workers)
-
-        def __iter__(self):
-            return iter(())
-
-    monkeypatch.setattr(images, "DataLoader", Loader)
-    monkeypatch.setattr(images.shutil, "disk_usage", lambda path: SimpleNamespace(free=free[-1]))
-    for room, platform, expected in (
-        (1 << 40, "linux", 4),
-        (2 * 4 * each, "linux", 4),
-        (2 * 3 * each, "linux", 3),
-        (each, "linux", 0),
-        (1 << 40, "darwin", 0),
-    ):
-        caplog.clear()
-        free.append(room)
-        monkeypatch.setattr(images.sys, "platform", platform)
-        assert list(images.ahead(Examples(), 4, "cpu", batch_size)) == []
-        assert made.pop() == expected
-        assert ("--shm-size" in caplog.text) == (platform == "linux" and expected < 4)
 
 
 # Trainers that prepare the model.
@@ -250,7 +215,7 @@ def test_a_checkpoint_is_of_the_weights_before_they_are_prepared(monkeypatch):
     pool = dataset_file.Split(labels=np.arange(12) % 3, source=np.arange(12))
     dataset = SimpleNamespace(splits={"pool": pool, "val": pool}, num_classes=3, fingerprint="f")
     pixels = rng.integers(0, 256, (12, 8, 8), dtype=np.uint8)
-    data = images.Data(dataset, encoder, lambda at: Image.fromarray(pixels[at]), "cpu", 0)
+    data = images.Data(dataset, encoder, lambda at: Image.fromarray(pixels[at]), "cpu", Workers(0))
     job = SimpleNamespace(
         params=SimpleNamespace(spec=json.dumps({"seed": 0, "views": {}}), code="code"),
         wildcards=SimpleNamespace(trial="0", round="1"),

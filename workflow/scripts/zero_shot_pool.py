@@ -16,9 +16,9 @@ from labelbench.embedding import embedder, images
 
 spec = json.loads(job.params.spec)
 data = images.load(job, spec)
-clean = images.Clean(data.images, data.dataset.splits["pool"].source, data.encoder.transform)
+clean, source = images.Clean(data.images, data.encoder.transform), data.dataset.splits["pool"].source
 with hdf5.create(job.output[0]) as file:
-    features = embedder.outputs(data.encoder.backbone, clean, data.workers, data.device, "zero-shot, pool")
-    embeddings.write(file, ["pool"], len(clean), data.encoder.backbone_dim, features)
+    features = embedder.outputs(data.encoder.backbone, clean, source, data.workers, "zero-shot, pool")
+    embeddings.write(file, ["pool"], len(source), data.encoder.backbone_dim, features)
     file["head"] = tensor_files.load(job.input.head, "zero-shot head", ("weight",))[0]["weight"].numpy()
     file.attrs.update(fingerprint=data.dataset.fingerprint, spec=job.params.spec, code=job.params.code)

@@ -21,6 +21,7 @@ from labelbench.data.dataset_file import Dataset, Split
 from labelbench.embedding import embedder, images
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
+from labelbench.embedding.workers import Workers
 from labelbench.training import finetuning
 
 LOG = logging.getLogger("test")
@@ -51,7 +52,9 @@ def data(of, device, workers=0):
     labels = np.random.default_rng(0).integers(3, size=70)
     parts = {"pool": slice(0, 50), "val": slice(50, 60), "test": slice(60, 70)}
     splits = {name: Split(labels[part], np.arange(70)[part]) for name, part in parts.items()}
-    return images.Data(Dataset(splits, ("one", "two", "three"), ("a {}",), "f"), of, image, device, workers)
+    return images.Data(
+        Dataset(splits, ("one", "two", "three"), ("a {}",), "f"), of, image, device, Workers(workers, device)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,13 @@ Pillow does the work: torchvision's own transforms cost three times as much on s
 generator, know only fixed magnitudes, and crop at whole pixels, which leaves an 8 x 8 image next to no choice.
 """
 
+import functools
 import hashlib
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 GREY = (125, 123, 114)  # the mean colour of ImageNet
 
@@ -43,9 +45,23 @@ class Config:
             raise ValueError(f"strong_ops must not be negative, not {self.strong_ops}")
 
 
+class Stages(NamedTuple):
+    """An encoder's evaluation transform in two: `finish(pixels(image)[None])[0]` is `transform(image)`, to the bit.
+
+    resized: PIL image → PIL image at the encoder's resolution; pixels: such an image → what travels, (H, W, 3) uint8, a
+    quarter of the floats; finish: a batch of these on any device → (n, 3, H, W) float32 as the encoder wants them, on
+    a GPU with the channels last, for its convolutions are faster so. Where the transform's last stages are none that
+    are known, floats (3, H, W) travel.
+    """
+
+    resized: Callable
+    pixels: Callable
+    finish: Callable
+
+
 @dataclass(frozen=True)
 class Views:
-    """The views of a PIL image of any mode: (3, H, W) float32 tensors, as the encoder wants them.
+    """The views of a PIL image of any mode, as they travel (`Stages.pixels`); `finish` gives what the encoder wants.
 
     `clean(image)`, `weak(image, seed)`, and `weak_and_strong(image, seed)`, whose first element is `weak(image, seed)`.
     """
@@ -53,6 +69,7 @@ class Views:
     clean: Callable
     weak: Callable
     weak_and_strong: Callable
+    finish: Callable
 
 
 def image_seed(fingerprint, augmentation, index):
@@ -71,11 +88,12 @@ def make_views(transform, config):
     from PIL import Image  # isort: skip
     from torchvision.transforms import InterpolationMode
 
-    start = _first_tensor_stage(transform)
+    if _first_tensor_stage(transform) is None:
+        raise ValueError(f"no stage of the encoder's transform makes a tensor: {transform}")
+    stages = in_stages(transform)
     interpolation = next(stage.interpolation for stage in transform.transforms if hasattr(stage, "interpolation"))
     resample = Image.Resampling[InterpolationMode(interpolation).name]
     height, width = transform(Image.new("RGB", (8, 8))).shape[1:]
-    to_tensor = _composed(transform.transforms[start:])
     operations = _operations()
 
     def crop(image, rng):
@@ -94,21 +112,80 @@ def make_views(transform, config):
         return image
 
     def weak(image, seed):
-        return to_tensor(crop(image.convert("RGB"), random.Random(seed)))
+        return stages.pixels(crop(image.convert("RGB"), random.Random(seed)))
 
     def weak_and_strong(image, seed):
         image, rng = image.convert("RGB"), random.Random(seed)
-        return to_tensor(crop(image, rng)), to_tensor(distort(crop(image, rng), rng))
+        return stages.pixels(crop(image, rng)), stages.pixels(distort(crop(image, rng), rng))
 
-    return Views(transform, weak, weak_and_strong)
+    def clean(image):
+        return stages.pixels(stages.resized(image))
+
+    return Views(clean, weak, weak_and_strong, stages.finish)
+
+
+@functools.lru_cache(maxsize=4)
+def in_stages(transform):
+    """The `Stages` of an encoder's evaluation transform, a torchvision `Compose`."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    start = _first_tensor_stage(transform)
+    if start is None:
+        return Stages(lambda image: image, transform, _laid_out)
+    resized, to_tensor = _composed(transform.transforms[:start]), _composed(transform.transforms[start:])
+
+    def pixels(image):
+        found = torch.from_numpy(np.array(image))
+        return found if found.ndim == 3 else found[..., None]
+
+    def finish(batch):
+        batch = _laid_out(batch.permute(0, 3, 1, 2))
+        for step in arithmetic:
+            batch = step(batch)
+        return batch
+
+    arithmetic = [_on_batches(stage) for stage in transform.transforms[start:]]
+    if None not in arithmetic:
+        # Every level in every channel.
+        levels = Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3))
+        if torch.equal(finish(pixels(levels)[None])[0], to_tensor(levels)):
+            return Stages(resized, pixels, finish)
+    return Stages(resized, to_tensor, _laid_out)
+
+
+def _laid_out(batch):
+    """The batch in the order in which a GPU's convolutions are faster; a CPU's would round otherwise in it."""
+    import torch
+
+    gpu = batch.device.type == "cuda"
+    return batch.contiguous(memory_format=torch.channels_last if gpu else torch.contiguous_format)
+
+
+def _on_batches(stage):
+    """A last stage of a transform for a batch (n, 3, H, W) of uint8, and then float32; None for an unknown one."""
+    import torch
+
+    kind = type(stage).__name__
+    if kind in ("ToTensor", "MaybeToTensor"):
+        # Not by a number of Python's: a GPU multiplies by its inverse, and rounds otherwise.
+        return lambda batch: batch.float().div_(torch.tensor(255.0, device=batch.device))
+    if kind == "PILToTensor":
+        return lambda batch: batch
+    if kind == "ToDtype" and stage.scale and stage.dtype == torch.float32:
+        return lambda batch: batch.float().mul_(1.0 / 255)
+    if kind == "Normalize":
+        mean, std = (torch.tensor(values)[:, None, None] for values in (stage.mean, stage.std))
+        return lambda batch: batch.sub_(mean.to(batch.device)).div_(std.to(batch.device))
+    return None
 
 
 def _first_tensor_stage(transform):
-    """Where an evaluation transform turns the image into a tensor."""
-    for position, stage in enumerate(transform.transforms):
-        if type(stage).__name__ in ("ToTensor", "MaybeToTensor", "PILToTensor", "ToImage"):
-            return position
-    raise ValueError(f"no stage of the encoder's transform makes a tensor: {transform}")
+    """Where an evaluation transform turns the image into a tensor, None where no stage is known to do so."""
+    kinds = ("ToTensor", "MaybeToTensor", "PILToTensor", "ToImage")
+    stages = enumerate(getattr(transform, "transforms", ()))
+    return next((position for position, stage in stages if type(stage).__name__ in kinds), None)
 
 
 def _composed(stages):

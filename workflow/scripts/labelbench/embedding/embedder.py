@@ -2,13 +2,12 @@
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from labelbench.common import hdf5, progress
 from labelbench.data.views import image_seed
 from labelbench.embedding import embeddings
 from labelbench.embedding.encoder import preprocessing
-from labelbench.embedding.images import Clean, address_of_image, ahead
+from labelbench.embedding.images import Clean, address_of_image, in_groups
 
 # Images a forward pass. Matrix products of another number of rows may round differently: of EfficientNet-Lite0's rows,
 # 98 % differ after rounding to float16 between batches of 1 and of 64. So every pass has this many, on every device: 64
@@ -16,25 +15,22 @@ from labelbench.embedding.images import Clean, address_of_image, ahead
 BLOCK = 64
 
 
-class WeakAndStrong(Dataset):
-    """The weak and strong view of the pool images numbered `rows`, both of one decoded image.
+class WeakAndStrong:
+    """The weak and strong view of a pool image, both of one decoded image, as they travel.
 
     source: (N,) positions of all of the pool's images; of_image, augmentation: address of the views' random draws, the
-    former as by `images.address_of_image`.
+    former as by `images.address_of_image`. A key is the number of the image in the pool.
     """
 
-    def __init__(self, images, source, rows, views, of_image, augmentation):
-        self.images, self.source, self.rows, self.views = images, source, rows, views
-        self.of_image, self.augmentation = of_image, augmentation
+    def __init__(self, images, source, views, of_image, augmentation):
+        self._images, self._source, self._views = images, source, views
+        self._of_image, self._augmentation = of_image, augmentation
+        self.finish = views.finish
 
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, position):
-        index = self.rows[position]
-        name, number = self.of_image(index)
-        seed = image_seed(name, self.augmentation, number)
-        return self.views.weak_and_strong(self.images(int(self.source[index])), seed)
+    def __call__(self, index):
+        name, number = self._of_image(index)
+        seed = image_seed(name, self._augmentation, number)
+        return self._views.weak_and_strong(self._images(int(self._source[index])), seed)
 
 
 def part_of(rows, part, parts):
@@ -45,17 +41,18 @@ def part_of(rows, part, parts):
 
 
 @torch.inference_mode()
-def outputs(model, images, workers, device, what):
+def outputs(model, views, keys, workers, what):
     """Yields the model's outputs for each view of the next ≤ 64 images: a tuple of (n, d) float32 arrays.
 
-    model: images (64, 3, H, W) on `device` → (64, d); images: a `Dataset` of tuples of tensors; workers: processes that
-    decode and augment ahead of this one; what: name of the work in the log. A row depends on its image and the model
-    alone: not on the number of workers, nor on the other rows as long as parts are cut by `part_of`.
+    model: images (64, 3, H, W) on the device → (64, d); views: `images.Clean` or `WeakAndStrong`; keys: (n,) int64 that
+    they are of; workers: the `Workers` that decode and augment; what: name of the work in the log. A row depends on its
+    image and the model alone: not on the number of workers, nor on the other rows as long as parts are cut by
+    `part_of`.
     """
-    with progress.track(len(images), what, "images") as counter:
-        for views in ahead(images, workers, device, BLOCK):
-            count = len(views[0])
-            yield tuple(model(_full(v).to(device, non_blocking=True)).float().cpu().numpy()[:count] for v in views)
+    with progress.track(len(keys), what, "images") as counter:
+        for batch in workers.batches(views, in_groups(keys, BLOCK)):
+            count = len(batch[0])
+            yield tuple(model(_full(views.finish(v))).float().cpu().numpy()[:count] for v in batch)
             counter.update(count)
 
 
@@ -82,11 +79,11 @@ def embed(path, data, view, views, attributes, part=1, parts=1, before=None):
             old = before.of(dataset.files.sha256[source[rows.start : rows.stop]], encoder) if before else None
             todo = list(rows) if old is None else [rows[at] for at in np.flatnonzero(~old.there)]
             if views is None:
-                names, seen = [split], Clean(images, source[todo], encoder.transform)
+                names, seen, keys = [split], Clean(images, encoder.transform), source[todo]
             else:
-                names = ["weak", "strong"]
-                seen = WeakAndStrong(images, source, todo, views, address_of_image(dataset), view)
-            batches = outputs(encoder.embed, seen, data.workers, data.device, f"{view}, {split}")
+                names, keys = ["weak", "strong"], todo
+                seen = WeakAndStrong(images, source, views, address_of_image(dataset), view)
+            batches = outputs(encoder.embed, seen, keys, data.workers, f"{view}, {split}")
             embeddings.write(file, names, len(rows), encoder.dim, old.joined(batches) if old else batches)
             embedded += len(todo)
         if views is None and parts == 1:

@@ -1,25 +1,20 @@
 """Images on their way into a model: clean batches for evaluation, live weak and strong views for fine-tuning."""
 
-import ctypes
-import logging
 import os
-import shutil
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from labelbench.common import jobs, registry
 from labelbench.common.classifier import Classifier
-from labelbench.common.errors import UserError
 from labelbench.data import dataset_file
-from labelbench.data.views import image_seed
+from labelbench.data.views import image_seed, in_stages
 from labelbench.embedding.encoder import Encoder
+from labelbench.embedding.workers import Workers
 
 CLEAN_BATCH = 256
 
@@ -27,15 +22,15 @@ CLEAN_BATCH = 256
 class Data(NamedTuple):
     """What a job with images works on.
 
-    images: position in the dataset's source → PIL image; workers: processes that decode beside this one. A campaign of
-    people who label has no dataset.
+    images: position in the dataset's source → PIL image; workers: the processes that decode beside this one, for all
+    of the job. A campaign of people who label has no dataset.
     """
 
     dataset: dataset_file.Dataset
     encoder: Encoder
     images: Callable
     device: str
-    workers: int
+    workers: Workers
 
 
 def load(job, spec):
@@ -54,8 +49,10 @@ def of_files(job, spec, images, dataset=None):
     """The `Data` of a job whose images are not those of a dataset: `images` reads them by position."""
     torch.set_num_threads(1)
     device = jobs.device(job)
-    workers = min(job.threads, os.cpu_count()) - 1
-    return Data(dataset, load_encoder(spec, device), images, device, workers)
+    workers = Workers(min(job.threads, os.cpu_count()) - 1, device)
+    encoder = load_encoder(spec, device)
+    workers.learn(Clean(images, encoder.transform))
+    return Data(dataset, encoder, images, device, workers)
 
 
 def load_encoder(spec, device):
@@ -76,92 +73,31 @@ def address_of_image(dataset):
     return lambda at: (files.sha256[source[at]].tobytes().hex(), 0)
 
 
-class Clean(Dataset):
-    """The clean view of the images at positions `source`, each a tuple of one tensor (3, H, W)."""
+class Clean:
+    """The clean view of the image at a position of a dataset's source, as it travels: a tuple of one tensor."""
 
-    def __init__(self, images, source, transform):
-        self.images, self.source, self.transform = images, source, transform
+    def __init__(self, images, transform):
+        self._images, self._transform, self._stages = images, transform, in_stages(transform)
+        self.finish = self._stages.finish
 
-    def __len__(self):
-        return len(self.source)
+    def __eq__(self, other):
+        return isinstance(other, Clean) and (self._images, self._transform) == (other._images, other._transform)
 
-    def __getitem__(self, index):
-        return (self.transform(self.images(int(self.source[index]))),)
-
-
-def ahead(examples, workers, device, batch_size):
-    """Yields batches of a `Dataset`, in order, made by `workers` processes ahead of their use (0: in this one).
-
-    With batch_size None an example is a batch already, and large: each worker makes one, not two, before it is asked.
-    There are fewer workers where their batches would not fit into shared memory, and none where processes cannot be
-    forked safely (macOS); the batches are the same.
-    """
-    _keep_freed_memory()
-    workers = _affordable(examples, workers, (batch_size or 1) * (3 if batch_size else 2))
-    loader = DataLoader(
-        examples,
-        batch_size=batch_size,
-        num_workers=workers,
-        multiprocessing_context="fork" if workers else None,
-        prefetch_factor=1 if workers and batch_size is None else None,
-        pin_memory=torch.device(device).type == "cuda",
-    )
-    try:
-        yield from loader
-    except UserError as error:
-        # A worker hands it on with its traceback in front.
-        raise UserError(str(error).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()) from None
-
-
-# Where processes hand batches to each other on Linux, and how much of it needs no second thought.
-SHARED, PLENTY = Path("/dev/shm"), 1 << 33
-
-
-def _affordable(examples, workers, each):
-    """How many of these workers can be had, if each may have so many examples in shared memory at a time.
-
-    In a container that is 64 MB by default, and whoever writes to more of it is killed by a bus error.
-    """
-    if workers and sys.platform == "darwin":
-        return 0
-    if not workers or not len(examples) or not SHARED.is_dir() or (free := shutil.disk_usage(SHARED).free) >= PLENTY:
-        return workers
-    size = each * sum(view.nbytes for view in examples[0] if view is not None)
-    # Half of it, because other jobs may have the same thought.
-    fewer = min(workers, free // 2 // size)
-    if fewer < workers:
-        logging.getLogger("labelbench").warning(
-            "%s has %.0f MB free, for %d processes that decode images instead of %d, which need %.0f MB each. In a "
-            "container, ask for more: docker run --shm-size=8g.",
-            SHARED, free / 1e6, fewer, workers, size / 1e6,
-        )  # fmt: skip
-    return fewer
-
-
-def _keep_freed_memory():
-    """Have glibc keep what this process frees.
-
-    By default it gives buffers as large as a batch's activations back at once, and the kernel clears each anew: more
-    than half of the CPU seconds of embedding by EfficientNet-Lite0 at 224 pixels (22 images a second with it, 54
-    without), a quarter of those of training it. Other C libraries have no such call.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(-4, 0)  # M_MMAP_MAX: no buffer has a mapping of its own
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: 2 GiB may lie free
-
-
-def moved(batch, device):
-    """A batch of images on the device; there with the channels last, if it is a GPU: its convolutions are faster so."""
-    layout = torch.channels_last if torch.device(device).type == "cuda" else torch.preserve_format
-    return batch.to(device, non_blocking=True, memory_format=layout)
+    def __call__(self, position):
+        return (self._stages.pixels(self._stages.resized(self._images(position))),)
 
 
 def clean_batches(data, source):
     """Batches (≤ 256, 3, H, W) float32 of the clean view of the images at positions `source`, in order."""
-    clean = Clean(data.images, source, data.encoder.transform)
-    for (batch,) in ahead(clean, data.workers, data.device, CLEAN_BATCH):
-        yield moved(batch, data.device)
+    clean = Clean(data.images, data.encoder.transform)
+    for (batch,) in data.workers.batches(clean, in_groups(source, CLEAN_BATCH)):
+        yield clean.finish(batch)
+
+
+def in_groups(positions, size):
+    """The positions as lists of `size`, the last one with what is left."""
+    positions = np.asarray(positions).tolist()
+    return [positions[begin : begin + size] for begin in range(0, len(positions), size)]
 
 
 class LiveViews:
@@ -173,49 +109,36 @@ class LiveViews:
     """
 
     def __init__(self, data, views, address):
-        self._data, self._views, self._address = data, views, address
+        self._workers, self._images, self._source = data.workers, data.images, data.dataset.splits["pool"].source
+        self._views, self._of_image, self._address = views, address_of_image(data.dataset), address
         self.wait_seconds = 0.0
+        self._workers.learn(self._drawn)
 
     def batches(self, epoch, first_step, plan):
         """The views of an epoch's steps, as `training.CachedViews.batches` gives them: (n, 3, H, W) float32 each."""
-        steps = _Steps(self._data, self._views, self._address, first_step, plan)
-        made = ahead(steps, self._data.workers, self._data.device, batch_size=None)
-        while True:
+        groups = (group for step, chosen in enumerate(plan, first_step) for group in self._groups(step, *chosen))
+        made = self._workers.batches(self._drawn, groups)
+        for _, unlabelled in plan:
             began = time.perf_counter()
-            views = next(made, None)
+            views = [*next(made), *(next(made) if unlabelled is not None else ())]
             self.wait_seconds += time.perf_counter() - began
-            if views is None:
-                return
-            yield tuple(None if view is None else moved(view, self._data.device) for view in views)
+            views = [self._views.finish(view) for view in views]
+            yield tuple(views) if unlabelled is not None else (*views, None, None)
 
+    @staticmethod
+    def _groups(step, labelled, unlabelled):
+        """What the views of a step are drawn from: (what for, position in the pool) of each image."""
+        yield [(f"weak/{step}", at) for at in labelled.tolist()]
+        if unlabelled is not None:
+            yield [(f"pair/{step}", at) for at in unlabelled.tolist()]
 
-class _Steps(Dataset):
-    """The views of each step of an epoch, for `LiveViews`."""
-
-    def __init__(self, data, views, address, first_step, plan):
-        self._images, self._source = data.images, data.dataset.splits["pool"].source
-        self._views, self._of_image, self._address = views, address_of_image(data.dataset), address
-        self._first_step, self._plan = first_step, plan
-
-    def __len__(self):
-        return len(self._plan)
-
-    def __getitem__(self, number):
-        labelled, unlabelled = self._plan[number]
-        step = self._first_step + number
-        weak = torch.stack(self._drawn(self._views.weak, labelled, f"weak/{step}"))
-        if unlabelled is None:
-            return weak, None, None
-        pairs = self._drawn(self._views.weak_and_strong, unlabelled, f"pair/{step}")
-        return weak, *(torch.stack(views) for views in zip(*pairs, strict=True))
-
-    def _drawn(self, view, positions, use):
-        drawn = []
-        for at in positions:
-            name, number = self._of_image(at)
-            seed = image_seed(name, f"{self._address}/{use}", number)
-            drawn.append(view(self._images(int(self._source[at])), seed))
-        return drawn
+    def _drawn(self, key):
+        use, at = key
+        name, number = self._of_image(at)
+        seed, image = image_seed(name, f"{self._address}/{use}", number), self._images(int(self._source[at]))
+        if use.startswith("pair/"):
+            return self._views.weak_and_strong(image, seed)
+        return (self._views.weak(image, seed),)
 
 
 def classifier(encoder, head, num_classes, seed):

@@ -86,12 +86,12 @@ def _embedded(data, todo, view, views):
 
     names = ["pool"] if view == "clean" else ["weak", "strong"]
     if view == "clean":
-        seen = Clean(data.images, todo, data.encoder.transform)
+        seen = Clean(data.images, data.encoder.transform)
     else:
         source = np.arange(todo.max() + 1)
-        seen = embedder.WeakAndStrong(data.images, source, todo, views(data.encoder), lambda at: ("campaign", at), view)
+        seen = embedder.WeakAndStrong(data.images, source, views(data.encoder), lambda at: ("campaign", at), view)
     parts = {name: [] for name in names}
-    for batch in embedder.outputs(data.encoder.embed, seen, data.workers, data.device, f"embedding, {view}"):
+    for batch in embedder.outputs(data.encoder.embed, seen, todo, data.workers, f"embedding, {view}"):
         for name, values in zip(names, batch, strict=True):
             parts[name].append(values.astype(np.float16))
     return {name: np.concatenate(values) for name, values in parts.items()}
