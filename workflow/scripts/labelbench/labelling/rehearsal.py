@@ -229,6 +229,7 @@ def summary(found, settings):
         "intervals_cover": np.mean([r["low"] <= r["truth"] <= r["high"] for r in told]),
         "gains_cover": np.mean([r["gain_low"] <= r["gain_truth"] <= r["gain_high"] for r in gains] or [np.nan]),
         "target_too_early": np.mean(early),
+        "first_accuracy": np.mean([c["rounds"][0]["truth"] for c in found]),
         "final_accuracy": np.mean([c["rounds"][settings.rounds - 1]["truth"] for c in found]),
     }
     if promised:
