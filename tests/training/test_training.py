@@ -55,8 +55,11 @@ def test_validation_holds_no_logits_and_is_the_cross_entropy_to_the_bit(examples
 
     def batches():
         for begin in range(0, examples, 256):
-            tensors = [found for found in gc.get_objects() if type(found) is torch.Tensor and found.ndim == 2]
-            held = sum(found.numel() for found in tensors if found.shape[1] == classes)
+            held = sum(
+                found.numel()
+                for found in gc.get_objects()
+                if type(found) is torch.Tensor and found.ndim == 2 and found.shape[1] == classes
+            )
             assert held <= logits.numel() + 10 * 256 * classes
             yield logits[begin : begin + 256].clone()
 
