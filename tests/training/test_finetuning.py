@@ -119,7 +119,10 @@ TOWERS = {
     "convnext": {"model_name": "convnext_atto", "embed_dim": 8, "image_size": 32},
     "eva02": {"model_name": "eva02_tiny_patch14_224", "embed_dim": 8, "pool": "token", "image_size": 224},
     "mobileclip": {"model_name": "fastvit_t8", "embed_dim": 8, "pool": "avg", "image_size": 64},
+    "siglip by attention": {"model_name": "test_vit3", "embed_dim": 8, "pool": "map", "image_size": 160},
+    "convnext with two layers": {"model_name": "convnext_atto", "embed_dim": 8, "proj": "mlp", "image_size": 32},
     "vitamin": {"model_name": "vitamin_small_224", "embed_dim": 8, "image_size": 224},
+    "swin": {"model_name": "swin_tiny_patch4_window7_224", "embed_dim": 8, "pool": "", "image_size": 224},
 }
 
 
@@ -152,7 +155,9 @@ def test_lora_adapts_all_matrices_of_every_image_tower(name):
     # What is left: biases and norms, embeddings, learned queries and scales, convolutions of several pixels, and
     # open_clip's last projection, which is no module of its own.
     left = {key: shape for key, shape in shapes.items() if key not in adapted and sum(n > 1 for n in shape) > 1}
-    others = r"class_embedding|positional_embedding|pos_embed|latent|\.query$|visual\.proj$"
+    others = (
+        r"class_embedding|positional_embedding|pos_embed|relative_position_bias_table|latent|\.query$|visual\.proj$"
+    )
     assert all(re.search(others, key) or (len(shape) == 4 and shape[-1] > 1) for key, shape in left.items()), left
     torch.testing.assert_close(model(x), before)
     model(x).square().sum().backward()

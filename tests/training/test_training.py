@@ -1,6 +1,7 @@
 """The training loop: batches, optimisers, schedules, early stopping, records."""
 
 import csv
+import gc
 import json
 import math
 import os
@@ -45,6 +46,28 @@ def test_best_state_on_validation_loss_is_kept():
     assert losses.index(min(losses)) < len(losses) - 1  # it did over-fit, so keeping the best matters
     final = float(F.cross_entropy(training.predict(model, batches()), torch.from_numpy(val_labels)))
     assert final == pytest.approx(min(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize(("examples", "classes"), [(1, 2), (256, 10), (257, 3), (5000, 7)])
+def test_validation_holds_no_logits_and_is_the_cross_entropy_to_the_bit(examples, classes):
+    logits = 5 * torch.randn(examples, classes, generator=torch.Generator().manual_seed(examples))
+    labels = torch.randint(classes, (examples,), generator=torch.Generator().manual_seed(0)).numpy()
+
+    def batches():
+        for begin in range(0, examples, 256):
+            held = sum(
+                found.numel()
+                for found in gc.get_objects()
+                if type(found) is torch.Tensor and found.ndim == 2 and found.shape[1] == classes
+            )
+            assert held <= logits.numel() + 10 * 256 * classes
+            yield logits[begin : begin + 256].clone()
+
+    found = training._validated(torch.nn.Identity(), (batches, labels), "float32")
+    assert found == {
+        "val_loss": float(F.cross_entropy(logits, torch.from_numpy(labels))),
+        "val_accuracy": float((logits.argmax(1) == torch.from_numpy(labels)).float().mean()),
+    }
 
 
 def test_early_stopping_counts_epochs_without_improvement():

@@ -18,7 +18,7 @@ root, _ = identity.source(job.params.images)
 
 
 def load():
-    return pipeline.of_files(job, settings, models.reader(root, images))
+    return pipeline.of_files(job, settings, models.reader(root, images), len(images))
 
 
 def views_of(encoder):

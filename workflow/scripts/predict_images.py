@@ -17,7 +17,7 @@ with jobs.slow_imports():
 spec = json.loads(job.params.spec)
 images = identity.read_index(job.input.images)
 root, _ = identity.source(job.params.images)
-data = pipeline.of_files(job, spec, models.reader(root, images))
+data = pipeline.of_files(job, spec, models.reader(root, images), len(images))
 model = finetuned.load(job.input.model, data.encoder, len(spec["classes"]), data.device)
 present = np.array([n for n, image in enumerate(images) if identity.usable(image)], np.int64)
 classes, confidence = finetuned.predict(model, data, present)

@@ -170,15 +170,21 @@ def _on_batches(stage):
     kind = type(stage).__name__
     if kind in ("ToTensor", "MaybeToTensor"):
         # Not by a number of Python's: a GPU multiplies by its inverse, and rounds otherwise.
-        return lambda batch: batch.float().div_(torch.tensor(255.0, device=batch.device))
+        levels = _on_devices(torch.tensor(255.0))
+        return lambda batch: batch.float().div_(levels(batch.device))
     if kind == "PILToTensor":
         return lambda batch: batch
     if kind == "ToDtype" and stage.scale and stage.dtype == torch.float32:
         return lambda batch: batch.float().mul_(1.0 / 255)
     if kind == "Normalize":
-        mean, std = (torch.tensor(values)[:, None, None] for values in (stage.mean, stage.std))
-        return lambda batch: batch.sub_(mean.to(batch.device)).div_(std.to(batch.device))
+        mean, std = (_on_devices(torch.tensor(values)[:, None, None]) for values in (stage.mean, stage.std))
+        return lambda batch: batch.sub_(mean(batch.device)).div_(std(batch.device))
     return None
+
+
+def _on_devices(constant):
+    """The constant on a device, moved there once: the host waits while it is."""
+    return functools.lru_cache(maxsize=None)(constant.to)
 
 
 def _first_tensor_stage(transform):

@@ -14,6 +14,7 @@ from labelbench.common.classifier import Classifier
 from labelbench.data import dataset_file
 from labelbench.data.views import image_seed, in_stages
 from labelbench.embedding.encoder import Encoder
+from labelbench.embedding.kept import Kept
 from labelbench.embedding.workers import Workers
 
 CLEAN_BATCH = 256
@@ -42,15 +43,21 @@ def load(job, spec):
     plugin, config = registry.configured("datasets", spec["dataset"])
     dataset = dataset_file.read(job.input.dataset)
     images = plugin.images(config) if dataset.files is None else plugin.images(config, dataset.files)
-    return of_files(job, spec, images, dataset)
+    count = 1 + max((int(split.source.max()) for split in dataset.splits.values() if len(split.source)), default=0)
+    return of_files(job, spec, images, count, dataset)
 
 
-def of_files(job, spec, images, dataset=None):
-    """The `Data` of a job whose images are not those of a dataset: `images` reads them by position."""
+def of_files(job, spec, images, count, dataset=None):
+    """The `Data` of a job whose images are not those of a dataset: `images` reads them by position, below `count`.
+
+    Images that have been decoded are kept in as much memory as the job's resource `decoded_mb` says, if it has one.
+    """
     torch.set_num_threads(1)
     device = jobs.device(job)
     workers = Workers(min(job.threads, os.cpu_count()) - 1, device)
     encoder = load_encoder(spec, device)
+    if room := job.resources.get("decoded_mb", 0) * 1_000_000:
+        images = Kept(images, count, room)
     workers.learn(Clean(images, encoder.transform))
     return Data(dataset, encoder, images, device, workers)
 

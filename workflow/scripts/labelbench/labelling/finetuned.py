@@ -3,6 +3,7 @@
 import types
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrize
@@ -70,9 +71,9 @@ def predict(model, data, positions):
     if not len(positions):
         return np.empty(0, np.int64), np.empty(0, np.float32)
     precision = resolved_precision("auto", data.device)
-    logits = training.predict(model, pipeline.clean_batches(data, positions), precision)
-    best = logits.softmax(1).max(1)
-    return best.indices.numpy(), best.values.numpy()
+    of_batches = training.outputs(model, pipeline.clean_batches(data, positions), precision)
+    found = [logits.softmax(1).max(1) for logits in of_batches]  # not kept: there may be many images and many classes
+    return tuple(torch.cat([getattr(best, part) for best in found]).numpy() for part in ("indices", "values"))
 
 
 def read_predictor(path, images, names, renames):

@@ -475,11 +475,14 @@ def _validated(model, validation, precision):
     if validation is None:
         return {"val_loss": math.nan, "val_accuracy": math.nan}
     batches, labels = validation
-    logits, labels = predict(model, batches(), precision), torch.as_tensor(labels)
-    return {
-        "val_loss": float(F.cross_entropy(logits, labels)),
-        "val_accuracy": float((logits.argmax(1) == labels).float().mean()),
-    }
+    labels, log_likelihood, right, begin = torch.as_tensor(labels), [], 0, 0
+    for logits in outputs(model, batches(), precision):
+        own, begin = labels[begin : begin + len(logits)], begin + len(logits)
+        log_likelihood.append(logits.log_softmax(1).gather(1, own[:, None]))
+        right += int((logits.argmax(1) == own).sum())
+    # Summed as the cross-entropy of all logits (n, K) would be, to the bit, without holding them.
+    loss = F.nll_loss(torch.cat(log_likelihood), torch.zeros_like(labels))
+    return {"val_loss": float(loss), "val_accuracy": float(torch.tensor(right) / len(labels))}
 
 
 def _packed(taken):
