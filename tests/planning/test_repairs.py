@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from conftest import REPO
+from conftest import REPO, snakemake
 
 JOBS = 6
 SNAKEFILE = f"""
@@ -140,6 +140,34 @@ def test_what_is_done_again_for_every_job(counts, what, state):
 def test_what_is_done_in_one_state_alone(counts, what, state):
     published, repaired = counts["published", state].get(what, 0), counts["repaired", state].get(what, 0)
     assert published > repaired, f"Snakemake has mended this: {what} ({published} times)"
+
+
+UPDATING = """
+import sys
+sys.path.insert(0, {scripts!r})
+from labelbench.planning import snakemake_speed
+if {repaired}:
+    snakemake_speed.plan_quickly()
+
+rule all:
+    input: "index"
+
+rule index:
+    output: update("index")
+    params: spec=config["spec"]
+    shell: "echo {{params.spec}} >> {{output}}; test {{params.spec}} = good"
+"""
+
+
+@pytest.mark.parametrize("repaired", [True, False], ids=["repaired", "published"])
+def test_an_update_that_failed_is_not_recorded_as_done(tmp_path, repaired):
+    (tmp_path / "Snakefile").write_text(UPDATING.format(scripts=str(REPO / "workflow/scripts"), repaired=repaired))
+    for spec, code in (("good", 0), ("bad", 1)):
+        done = snakemake(tmp_path, "-c1", "--config", f"spec={spec}", check=False)
+        assert done.returncode == code
+    assert (tmp_path / "index").read_text() == "good\n"
+    again = snakemake(tmp_path, "-n", "--config", "spec=bad")
+    assert ("Nothing to be done" in again) != repaired
 
 
 def test_another_version_says_what_is_off(monkeypatch):
