@@ -1,8 +1,10 @@
-"""What each repair of Snakemake saves: CPU seconds of a dry run of a large study, without one repair at a time.
+"""What each repair of Snakemake saves: CPU seconds of dry runs of a study, with all repairs, with none, without each.
 
-    python bench/repairs.py [--trials 80] [--repeat 2]
+    python bench/repairs.py [--datasets 1] [--repeat 3] [--only NAME …]
 
-Works on a copy of the workflow in a temporary folder.
+The study is that of bench/scale.py, 5,097 jobs for each dataset: where nothing was run, and where all is done. Works on
+a copy of the workflow in a temporary folder. The least of the repeats counts, which take turns: other work on the
+machine makes all of them slower, not one of them.
 """
 
 import argparse
@@ -10,30 +12,34 @@ import os
 import re
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import scale
 
 REPO = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources")
 REPAIRS = "workflow/scripts/labelbench/planning/snakemake_speed.py"
 
 
-def seconds(folder, trials):
-    """CPU seconds of a dry run."""
+def seconds(folder, config, *args, start=("-m", "snakemake")):
+    """CPU seconds of a run of Snakemake, and what it prints."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--config", f"run={{trials: {trials}}}"]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, *start, "--configfile", str(config), *args]
+    text = subprocess.run(
+        command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, text
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=80)
-    parser.add_argument("--repeat", type=int, default=2)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--datasets", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="these repairs; none to see all of them together alone")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as place:
@@ -43,22 +49,37 @@ def main():
             source = REPO / part
             copy = shutil.copytree if source.is_dir() else shutil.copy2
             copy(source, folder / part)
+        configs = {}
+        for state in ("new", "done"):
+            Path(place, state).mkdir()
+            configs[state] = scale.study(Path(place, state), datasets=args.datasets)
+        scale.make_all(seconds(folder, configs["done"], "-n")[1])
+        seconds(folder, configs["done"], *scale.RECORD, start=scale.TOUCH)
+
         text = (folder / REPAIRS).read_text()
-        body = text[text.index("def plan_quickly") :]
-        names = re.findall(r"^    (\w+)\((?:values)?\)$", body, re.M)
-        versions = {"all": text, "none": text.replace("not snakemake.__version__.startswith(REPAIRED)", "True")}
-        versions |= {name: re.sub(rf"^    {name}\((?:values)?\)\n", "", text, flags=re.M) for name in names}
-        found = {name: [] for name in versions}
+        names = re.findall(r"^    (\w+)\(\)$", text[text.index("def plan_quickly") :], re.M)
+        versions = {"(all repairs)": text, "(as published)": re.sub(r"not (snakemake\.__version__)", r"\1", text)}
+        for name in names if args.only is None else args.only:
+            versions[name] = re.sub(rf"^    {name}\(\)\n", "", text, flags=re.M)
+        found = {(name, state): [] for name in versions for state in configs}
         for _ in range(args.repeat):
             for name, version in versions.items():
                 (folder / REPAIRS).write_text(version)
-                found[name].append(seconds(folder, args.trials))
-        least = {name: min(values) for name, values in found.items()}
-        print(f"{'without':<34}{'CPU s':>8}{'saves':>8}   spread")
-        for name, value in least.items():
-            saved = "" if name == "all" else f"{100 * (value - least['all']) / value:.1f} %"
-            print(f"{name:<34}{value:>8.2f}{saved:>8}   {max(found[name]) - min(found[name]):.2f}")
-        print(f"median spread {statistics.median(max(v) - min(v) for v in found.values()):.2f} s")
+                for state, config in configs.items():
+                    took, said = seconds(folder, config, "-n", "--quiet", "rules")
+                    if (state == "done") != ("Nothing to be done" in said):
+                        sys.exit(f"{name}, {state}: {said[-2000:]}")
+                    found[name, state].append(took)
+        least = {key: min(values) for key, values in found.items()}
+        print(f"{'without':<32}{'nothing was run':>20}{'all is done':>20}   CPU seconds, what the repair saves")
+        for name in versions:
+            row = f"{name:<32}"
+            for state in configs:
+                value, full = least[name, state], least["(all repairs)", state]
+                row += f"{value:>11.2f}{100 * (value - full) / value:>7.1f} %"
+            print(row)
+        spread = sorted(max(values) - min(values) for values in found.values())
+        print(f"median spread of a row's repeats: {spread[len(spread) // 2]:.2f} s")
 
 
 if __name__ == "__main__":

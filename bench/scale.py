@@ -24,6 +24,7 @@ STRATEGIES = [
 # `--touch` sleeps a tenth of a second for each job.
 WITHOUT_SLEEP = "from snakemake.executors.touch import Executor; Executor.SLEEPING_TIME = 0"
 TOUCH = ("-c", f"{WITHOUT_SLEEP}; from snakemake.cli import main; main()")
+RECORD = ("--touch", "--forceall", "-c1000", "--quiet", "all")
 
 
 def study(folder, datasets=4, selectors=("linear", "shallow"), strategies=STRATEGIES, trials=5, rounds=20):
@@ -67,6 +68,14 @@ def snakemake(title, config, *args, start=("-m", "snakemake")):
     return text
 
 
+def make_all(plan):
+    """Make every output of a dry run as an empty file."""
+    for line in re.findall(r"^    output: (.*)$", plan, re.MULTILINE):
+        for path in map(Path, line.split(", ")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--plan-only", action="store_true", help="only the two dry runs")
@@ -80,11 +89,8 @@ def main():
         snakemake("dry run, 200 rounds", deep, "-n", "--quiet", "all")
         if arguments.plan_only:
             return
-        for line in re.findall(r"^    output: (.*)$", plan, re.MULTILINE):
-            for path in map(Path, line.split(", ")):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-        snakemake("recording it as done", config, "--touch", "--forceall", "-c1000", "--quiet", "all", start=TOUCH)
+        make_all(plan)
+        snakemake("recording it as done", config, *RECORD, start=TOUCH)
         if "Nothing to be done" not in snakemake("nothing to be done", config, "-n"):
             sys.exit("something was to be done")
         more = snakemake(

@@ -32,6 +32,8 @@ try:
         workflow.pathvars.update(Pathvars.from_config(config))
     STUDY = plan.study(config)
     _notes = sizes.check(STUDY, workflow.pathvars.apply("<results>"))
+    if workflow.is_main_process:
+        sizes.check_models(STUDY)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

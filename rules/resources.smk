@@ -298,6 +298,6 @@ def minutes(runtime):
     return lambda wildcards, attempt: retried(runtime, attempt)
 
 
-if _off := snakemake_speed.plan_quickly(globals().values()):
+if _off := snakemake_speed.plan_quickly():
     if workflow.is_main_process:
         logger.warning(_off)

@@ -151,7 +151,7 @@ def test_damaged_and_missing_batches_are_said(tmp_path):
     with pytest.raises(UserError, match=r"\[1, 3\]"):
         campaign.batches(tmp_path)
     (tmp_path / "batch03/batch.json").write_text(json.dumps({"batch": 3}))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="batch03/batch.json lacks images, known.*bring it back"):
         campaign.batches(tmp_path)
 
 

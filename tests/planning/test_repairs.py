@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from conftest import REPO
+from conftest import REPO, snakemake
 
 JOBS = 6
 SNAKEFILE = f"""
@@ -43,7 +43,9 @@ COUNTING = """
 import collections, inspect, json, sys
 sys.path.insert(0, sys.argv.pop(1))
 repaired = sys.argv.pop(1) == "repaired"
-from snakemake import cli, dag, io, jobs, logging, output_index, persistence, resources, rules
+from snakemake import cli, dag, io, iocontainers, jobs, output_index, pathvars, persistence, resources, rules
+from snakemake.scheduling import job_scheduler
+from snakemake_interface_common.io import AnnotatedStringInterface
 counts = collections.Counter()
 
 def count(owner, name, what):
@@ -57,7 +59,12 @@ count(inspect, "signature", "signatures")
 count(dag.ScriptProcessor, "process_job", "scripts")
 count(output_index.OutputIndex, "match_producers", "producers")
 count(rules.Rule, "expand_conda_env", "environments")
+count(rules.Rule, "expand_resources", "resources")
 count(rules, "Wildcards", "wildcards")
+count(pathvars.Pathvars, "apply", "paths")
+count(io._IOFile, "__hash__", "hashes")
+count(AnnotatedStringInterface, "is_flagged", "flags")
+count(iocontainers.Namedlist, "_set_name", "names")
 count(jobs.Job, "is_valid", "logs")
 count(dag.DAG, "check_directory_outputs", "directories")
 count(jobs.Job, "log_info", "unseen")
@@ -75,7 +82,7 @@ io._IOFile.is_storage = property(is_storage)
 if repaired:
     from labelbench.planning import snakemake_speed
     snakemake_speed.REPAIRED = ""
-    snakemake_speed.plan_quickly([])
+    snakemake_speed.plan_quickly()
 code = 0
 try:
     cli.main(sys.argv[1:])
@@ -111,28 +118,62 @@ def counts(tmp_path_factory):
 
 
 @pytest.mark.parametrize("state", ["new", "done"])
-@pytest.mark.parametrize("what", ["producers", "wildcards", "logs", "directories", "storage"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("producers", "signatures", "wildcards", "paths", "hashes", "flags", "storage", "names"),
+        *("logs", "directories"),
+    ],
+)
 def test_what_is_done_again_for_every_job(counts, what, state):
     published, repaired = counts["published", state].get(what, 0), counts["repaired", state].get(what, 0)
     assert published > repaired, f"Snakemake has mended this: {what} ({published} times)"
 
 
 @pytest.mark.parametrize(
-    ("what", "state"), [("environments", "new"), ("scripts", "new"), ("unseen", "new"), ("records", "done")]
+    ("what", "state"),
+    [
+        *(("environments", "new"), ("scripts", "new"), ("unseen", "new"), ("resources", "new")),
+        *(("records", "done"), ("files", "done")),
+    ],
 )
 def test_what_is_done_in_one_state_alone(counts, what, state):
     published, repaired = counts["published", state].get(what, 0), counts["repaired", state].get(what, 0)
     assert published > repaired, f"Snakemake has mended this: {what} ({published} times)"
 
 
-def test_parameters_are_inspected_at_every_call(counts):
-    assert counts["published", "new"]["signatures"] > JOBS
+UPDATING = """
+import sys
+sys.path.insert(0, {scripts!r})
+from labelbench.planning import snakemake_speed
+if {repaired}:
+    snakemake_speed.plan_quickly()
+
+rule all:
+    input: "index"
+
+rule index:
+    output: update("index")
+    params: spec=config["spec"]
+    shell: "echo {{params.spec}} >> {{output}}; test {{params.spec}} = good"
+"""
+
+
+@pytest.mark.parametrize("repaired", [True, False], ids=["repaired", "published"])
+def test_an_update_that_failed_is_not_recorded_as_done(tmp_path, repaired):
+    (tmp_path / "Snakefile").write_text(UPDATING.format(scripts=str(REPO / "workflow/scripts"), repaired=repaired))
+    for spec, code in (("good", 0), ("bad", 1)):
+        done = snakemake(tmp_path, "-c1", "--config", f"spec={spec}", check=False)
+        assert done.returncode == code
+    assert (tmp_path / "index").read_text() == "good\n"
+    again = snakemake(tmp_path, "-n", "--config", "spec=bad")
+    assert ("Nothing to be done" in again) != repaired
 
 
 def test_another_version_says_what_is_off(monkeypatch):
     from labelbench.planning import snakemake_speed
 
     monkeypatch.setattr("snakemake.__version__", "9.99.1")
-    told = snakemake_speed.plan_quickly([])
+    told = snakemake_speed.plan_quickly()
     assert told.startswith("Snakemake 9.99.1 is not the 9.27.* that this workflow repairs")
     assert "planning takes about twice as long" in told

@@ -1,7 +1,8 @@
-"""What is known of datasets before their files are read is said before anything runs."""
+"""What is known of datasets and models before they are read is said before anything runs."""
 
 import copy
 import functools
+from pathlib import Path
 
 import pytest
 import yaml
@@ -69,8 +70,8 @@ def test_what_a_published_dataset_cannot_be(tmp_path, settings, budget, words):
         ({**CIFAR, "n_class": 2, "noise": MATRIX}, {"initial": 2}),
         ({**CIFAR, "imbalance_ratio": 9_000}, {}),
         ({"name": "imagenet", **FOLDER, "n_class": 100, "imbalance_ratio": 100}, {}),
-        ({"name": "table", "table": "x.csv", "noise": {"kind": "column"}}, {"initial": 2}),
-        ({"name": "image_folder", **FOLDER}, {"initial": 10**6}),
+        ({"name": "table", "table": __file__, "noise": {"kind": "column"}}, {"initial": 2}),
+        ({"name": "image_folder", "folder": str(REPO)}, {"initial": 10**6}),
     ],
 )
 def test_what_may_be_or_is_not_known(tmp_path, settings, budget):
@@ -112,8 +113,75 @@ def test_published_sizes_add_up(name):
         assert (sum(found.counts), len(found.counts)) == (found.pool, len(found.class_names))
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"name": "image_folder", **FOLDER}, "config, datasets: mine: The image folder nowhere does not exist"),
+        ({"name": "image_folder", "folder": __file__}, "is a file. For a table of paths and labels write"),
+        ({"name": "table", "table": "no.csv"}, "config, datasets: mine: The table no.csv does not exist"),
+        ({"name": "table", "table": "."}, "is a folder. For one folder of images per class write"),
+    ],
+)
+def test_a_source_that_is_not_there(tmp_path, settings, words):
+    with pytest.raises(UserError) as caught:
+        sizes.check(study(settings), tmp_path)
+    assert words in str(caught.value)
+
+
+def test_features_that_are_not_there(tmp_path):
+    settings = {"name": "features", "features": str(tmp_path / "x.npy"), "label": str(tmp_path / "y.npy")}
+    overlay = {"datasets": {"mine": settings}, "run": {"datasets": ["mine"], "finetune": {"trainers": []}}}
+    asked = plan.study(merged(copy.deepcopy(default()), overlay))
+    for name in ("x.npy", "y.npy"):
+        with pytest.raises(UserError, match=f"config, datasets: mine: .*{name} does not exist. Name the file"):
+            sizes.check(asked, tmp_path)
+        (tmp_path / name).touch()
+    assert sizes.check(asked, tmp_path) == []
+
+
+def encoder(**settings):
+    """The default study with this encoder."""
+    return plan.study(merged(copy.deepcopy(default()), {"encoders": {"mine": settings}, "run": {"encoders": ["mine"]}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "words"),
+    [
+        ("open_clip", "ViT-B-3", "config, encoders: mine: open_clip knows no model 'ViT-B-3'. Close to it: ViT-B-32"),
+        ("open_clip", "resnet50", "open_clip knows no model 'resnet50'"),
+        (
+            "timm",
+            "resnet51",
+            "config, encoders: mine: timm knows no model 'resnet51'. Close to it: resnet51q",
+        ),
+        ("timm", "ViT-B-32", "timm knows no model 'ViT-B-32'"),
+    ],
+)
+def test_models_that_nobody_knows(name, model, words):
+    weights = {"pretrained": "openai"} if name == "open_clip" else {"weights": "pretrained"}
+    with pytest.raises(UserError) as caught:
+        sizes.check_models(encoder(name=name, model=model, **weights))
+    assert words in str(caught.value)
+
+
+def test_models_that_the_packages_know():
+    """All that they list, and former names, which they still take."""
+    from labelbench.common import torchvision_cpu  # noqa: F401
+
+    import open_clip  # isort: skip
+    import timm
+
+    for module, former in ((open_clip, ()), (timm, ("adv_inception_v3", "convnext_base_in22k"))):
+        place, (knows, names) = Path(module.__file__).parent, sizes._KNOWN[module.__name__]
+        assert set(names(place)) == set(module.list_models())
+        assert all(knows(place, name) for name in (*sorted(names(place))[::50], *filter(timm.is_model, former)))
+    sizes.check_models(encoder(name="timm", model="vit_small_patch14_dinov2.lvd142m", weights="pretrained"))
+    sizes.check_models(encoder(name="open_clip", model="ViT-B/32", pretrained="openai"))
+    sizes.check_models(encoder(name="open_clip", model="mine", pretrained="a.pt", model_config="mine.json"))
+
+
 def test_a_prepared_dataset_says_its_sizes_itself(tmp_path):
-    settings = {"name": "image_folder", **FOLDER}
+    settings = {"name": "image_folder", "folder": str(tmp_path)}
     entry = study(settings).datasets["mine"]
     path = tmp_path / "datasets/mine.h5"
     dataset_file.write(path, digits.prepare(digits.Config()), entry.spec, "")

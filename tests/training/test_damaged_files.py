@@ -1,5 +1,6 @@
 """Result files that are cut, changed by a bit, or others altogether: their readers say which file, and what to do."""
 
+import hashlib
 import json
 import math
 
@@ -15,7 +16,8 @@ from labelbench.data import dataset_file, label_set
 from labelbench.data.datasets import digits
 from labelbench.embedding import embeddings
 from labelbench.evidence import study
-from labelbench.training import hits, proxy, tuning
+from labelbench.labelling import campaign
+from labelbench.training import hits, proxy, results, tuning
 
 CUTS, BITS = 25, 60  # places of each kind of file
 
@@ -50,6 +52,17 @@ def table(path):
     identity = {key: value for key, value in record().items() if key != "metrics"}
     rows = [{**identity, "split": "test", "metric": "accuracy", "value": 0.125 * n, "trial": n} for n in range(6)]
     study.write_both(rows, path, path.with_suffix(".parquet"))
+
+
+def history(path):
+    path.write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    jobs.write_result(path.with_name("metrics.json"), record(history=digest))
+
+
+def asked():
+    images = (campaign.Asked("0" * 64, "a.png", True), campaign.Asked("1" * 64, "b.png", False, "heron", 0.5))
+    return campaign.Batch("birds", 1, "0" * 8, "kmeans", images, ("2" * 64,), "f" * 64)
 
 
 def numbers(found):
@@ -100,7 +113,24 @@ KINDS = {
         lambda path: study.write_parquet([{**record(), "split": "", "metric": "m", "value": 1.0}], path),
         study.read_parquet,
     ),
+    "history of a training": ("history.csv", history, lambda path: results.history_of(path.with_name("metrics.json"))),
+    "what is left out": (
+        "left_out.json",
+        lambda path: jobs.write_result(path, {"notes": {"digest": ["a run of one trial"], "d": []}}),
+        lambda path: json_files.read(path, ("notes",))["notes"],
+    ),
+    "what a campaign asked": (
+        "batch01/batch.json",
+        lambda path: path.parent.mkdir() or campaign.write_batch(path, asked()),
+        lambda path: campaign.batches(path.parents[1]),
+    ),
 }
+
+
+def test_a_dataset_may_be_named_digest(tmp_path):
+    name, write, read = KINDS["what is left out"]
+    write(tmp_path / name)
+    assert read(tmp_path / name)["digest"] == ["a run of one trial"]
 
 
 @pytest.fixture(params=KINDS)
@@ -116,7 +146,7 @@ def told(path, read):
         read(path)
     message = str(caught.value)
     assert str(path) in message
-    assert "Delete it" in message
+    assert "Delete it" in message or "bring it back from a copy" in message
 
 
 def test_cut_anywhere(kind):

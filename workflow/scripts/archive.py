@@ -7,6 +7,7 @@ from labelbench.common import jobs
 from labelbench.common.errors import UserError
 from labelbench.data import dataset_file
 from labelbench.evidence import archive
+from labelbench.training import results as results_of
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -15,7 +16,7 @@ if not spec["contents"]:
     raise UserError("This study runs nothing itself, it only imports: there is nothing of its own to archive.")
 
 results = Path(job.output[0]).parent
-histories = [Path(path).with_name("history.csv") for path in job.input.metrics]
+histories = [results_of.history_of(path) for path in job.input.metrics]
 tables = [path for path in job.input.results if Path(path).parent == results / "tables"]
 held = (*tables, *job.input.metrics, *job.input.costs, *histories, *job.input.labels)
 tuned = [str(Path(path).relative_to(results)) for path in job.input.tuned]  # in the order of the table

@@ -25,7 +25,7 @@ trained = {int(Path(path).parent.name.removeprefix("round")): proxy.load(path) f
 missing = len(identity.absent(settings.images))
 problems = len(identity.read_table(job.params.problems)) - missing
 status, found = standing.status(images, root, state, space, trained, settings, problems, missing, job.params.folder)
-jobs.write_json(job.output.assessment, found)
+jobs.write_result(job.output.assessment, found)
 with jobs.written_whole(job.output.text) as part:
     part.write_text(status_page.text(status), encoding="utf-8")
 with jobs.written_whole(job.output.html) as part:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.evidence import study
 
 job = snakemake  # noqa: F821
@@ -18,12 +18,12 @@ imports = {
 }
 rows, left_out = study.joined(rows, imports)
 for path in job.input.imported_notes:
-    for dataset, notes in json.loads(Path(path).read_text()).items():
+    for dataset, notes in json_files.read(path, ("notes",))["notes"].items():
         left_out.setdefault(dataset, []).extend(notes)
 rows, hits = study.apart(study.in_order(rows, spec["order"]))
 with jobs.written_whole(job.output.hits) as part:
     study.write_parquet(hits, part, "string")
 with jobs.written_whole(job.output.csv) as csv, jobs.written_whole(job.output.parquet) as parquet:
     study.write_both(rows, csv, parquet)
-jobs.write_json(job.output.left_out, left_out)
+jobs.write_result(job.output.left_out, {"notes": left_out})
 log.info("%d values of %d models", len(rows), len(job.input.metrics))

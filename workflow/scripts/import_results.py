@@ -30,6 +30,6 @@ rows, hits = study.apart(rows)
 for path, content, value in ((job.output.rows, rows, "float64"), (job.output.hits, hits, "string")):
     with jobs.written_whole(path) as part:
         study.write_parquet(content, part, value)
-jobs.write_json(job.output.left_out, left_out)
-jobs.write_json(job.output.tuned, importer.tuned(config))
+jobs.write_result(job.output.left_out, {"notes": left_out})
+jobs.write_result(job.output.tuned, {"tuned": importer.tuned(config)})
 log.info("%d values", len(rows))

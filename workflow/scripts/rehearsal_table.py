@@ -4,7 +4,7 @@ import json
 import types
 from pathlib import Path
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.labelling import identity, rehearsal
 
 job = snakemake  # noqa: F821
@@ -12,7 +12,8 @@ log = jobs.start(job)
 spec = json.loads(job.params.spec)
 by_place = {}
 for path in map(Path, job.input):
-    by_place.setdefault((path.parents[1].name, path.parent.name), []).extend(json.loads(path.read_text()))
+    found = json_files.read(path, ("campaigns",))["campaigns"]
+    by_place.setdefault((path.parents[1].name, path.parent.name), []).extend(found)
 rows = []
 for (dataset, variant), found in sorted(by_place.items()):
     rates = rehearsal.summary(found, types.SimpleNamespace(**spec))

@@ -27,5 +27,5 @@ numbers = range(part, spec["campaigns"], spec["jobs"])
 found = rehearsal.campaigns(
     rows, classes, min(spec["pool"], len(rows) // 2), settings, [spec["seed"] + n for n in numbers]
 )
-jobs.write_json(job.output[0], found)
+jobs.write_result(job.output[0], {"campaigns": found})
 log.info("%d campaigns", len(found))

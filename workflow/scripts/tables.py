@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pandas as pd
 
-from labelbench.common import jobs
+from labelbench.common import jobs, json_files
 from labelbench.evidence import collapses, comparisons, findings, pages, published, study, tables, typeset
 from labelbench.evidence.images import TestImages
 
@@ -17,7 +16,7 @@ equivalence, leads = spec["equivalence"], spec["lead"]
 
 metrics, unpaired = study.paired(study.load(job.input.metrics))
 images = TestImages(study.read_parquet(job.input.hits))
-left_out = json.loads(Path(job.input.left_out).read_text())
+left_out = json_files.read(job.input.left_out, ("notes",))["notes"]
 for dataset, notes in unpaired.items():
     left_out.setdefault(dataset, []).extend(notes)
 for dataset, notes in left_out.items():

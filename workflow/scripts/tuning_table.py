@@ -12,7 +12,7 @@ COLUMNS = ("dataset", "encoder", "selector", "trainer", "labels", "metric", "sco
 
 records = [json_files.read(path, COLUMNS[:4]) for path in job.input.own]
 for path in job.input.imported:
-    records += json_files.read(path, kind=list)
+    records += json_files.read(path, ("tuned",))["tuned"]
 rows = []
 for record in records:
     identity = [record[column] for column in COLUMNS[:4]]

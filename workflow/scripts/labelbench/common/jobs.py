@@ -150,7 +150,10 @@ def write_json(path, content):
 
 
 def write_result(path, content):
-    """Write a dict as indented JSON with a digest of it, for `json_files.read`, whole or not at all."""
+    """Write a dict as indented JSON with a digest of it, for `json_files.read`, whole or not at all.
+
+    Its names are those of fields: what is named by people stands in one of them, for it could be named like the digest.
+    """
     write_json(path, json_files.sealed(content))
 
 

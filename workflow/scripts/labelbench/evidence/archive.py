@@ -317,6 +317,7 @@ def records(results, without, metadata=Path(".snakemake/metadata")):
             name = "".join(part.removeprefix("@") for part in path.relative_to(metadata).parts)
             output = base64.urlsafe_b64decode(name).decode()
             if Path(output).is_relative_to(results) and output != without:
-                record = json.loads(path.read_text())
-                found[output] = {key: record.get(key) for key in _RECORDED}
+                with contextlib.suppress(ValueError):  # a damaged record counts as none, for Snakemake too
+                    record = json.loads(path.read_text())
+                    found[output] = {key: record.get(key) for key in _RECORDED}
     return dict(sorted(found.items()))

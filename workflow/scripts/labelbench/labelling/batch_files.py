@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from labelbench.common.errors import UserError
-from labelbench.common.jobs import write_json
+from labelbench.common.jobs import write_result
 from labelbench.data import image_files
 from labelbench.labelling import batch_page, campaign, identity, label_studio
 
@@ -48,7 +48,7 @@ def write(manifest, batch, images, root, classes, frozen=None, model=None):
     if model is not None:
         weights, settings = model
         shutil.copyfile(weights, part / "frozen.safetensors")
-        write_json(part / "frozen.json", settings)
+        write_result(part / "frozen.json", settings)
     campaign.write_batch(part / "batch.json", batch)
     for path in part.iterdir():  # what is renamed must be on the disk, whatever happens to the machine next
         with path.open("rb") as file:

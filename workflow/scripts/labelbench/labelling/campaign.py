@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from labelbench.common import json_files
 from labelbench.common.errors import UserError
 from labelbench.common.words import counted
 from labelbench.labelling import identity
@@ -68,6 +69,11 @@ def folder_name(number):
     return f"batch{number:02d}"
 
 
+_CURE = (
+    "It says what was asked and must stay as it was written: bring it back from a copy. The answers are not affected."
+)
+
+
 def batches(folder):
     """The campaign's batches, a list of `Batch` by number, from the folder `labelling/<campaign>`.
 
@@ -76,16 +82,13 @@ def batches(folder):
     found = []
     for path in sorted(Path(folder).glob("batch*/batch.json"), key=lambda p: int(re.sub(r"\D", "", p.parent.name))):
         try:
-            content = json.loads(path.read_text())
+            content = json_files.read(path, ("images", "known", "batch"), _CURE)
             images = tuple(Asked(**image) for image in content.pop("images"))
             content["known"] = tuple(content["known"])
             number = content.pop("batch")
             found.append(Batch(number=number, images=images, folder=path.parent, **content))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}). It says what was asked and must stay as it was written: bring it "
-                "back from a copy. The answers are not affected."
-            ) from None
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{path} cannot be read ({error}). {_CURE}") from None
     numbers = [batch.number for batch in found]
     if numbers != list(range(1, len(found) + 1)):
         raise UserError(
@@ -101,7 +104,7 @@ def write_batch(path, batch):
     del content["folder"]
     content = {"campaign": content.pop("campaign"), "batch": content.pop("number"), **content}
     content["images"] = [image._asdict() for image in batch.images]
-    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n")
+    Path(path).write_text(json.dumps(json_files.sealed(content), indent=1, ensure_ascii=True) + "\n")
 
 
 def batch_id(campaign, number, hashes):

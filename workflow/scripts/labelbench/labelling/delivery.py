@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from labelbench.common.jobs import write_json
+from labelbench.common.jobs import write_result
 from labelbench.labelling import identity
 
 COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "needs_eyes")
@@ -126,4 +126,4 @@ def write_model(folder, model, settings):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model, folder / "model.safetensors")
-    write_json(folder / "model.json", settings)
+    write_result(folder / "model.json", settings)

@@ -1,5 +1,12 @@
-"""What is known of datasets while planning: sizes that were published, and those of prepared dataset files."""
+"""What is known while planning, before a job looks: sizes of datasets, their sources, and the names of models.
 
+Datasets have published sizes, or those of files that were prepared. Names of models are read from the installed
+packages' files: importing open_clip or timm takes seconds.
+"""
+
+import difflib
+import importlib.util
+import re
 from pathlib import Path
 
 from labelbench.common.errors import UserError
@@ -21,9 +28,10 @@ def check(study, results):
         published = getattr(entry.module, "SIZES", None)
         try:
             found = _variants.sizes(entry.config, published) if published else None
-            pool, classes = _prepared(Path(results, "datasets", f"{name}.h5"), entry) or (
-                (found.pool, len(found.class_names)) if found else (None, None)
-            )
+            prepared = _prepared(Path(results, "datasets", f"{name}.h5"), entry)
+            if not prepared and hasattr(entry.module, "check_source"):
+                entry.module.check_source(entry.config)
+            pool, classes = prepared or ((found.pool, len(found.class_names)) if found else (None, None))
             if noise:
                 annotator.check(noise, classes, answers=not published)
         except UserError as error:
@@ -31,6 +39,53 @@ def check(study, results):
         if classes is not None:
             notes.append(check_budget(name, schedule.initial, schedule.total, pool, classes))
     return [note for note in notes if note]
+
+
+def check_models(study):
+    """Raises `UserError` where an encoder that is run is of a model that open_clip or timm does not know.
+
+    Where jobs have environments of their own, these packages need not be here: then the first job says so.
+    """
+    for name in study.run.encoders:
+        settings = study.encoders[name].settings
+        package = importlib.util.find_spec(settings["name"]) if settings["name"] in _KNOWN else None
+        if package is None or settings.get("model_config"):
+            continue
+        model, place = settings["model"], Path(package.submodule_search_locations[0])
+        knows, names = _KNOWN[settings["name"]]
+        if not knows(place, model):
+            close = difflib.get_close_matches(model, names(place), n=3, cutoff=0.5)
+            hint = f" Close to it: {', '.join(close)}." if close else ""
+            raise UserError(
+                f"config, encoders: {name}: {settings['name']} knows no model {model!r}.{hint} "
+                f"All names: python -c 'import {settings['name']} as m; print(m.list_models())'."
+            )
+
+
+def _open_clip_knows(package, model):
+    return model.replace("/", "-") in _names_of_open_clip(package)
+
+
+def _names_of_open_clip(package):
+    return {path.stem for path in (package / "model_configs").glob("*.json")}
+
+
+def _timm_knows(package, model):
+    """Whether there is a function of this name, or a former name of one, tags aside."""
+    text, name = _code_of_timm(package), model.partition(".")[0]
+    return f"\ndef {name}(" in text or f"\n    {name!r}:" in text
+
+
+def _names_of_timm(package):
+    return re.findall(r"^@register_model\n(?:@.*\n)*def (\w+)\(", _code_of_timm(package), re.MULTILINE)
+
+
+def _code_of_timm(package):
+    return "\n".join(path.read_text(encoding="utf-8") for path in (package / "models").glob("*.py"))
+
+
+# By package: whether it knows a model, and its models' names.
+_KNOWN = {"open_clip": (_open_clip_knows, _names_of_open_clip), "timm": (_timm_knows, _names_of_timm)}
 
 
 def _prepared(path, entry):

@@ -6,7 +6,6 @@ same for every job here.
 
 import functools
 import gc
-import inspect
 import itertools
 import threading
 import types
@@ -17,20 +16,28 @@ from labelbench.common.gpu_memory import NOT_RETRIED
 REPAIRED = "9.27."  # the version of Snakemake whose classes these are; another one plans at its own pace
 OFF = (
     f"Snakemake {{version}} is not the {REPAIRED}* that this workflow repairs (docs/developing.md): planning takes "
-    "about twice as long, and a job for which a GPU's memory is too small is tried again."
+    "about twice as long, a job for which a GPU's memory is too small is tried again, and where a campaign's index or "
+    "embeddings could not be updated, the next run goes on with the old ones."
 )
 
 
-def remember_signatures(values):
-    """Let Snakemake know the parameters of these functions of rules, those among `values` that are functions.
+def remember_signatures():
+    """Let Snakemake inspect the parameters of a function once, and not at each of its calls, several for every job."""
+    from snakemake import common, rules
 
-    It inspects a function at each of its calls, several for every job: an eighth of the time to plan a large study.
-    """
-    from snakemake.resources import Resource
+    inspected, known = common.get_function_params, {}
 
-    for function in [*values, Resource.evaluate]:
-        if isinstance(function, types.FunctionType):
-            function._overwrite_params = inspect.signature(function).parameters
+    def get_function_params(func):
+        plain = func.__func__ if isinstance(func, types.MethodType) else func
+        if not isinstance(plain, types.FunctionType) or plain.__dict__:  # a wrapper's are those of what it wraps
+            return inspected(func)
+        # Functions that one line makes have the same names and kinds of parameters, which is all that is asked for.
+        key = plain.__code__, plain is func
+        if key not in known:
+            known[key] = inspected(func)
+        return known[key]
+
+    common.get_function_params = rules.get_function_params = get_function_params
 
 
 def look_for_scripts_once():
@@ -67,19 +74,19 @@ def know_environments():
     Job.conda_env_spec = property(conda_env_spec)
 
 
-def look_for_producers_once():
-    """Let Snakemake look for the rules that make a file once, and not for each job that reads it."""
-    from snakemake.output_index import OutputIndex
+def remember_producers():
+    """Let Snakemake remember which job makes a file: in a place where it only notes what no job makes."""
+    from snakemake.dag import DAG
 
-    look = OutputIndex.match_producers
+    look = DAG.update
 
-    def match_producers(self, targetfile):
-        known, name = self.__dict__.setdefault("known_producers", {}), str(targetfile)
-        if name not in known:
-            known[name] = look(self, targetfile)
-        return known[name]
+    async def update(self, jobs, file=None, visited=None, known_producers=None, **kwargs):
+        producer = await look(self, jobs, file=file, visited=visited, known_producers=known_producers, **kwargs)
+        if known_producers is not None:
+            known_producers[file] = [producer]
+        return producer
 
-    OutputIndex.match_producers = match_producers
+    DAG.update = update
 
 
 def read_one_record_per_job():
@@ -138,12 +145,80 @@ def share_wildcards():
     rules.Wildcards = lambda fromdict: of_items(tuple(fromdict.items()))
 
 
-def know_storage():
-    """Let a file without flags say at once that it is not on remote storage: jobs ask it a hundred times each."""
+def share_files():
+    """Let the jobs of a rule share the files that they all read: each path is made into a file three times per job.
+
+    Files with flags are not shared.
+    """
+    from snakemake import io, rules
+
+    make, fill = rules.IOFile, io._IOFile.apply_wildcards
+    made, filled, wildcards_of = {}, {}, {}
+
+    def plain(file, rule):
+        # Flags are set while the workflow is read.
+        return rule is not None and rule.workflow._dag is not None and not getattr(file, "flags", None)
+
+    def iofile(file, rule=None):
+        if not isinstance(file, str) or not plain(file, rule):
+            return make(file, rule=rule)
+        key = rule, str(file)
+        if key not in made:
+            made[key] = make(file, rule=rule)
+        return made[key]
+
+    def apply_wildcards(self, wildcards):
+        if self.is_callable() or not plain(self, self.rule):
+            return fill(self, wildcards)
+        pattern = str(self)
+        if pattern not in wildcards_of:
+            wildcards_of[pattern] = tuple(io.get_wildcard_names(pattern))
+        key = self.rule, pattern, *map(wildcards.get, wildcards_of[pattern])
+        if key not in filled:
+            filled[key] = fill(self, wildcards)
+        return filled[key]
+
+    rules.IOFile = iofile
+    io._IOFile.apply_wildcards = apply_wildcards
+
+
+def compare_paths_as_texts():
+    """Let a file be compared and looked up as the text that it is, and not by two functions in Python."""
     from snakemake.io import _IOFile
 
-    asked = _IOFile.is_storage.fget
-    _IOFile.is_storage = property(lambda self: bool(getattr(self._file, "flags", None)) and asked(self))
+    _IOFile.__eq__, _IOFile.__hash__ = str.__eq__, str.__hash__
+
+
+def know_flags():
+    """Let a file without flags say at once that it has none, of which each is asked a hundred times."""
+    from snakemake import dag, io, jobs, rules
+
+    published, on_storage = io.is_flagged, io._IOFile.is_storage.fget
+
+    def is_flagged(value, flag):
+        return bool(getattr(value, "flags", None)) and published(value, flag)
+
+    io._IOFile.is_storage = property(lambda self: bool(getattr(self._file, "flags", None)) and on_storage(self))
+    io.is_flagged = dag.is_flagged = jobs.is_flagged = rules.is_flagged = is_flagged
+
+
+def name_items_at_once():
+    """Let a list with names, of which each job has six, take names of which it knows that they can be given."""
+    from snakemake import iocontainers
+
+    give, known = iocontainers.Namedlist._set_name, set()
+
+    def set_name(self, name, index, end=None):
+        key = type(self), name
+        if key not in known:
+            known.add(key)
+            give(self, name, index, end)
+            return
+        self._names[name] = index, end
+        items = list.__getitem__(self, index if end is None else slice(index, end))
+        self.__dict__[name] = items if end is None else iocontainers.Namedlist(toclone=items)
+
+    iocontainers.Namedlist._set_name = set_name
 
 
 def take_logs_as_valid():
@@ -175,6 +250,14 @@ def say_nothing_unseen():
     Job.log_info = log_info
 
 
+def free_nothing_in_a_dry_run():
+    """Let a dry run not work out what each job asks for, only to free it: it takes nothing."""
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    free = JobScheduler._free_resources
+    JobScheduler._free_resources = lambda self, job: self.dryrun or free(self, job)
+
+
 def give_up_where_no_retry_helps():
     """Let Snakemake not try a job again whose log says so: at the next attempt a GPU has no more memory.
 
@@ -192,28 +275,55 @@ def give_up_where_no_retry_helps():
     GroupJob.restart_times = property(of_group)
 
 
-def plan_quickly(values):
-    """All repairs; what to tell where there are none. `values`: those of the namespace that holds rules' functions.
+def keep_records_where_updates_fail():
+    """Let Snakemake not record a job as done that failed to update a file, which has its former content again."""
+    from snakemake.io import is_flagged
+    from snakemake.jobs import Job
+
+    published = Job.postprocess
+
+    async def postprocess(self, *args, error=False, **kwargs):
+        records = self.dag.workflow.persistence
+        files = [file for file in self.output if is_flagged(file, "update")] if error else []
+        before = [(records._get_key(file), records.metadata(file)) for file in files]
+        await published(self, *args, error=error, **kwargs)
+        for key, record in before:
+            if record is None:
+                records._delete_record(key)
+            else:
+                records._write_record(key, record)
+            records._clear_cache()
+
+    Job.postprocess = postprocess
+
+
+def plan_quickly():
+    """All repairs; what to tell where there are none.
 
     And let Python search less often for cycles among the millions of objects, which all stay: a quarter of the time.
     """
     import snakemake
 
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(1_000_000, 50, 100)
     if not snakemake.__version__.startswith(REPAIRED):
         return OFF.format(version=snakemake.__version__)
-    remember_signatures(values)
+    remember_signatures()
     look_for_scripts_once()
     know_environments()
-    look_for_producers_once()
+    remember_producers()
     read_one_record_per_job()
     look_at_files_once()
     share_wildcards()
-    know_storage()
+    share_files()
+    compare_paths_as_texts()
+    know_flags()
+    name_items_at_once()
     take_logs_as_valid()
     check_no_directories()
     say_nothing_unseen()
+    free_nothing_in_a_dry_run()
     give_up_where_no_retry_helps()
+    keep_records_where_updates_fail()
     return ""
 
 

@@ -91,6 +91,13 @@ def sources(config):
     ]
 
 
+def check_source(config):
+    """Raises `UserError` where one of the files does not exist; looked at while planning too."""
+    for path in sources(config):
+        if not Path(path).is_file():
+            raise UserError(f"{path} does not exist. Name the file in this dataset's settings in the config.")
+
+
 def lead_metric(config):
     """The metric that leads the dataset's tables."""
     return config.metric if config.metric != "accuracy" else _variants.lead_metric(config)

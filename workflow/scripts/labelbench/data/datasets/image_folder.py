@@ -47,7 +47,9 @@ def lead_metric(config):
     return config.metric
 
 
-def _check_folder(folder):
+def check_source(config):
+    """Raises `UserError` where there is no folder; looked at while planning too."""
+    folder = config.folder
     if Path(folder).is_file():
         raise UserError(
             f"The image folder {folder} is a file. For a table of paths and labels write {{name: table, table: "
@@ -63,7 +65,7 @@ def _check_folder(folder):
 
 def prepare(config, memory=None):
     """The `Dataset`; validation and test are drawn where no folder holds them (`_own.dataset`)."""
-    _check_folder(config.folder)
+    check_source(config)
     found = folders.walk(config.folder)
     images, others = [file.path for file in found.images], found.others
     if not images and not found.closed:

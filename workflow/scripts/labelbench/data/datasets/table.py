@@ -72,7 +72,8 @@ def _root(config):
     return str(Path(config.table).parent)
 
 
-def _check_file(config):
+def check_source(config):
+    """Raises `UserError` where there is no table; looked at while planning too."""
     where = f"The table {config.table}"
     if Path(config.table).is_dir():
         raise UserError(
@@ -90,7 +91,7 @@ def _read(config):
     """The table as a DataFrame of text, nothing missing. Raises `UserError` where it cannot be read."""
     import pandas as pd
 
-    _check_file(config)
+    check_source(config)
     where = f"The table {config.table}"
     if config.table.lower().endswith(tables.PARQUET):
         try:
