@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from labelbench.common import jobs, registry
+from labelbench.common import jobs, ranks, registry
 from labelbench.common.classifier import Classifier
 from labelbench.data import dataset_file
 from labelbench.data.views import image_seed, in_stages
@@ -49,7 +49,7 @@ def of_files(job, spec, images, dataset=None):
     """The `Data` of a job whose images are not those of a dataset: `images` reads them by position."""
     torch.set_num_threads(1)
     device = jobs.device(job)
-    workers = Workers(min(job.threads, os.cpu_count()) - 1, device)
+    workers = Workers(max(min(job.threads, os.cpu_count()) // ranks.count() - 1, 0), device)
     encoder = load_encoder(spec, device)
     workers.learn(Clean(images, encoder.transform))
     return Data(dataset, encoder, images, device, workers)
@@ -88,9 +88,13 @@ class Clean:
 
 
 def clean_batches(data, source):
-    """Batches (≤ 256, 3, H, W) float32 of the clean view of the images at positions `source`, in order."""
+    """Batches (≤ 256, 3, H, W) float32 of the clean view of the images at positions `source`, in order.
+
+    Of several ranks each has its own of them (`ranks.dealt`).
+    """
     clean = Clean(data.images, data.encoder.transform)
-    for (batch,) in data.workers.batches(clean, in_groups(source, CLEAN_BATCH)):
+    mine = source[ranks.dealt(len(source), CLEAN_BATCH)]
+    for (batch,) in data.workers.batches(clean, in_groups(mine, CLEAN_BATCH)):
         yield clean.finish(batch)
 
 
