@@ -21,6 +21,7 @@ import small_trainings
 from labelbench.common import ranks, registry, torchvision_cpu  # noqa: F401
 from labelbench.data import label_set
 from labelbench.embedding import embedder, images
+from labelbench.embedding.workers import Workers
 from labelbench.training import training
 
 torch.set_num_threads(1)
@@ -133,8 +134,11 @@ def embed(folder, view):
     encoder = SimpleNamespace(
         embed=lambda x: x.mean((2, 3)), dim=3, weights_hash="w", precision="float32", transform=Scaled()
     )
-    data = images.Data(SimpleNamespace(splits=splits, fingerprint="f"), encoder, a_picture, "cpu", 0)
-    views = SimpleNamespace(weak_and_strong=lambda image, seed: [encoder.transform(image) * w for w in (seed % 7, 2)])
+    data = images.Data(SimpleNamespace(splits=splits, fingerprint="f"), encoder, a_picture, "cpu", Workers(0))
+    views = SimpleNamespace(
+        weak_and_strong=lambda image, seed: [encoder.transform(image) * factor for factor in (seed % 7, 2)],
+        finish=lambda batch: batch,
+    )
     return embedder.embed(folder / f"{view}.h5", data, view, None if view == "clean" else views, {})
 
 
