@@ -165,6 +165,7 @@ def join(device):
     """Let the ranks know each other; each has its `device` by now. Without ranks, nothing."""
     if count() == 1 or _state["host"] is not None:
         return
+    import torch
     import torch.distributed as dist
 
     local = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
@@ -178,6 +179,8 @@ def join(device):
         timeout=LONGEST,
     )
     _state["host"] = dist.new_group(backend="gloo", timeout=LONGEST)
+    if own():  # what a model drops out at random is not the same in each
+        torch.manual_seed(torch.initial_seed() + own())
 
 
 def leave():
