@@ -40,14 +40,15 @@ FULL = {
     "compared": (20_000, 20, 64, 400, 200),
     "proxy": {"labels": 400_000, "epochs": 20, "streamed_epochs": 2},
     "images": {"model": "vit_base_patch16_224", "size": 224, "embedded": 4096, "steps": 30, "batch": 64},
+    "less": {"oracle": {"candidates": 13}},  # candidate batches of the upper bound, whose refits take minutes
 }
 TINY = {
     "pool": (3000, 10, 16, 50, 60),
     "compared": (400, 4, 8, 20, 30),
     "proxy": {"labels": 500, "epochs": 2, "streamed_epochs": 1},
-    "images": {"model": "vit_tiny_patch16_224", "size": 32, "embedded": 64, "steps": 2, "batch": 4},
+    "images": {"model": "test_vit", "size": 32, "embedded": 64, "steps": 2, "batch": 4},
+    "less": {"oracle": {"candidates": 13}, "refine": {"depth": 1, "proposals": 9}},
 }
-LESS = {"oracle": {"candidates": 13}}  # candidate batches of the upper bound, whose refits take minutes
 
 
 class Bench:
@@ -106,7 +107,7 @@ def synthetic_pool(n, classes, width, labelled):
     return synthetic(n, classes, width, 0, labelled, features)
 
 
-def selected(name, made, budget, device):
+def selected(name, made, budget, device, **settings):
     """Picks of a strategy from a synthetic pool on a device."""
     import numpy as np
     import torch
@@ -122,7 +123,7 @@ def selected(name, made, budget, device):
     more = {"oracle": Oracle(labels, budget)} if getattr(strategy, "SEQUENTIAL", False) else {}
     more |= {"true_labels": labels} if getattr(strategy, "UPPER_BOUND", False) else {}
     with torch.no_grad():
-        return strategy.select(pool, budget, strategy.Config(**LESS.get(name, {})), np.random.default_rng(0), **more)
+        return strategy.select(pool, budget, strategy.Config(**settings), np.random.default_rng(0), **more)
 
 
 def picks(bench, sizes):
@@ -135,10 +136,11 @@ def picks(bench, sizes):
     made = synthetic_pool(*shape)
 
     def compared(name):
+        less = sizes["less"].get(name, {})
         begin = time.perf_counter()
-        first = selected(name, made, budget, bench.device)
+        first = selected(name, made, budget, bench.device, **less)
         seconds = time.perf_counter() - begin
-        again, theirs = (selected(name, made, budget, device) for device in (bench.device, "cpu"))
+        again, theirs = (selected(name, made, budget, device, **less) for device in (bench.device, "cpu"))
         return {
             "seconds": seconds,
             "twice_the_same": bool(np.array_equal(first, again)),

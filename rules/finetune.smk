@@ -19,8 +19,10 @@ rule finetune:
         mem_mb=final_mem_mb,
         runtime=final_runtime,
         gpu=final_gpu,
+        nodes=1,
     params:
         spec=of_study(specs.finetune_spec),
         code=of_study(specs.finetune_code),
+        end_to_end=how_end_to_end,
     script:
         "../workflow/scripts/finetune.py"

@@ -34,3 +34,4 @@ use rule finetune as finetune_again with:
     params:
         spec=of_study(specs.replicate_finetune_spec),
         code=of_study(specs.finetune_code),
+        end_to_end=how_end_to_end,

@@ -34,13 +34,25 @@ def limit_gpus():
             limits.setdefault("gpu", gpus_here())
 
 
-def asked_gpu(needed=True):
-    """What a job asks for that needs a GPU, or does not: 1 or 0, and here 0 where there is none."""
-    return int(bool(GPUS and needed and (not here() or gpus_here())))
+def asked_gpu(needed=1):
+    """What a job asks for that needs so many GPUs, or none: here no more than there are."""
+    if not (GPUS and needed):
+        return 0
+    return min(int(needed), gpus_here()) if here() else int(needed)
 
 
 def any_gpu(wildcards):
     return asked_gpu()
+
+
+def gpus_of_encoder(wildcards):
+    """GPUs on which an encoder is trained end to end, each by a process of its own."""
+    return asked_gpu(STUDY.end_to_end[wildcards.encoder].gpus)
+
+
+def how_end_to_end(wildcards, input):
+    """`EndToEnd` of an encoder. It takes `input` so that Snakemake does not record it: results do not depend on it."""
+    return specs.end_to_end(STUDY, wildcards)
 
 
 def gpu_if_here(wildcards):
@@ -167,9 +179,15 @@ def image_mem_mb(wildcards, input, attempt):
     return (4000 * image_threads(wildcards, input) + more) * attempt
 
 
+def finetune_threads(wildcards, input):
+    """Each GPU has a process, and processes that decode for it."""
+    return image_threads(wildcards, input) * max(gpus_of_encoder(wildcards), 1)
+
+
 def finetune_mem_mb(wildcards, input, attempt):
-    more = weights_mb(input, TRAINED)
-    return (4000 * image_threads(wildcards, input) + more) * attempt
+    """Each GPU's process holds the encoder."""
+    more = weights_mb(input, TRAINED) * max(gpus_of_encoder(wildcards), 1)
+    return (4000 * finetune_threads(wildcards, input) + more) * attempt
 
 
 def embed_gpu(wildcards, input):
@@ -224,7 +242,7 @@ def takes_over(input):
 
 
 def final_threads(wildcards, input):
-    return 1 if takes_over(input) else image_threads(wildcards, input)
+    return 1 if takes_over(input) else finetune_threads(wildcards, input)
 
 
 def final_mem_mb(wildcards, input, attempt):
@@ -238,7 +256,7 @@ def final_runtime(wildcards, input):
 
 
 def final_gpu(wildcards, input):
-    return asked_gpu(not takes_over(input))
+    return 0 if takes_over(input) else gpus_of_encoder(wildcards)
 
 
 # Jobs on embeddings. `train_proxy` holds its views, `select_batch` a pool and what a strategy makes of it: BADGE, which

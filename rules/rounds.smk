@@ -50,14 +50,16 @@ rule finetune_round:
         selector=paths.selectors_that_train(STUDY, end_to_end=True),
     conda:
         "../envs/train.yaml"
-    threads: image_threads
+    threads: finetune_threads
     resources:
         mem_mb=finetune_mem_mb,
         runtime=finetune_runtime,
-        gpu=any_gpu,
+        gpu=gpus_of_encoder,
+        nodes=1,
     params:
         spec=of_study(specs.finetune_round_spec),
         code=of_study(specs.finetune_round_code),
+        end_to_end=how_end_to_end,
     script:
         "../workflow/scripts/finetune_round.py"
 
@@ -84,14 +86,16 @@ rule refresh:
         selector=paths.one_of(STUDY.refreshes),
     conda:
         "../envs/train.yaml"
-    threads: image_threads
+    threads: finetune_threads
     resources:
         mem_mb=finetune_mem_mb,
         runtime=finetune_runtime,
-        gpu=any_gpu,
+        gpu=gpus_of_encoder,
+        nodes=1,
     params:
         spec=of_study(specs.refresh_spec),
         code=of_study(specs.refresh_code),
+        end_to_end=how_end_to_end,
     script:
         "../workflow/scripts/refresh.py"
 

@@ -65,6 +65,24 @@ def test_several_gpus_are_shared(tmp_path, monkeypatch):
     assert chosen == [0, 1]
 
 
+def test_ranks_have_different_gpus(tmp_path, monkeypatch):
+    """Whatever others use: two processes of one training cannot share a GPU."""
+    monkeypatch.setattr(jobs.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    assert jobs.device(a_job(gpu=1)) == "cuda:0"
+    monkeypatch.setenv("LABELBENCH_RANKS", "2")
+    found = []
+    for rank in "01" * 3:
+        monkeypatch.setenv("LABELBENCH_RANK", rank)
+        found.append(jobs.device(a_job(gpu=2)))
+    assert found == ["cuda:2", "cuda:1", "cuda:0", "cuda:3", "cuda:2", "cuda:1"]
+    monkeypatch.setenv("LABELBENCH_RANKS", "5")
+    with pytest.raises(UserError, match="asked for 5 GPUs on one node, and torch finds 4"):
+        jobs.device(a_job(gpu=5))
+
+
 @pytest.mark.parametrize("slurm", [True, False])
 def test_a_job_uses_a_gpu_if_it_asked_for_one(monkeypatch, slurm):
     if slurm:

@@ -70,3 +70,10 @@ def test_a_second_gpu_and_old_results_count_whole():
     alone = {"gpu": "node2/GPU-c", "ended": 100.0, "train_seconds": 10.0, "startup_seconds": 2.0, "gpus": 1}
     before = {"train_seconds": 10.0, "gpus": 1}
     assert [cost["gpus"] for cost in costs.shared([alone, before])] == [1, 1]
+
+
+def test_a_job_on_several_gpus_counts_all_of_them():
+    """Ten seconds on four, of which another job had one half of the time."""
+    four = {"gpu": "n/a n/b n/c n/d", "ended": 10.0, "train_seconds": 10.0, "gpus": 4}
+    beside = {"gpu": "n/b", "ended": 10.0, "train_seconds": 5.0, "gpus": 1}
+    assert [cost["gpus"] for cost in costs.shared([four, beside])] == pytest.approx([3.75, 0.5])

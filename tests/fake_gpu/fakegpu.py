@@ -395,6 +395,7 @@ def install():
     cuda.synchronize = lambda device=None: GPU.sync("synchronize")
     cuda._is_in_bad_fork = lambda: GPU.forked
     cuda.manual_seed = cuda.manual_seed_all = GPU.seeded.append
+    cuda.default_generators = tuple(torch.Generator() for _ in range(GPU.count))
     cuda.mem_get_info = lambda device=None: GPU.free()
     held = lambda name: lambda device=None: 0 if GPU.ledger is None else getattr(GPU.ledger, name)  # noqa: E731
     cuda.memory_allocated = cuda.memory_reserved = held("held")

@@ -18,7 +18,7 @@ from conftest import REPO
 
 HERE = Path(__file__).parent
 FILES = sorted((HERE / "on_gpu").glob("gpu_*.py"))
-ROOMS = ["training", "embedding", "fake_gpu/on_gpu"]  # whose helpers the tests share
+ROOMS = ["training", "embedding", "fake_gpu", "fake_gpu/on_gpu"]  # whose helpers the tests share
 
 pytestmark = pytest.mark.skipif(guard.missing() is not None, reason=guard.missing() or "")
 

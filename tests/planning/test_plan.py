@@ -1,6 +1,7 @@
 """Configs: what is completed, what is refused, and with which words."""
 
 import copy
+import json
 import types
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 
 from conftest import REPO, merged
 from labelbench.common.errors import UserError
-from labelbench.planning import grid, plan
+from labelbench.planning import grid, plan, specs
 
 
 @pytest.fixture
@@ -318,3 +319,28 @@ def test_inputs_that_snakemake_would_take_for_patterns_are_refused(path):
     entries = {"mine": plan.Entry("features", {}, path, "", module)}
     with pytest.raises(UserError, match="config, datasets: mine: .* mean something to Snakemake"):
         plan._check_inputs("datasets", entries, "sources")
+
+
+def test_how_an_encoder_is_trained_is_no_part_of_what_it_is(config):
+    plain = plan.study(config)
+    how = {"gpus": 4, "accumulation": 2, "checkpoint_activations": True}
+    study = plan.study(merged(copy.deepcopy(config), {"encoders": {"glyphclip": {"end_to_end": how}}}))
+    assert study.encoders == plain.encoders
+    assert plain.end_to_end["glyphclip"] == plan.EndToEnd() and study.end_to_end["glyphclip"] == plan.EndToEnd(**how)
+    at = types.SimpleNamespace(dataset="digits", encoder="glyphclip", model="flexmatch_images", get=lambda name: None)
+    assert specs.finetune_spec(study, at) == specs.finetune_spec(plain, at)
+    assert json.loads(specs.end_to_end(study, at)) == how
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"gpus": 0}, "config, encoders: glyphclip: end_to_end: gpus must be at least 1"),
+        ({"accumulation": -1}, "accumulation must be at least 1"),
+        ({"gpu": 4}, "there is no setting 'gpu'. Did you mean 'gpus'?"),
+        ({"checkpoint_activations": "often"}, "stands where true or false is due"),
+        (4, "end_to_end: 4 stands where settings by name are due"),
+    ],
+)
+def test_settings_of_end_to_end_training_are_checked(config, how, message):
+    assert message in refused(config, {"encoders": {"glyphclip": {"end_to_end": how}}})

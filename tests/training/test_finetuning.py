@@ -25,6 +25,7 @@ from labelbench.training.trainers import linear_probe_then_finetune, lora, passi
 from small_trainings import LOG
 
 torch.set_num_threads(1)
+ALONE = json.dumps({"gpus": 1, "accumulation": 1, "checkpoint_activations": False})
 GLYPHCLIP = REPO / "resources/glyphclip/glyphclip"
 
 
@@ -222,7 +223,7 @@ def test_a_checkpoint_is_of_the_weights_before_they_are_prepared(monkeypatch):
     pixels = rng.integers(0, 256, (12, 8, 8), dtype=np.uint8)
     data = images.Data(dataset, encoder, lambda at: Image.fromarray(pixels[at]), "cpu", Workers(0))
     job = SimpleNamespace(
-        params=SimpleNamespace(spec=json.dumps({"seed": 0, "views": {}}), code="code"),
+        params=SimpleNamespace(spec=json.dumps({"seed": 0, "views": {}}), code="code", end_to_end=ALONE),
         wildcards=SimpleNamespace(trial="0", round="1"),
         input=SimpleNamespace(get=lambda name: None),
     )

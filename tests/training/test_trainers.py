@@ -14,6 +14,7 @@ from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.data import label_set
 from labelbench.training import training
+from labelbench.training.steps import Model
 from labelbench.training.trainers import _semi, fixmatch, flexmatch, freematch, passive, pseudolabel, softmatch, uda
 from small_trainings import a_problem, accuracy, fitted
 
@@ -182,7 +183,7 @@ def test_loss_is_the_papers(case):
         weak, strong = model(batch.weak), model(batch.strong)
         extra, expected = plain(weak.detach().softmax(1).tolist(), weak, strong, batch.unlabelled.tolist())
         loss = sum(of_one(x, int(y)) for x, y in zip(model(batch.labelled), batch.labels, strict=True)) / 4 + extra
-        step = objective(model, batch, number)
+        step = objective(Model(model), batch, number)
         np.testing.assert_allclose(step.weights, expected, rtol=1e-4, atol=1e-6)
         assert step.loss.item() == pytest.approx(loss.item(), rel=1e-4)
         mine, theirs = (torch.autograd.grad(value, model.weight)[0] for value in (step.loss, loss))
@@ -199,7 +200,7 @@ def test_unlabelled_loss_teaches_the_student_and_not_the_teacher(name):
     model = a_model()
     batch = next(batches())
     batch.weak.requires_grad_()
-    step = trainer.objective(config, a_setting())[0](model, batch, 99)
+    step = trainer.objective(config, a_setting())[0](Model(model), batch, 99)
     gradient = torch.autograd.grad(step.unsupervised, [model.weight, batch.weak], allow_unused=True)
     assert gradient[0].abs().max() > 1e-6
     if name != "pseudolabel":  # where the student sees the weak view too
@@ -229,7 +230,7 @@ def test_all_views_pass_through_batchnorm_as_one_batch(case):
         strong = strong[0] if strong else weak
         extra, expected = plain(weak.detach().softmax(1).tolist(), weak, strong, batch.unlabelled.tolist())
         loss = sum(of_one(x, int(y)) for x, y in zip(labelled, batch.labels, strict=True)) / 4 + extra
-        step = objective(model, batch, number)
+        step = objective(Model(model), batch, number)
         np.testing.assert_allclose(step.weights, expected, rtol=1e-4, atol=1e-6)
         assert step.loss.item() == pytest.approx(loss.item(), rel=1e-4)
         mine, theirs = (torch.autograd.grad(value, m[0].weight)[0] for value, m in ((step.loss, model), (loss, twin)))
@@ -298,7 +299,7 @@ def test_supervised_warmup_and_ramp(name):
     model, batch = a_model(), next(batches())
 
     def at(number):
-        step = trainer.objective(config, a_setting())[0](model, batch, number)
+        step = trainer.objective(config, a_setting())[0](Model(model), batch, number)
         return None if step.unsupervised is None else ((step.loss - step.supervised) / step.unsupervised).item()
 
     assert at(0) is None
@@ -325,7 +326,7 @@ def test_short_trainings_really_threshold(steps):
     for trainer in (freematch, softmatch):
         objective, _ = trainer.objective(trainer.Config(), a_setting(steps=steps))
         for number in range(steps // 2):
-            step = objective(torch.nn.Identity(), batch, number)
+            step = objective(Model(torch.nn.Identity()), batch, number)
         assert (step.weights[:9] > 0.9).all()
         assert (step.weights[9:] < 0.2).all()
 
@@ -337,8 +338,10 @@ def test_a_mask_that_lets_nothing_through_adds_nothing(name):
     batch = training.Batch(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), torch.arange(20), None, None)
     confident, unsure = 8 * torch.eye(3).repeat(7, 1)[:20], torch.zeros(20, 3)
     for number in range(1000, 1999):
-        objective(torch.nn.Identity(), batch._replace(weak=confident, strong=confident), number)
-    step = objective(torch.nn.Identity(), batch._replace(weak=unsure, strong=unsure.clone().requires_grad_()), 1999)
+        objective(Model(torch.nn.Identity()), batch._replace(weak=confident, strong=confident), number)
+    step = objective(
+        Model(torch.nn.Identity()), batch._replace(weak=unsure, strong=unsure.clone().requires_grad_()), 1999
+    )
     assert step.weights.sum() == 0
     assert step.loss.item() == step.supervised.item()
 
@@ -377,7 +380,7 @@ def test_label_smoothing_and_class_weights(name):
     model, batch = a_model(), next(batches())
     labels = (0, 0, 0, 0, 0, 0, 2, 2)  # class 1 was not bought
     batch = batch._replace(labels=torch.tensor([0, 2, 0, 0]))
-    step = trainer.objective(config, a_setting(labels))[0](model, batch, 99)
+    step = trainer.objective(config, a_setting(labels))[0](Model(model), batch, 99)
     weight = {0: 8 / (2 * 6), 2: 8 / (2 * 2)}
     expected = 0.0
     for logits, y in zip(model(batch.labelled), batch.labels.tolist(), strict=True):

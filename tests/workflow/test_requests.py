@@ -136,6 +136,19 @@ def test_a_model_that_is_copied_asks_for_no_gpu(selecting):
     assert [trained[key] for key in ("gpu", "runtime", "threads")] == ["1", "1080", "16"]
 
 
+def test_an_encoder_asks_for_its_gpus_and_as_many_times_the_rest(selecting):
+    target = f"{RUN}/finetune-flexmatch_images/margin/trial0/round01/proxy.safetensors"
+    a_dataset(selecting, 100_000)
+    one = asked(selecting, target, *BUY)["finetune_round"]
+    configure(selecting, {"encoders": {"glyphclip": {"end_to_end": {"gpus": 4}}}})
+    four = asked(selecting, target, *BUY)["finetune_round"]
+    assert (one["gpu"], one["threads"], four["gpu"], four["threads"]) == ("1", "4", "4", "16")
+    assert int(four["mem_mb"]) == 4 * int(one["mem_mb"]) and four["runtime"] == one["runtime"]
+    assert one["nodes"] == four["nodes"] == "1"
+    found = asked(selecting, target, *BUY, env={"LABELBENCH_GPU": "0"})["finetune_round"]
+    assert (found["gpu"], found["threads"]) == ("0", "4")
+
+
 def test_a_cluster_without_gpus_is_asked_for_none(selecting):
     target = f"{RUN}/finetune-flexmatch_images/margin/trial0/round02/proxy.safetensors"
     for env, gpus in (({}, {"0", "1"}), ({"LABELBENCH_GPU": "0"}, {"0"})):

@@ -1,6 +1,6 @@
 """Label set of a round + images → encoder trained end to end with its classifier; its metrics and cost."""
 
-from labelbench.common import jobs
+from labelbench.common import jobs, ranks
 from labelbench.training import results
 
 job = snakemake  # noqa: F821
@@ -10,6 +10,7 @@ if job.input.get("trained"):
     results.take_over(job, job.input.trained, "finetune", job.wildcards.model)
     log.info("the run has trained this model to select with: %s", job.input.trained)
 else:
+    ranks.spread(job, log)
     with jobs.slow_imports():
         from labelbench.training import finetuning
 

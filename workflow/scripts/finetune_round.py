@@ -1,9 +1,10 @@
 """Label set of a round + images → encoder trained end to end: its head as a proxy, the pool's features, its metrics."""
 
-from labelbench.common import jobs
+from labelbench.common import jobs, ranks
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
+ranks.spread(job, log)
 
 with jobs.slow_imports():
     import torch

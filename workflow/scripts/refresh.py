@@ -2,10 +2,11 @@
 
 import json
 
-from labelbench.common import jobs
+from labelbench.common import jobs, ranks
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
+ranks.spread(job, log)
 
 with jobs.slow_imports():
     from labelbench.embedding import embedder

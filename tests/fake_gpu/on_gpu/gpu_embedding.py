@@ -23,6 +23,7 @@ from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.embedding.workers import Workers
 from labelbench.training import finetuning
+from labelbench.training.steps import Model
 
 LOG = logging.getLogger("test")
 KINDS = ["glyphclip", "lite0", "stages", "vit"]
@@ -90,13 +91,14 @@ def test_embeddings_are_the_cpus_whoever_decodes(kind, view, folder):
         np.testing.assert_allclose(rows.astype(np.float32), found[2][name], rtol=5e-3, atol=5e-3)
 
 
-def finetuned(kind, trainer, device, folder, workers=0, **settings):
+def finetuned(kind, trainer, device, folder, workers=0, parts=1, checkpointed=False, **settings):
     """(history, logits of the validation split, how often the host waited) of a fine-tune of two epochs."""
     of = encoder(kind, device, folder)
     head = torch.randn(3, of.backbone_dim, generator=torch.Generator().manual_seed(1))
     save_file({"weight": head}, folder / "head.safetensors")
+    how = {"gpus": 1, "accumulation": parts, "checkpoint_activations": checkpointed}
     job = SimpleNamespace(
-        params=SimpleNamespace(spec=json.dumps({"seed": 0, "views": {}}), code="code"),
+        params=SimpleNamespace(spec=json.dumps({"seed": 0, "views": {}}), code="code", end_to_end=json.dumps(how)),
         wildcards=SimpleNamespace(trial="0", round="1"),
         input={"head": folder / "head.safetensors"},
     )
@@ -127,10 +129,37 @@ def test_encoders_fine_tune_as_on_the_cpu(kind, trainer, folder):
     same(*(finetuned(kind, trainer, device, folder) for device in (DEVICE, "cpu")))
 
 
-def test_no_step_of_a_fine_tune_waits(folder):
+SMALLER = {"parts": 3, "checkpointed": True}
+
+
+def test_a_fine_tune_that_needs_less_memory_is_the_same(folder):
+    same(*(finetuned("vit", "flexmatch", DEVICE, folder, **how) for how in (SMALLER, {})))
+
+
+def peak_of_a_step(folder, parts=1, checkpointed=False):
+    """Bytes that a step of 64 images takes at most, besides weights and images."""
+    config = test_encoders.home_made(folder, "deep", {**test_encoders.TOWER, "layers": 8})
+    model = images.classifier(open_clip_encoder.load(config, DEVICE), None, 3, 0).to(DEVICE).train()
+    if checkpointed:
+        finetuning.prepare(None, None, model, None, None, None, checkpoint_activations=True)
+    x, labels = torch.randn(64, 3, 16, 16).to(DEVICE), (torch.arange(64) % 3).to(DEVICE)
+    forward = Model(model, device=DEVICE, parts=parts)
+    with GPU.memory() as ledger:
+        forward.backward(torch.nn.functional.cross_entropy(forward(x), labels))
+    return ledger.peak
+
+
+def test_parts_and_checkpoints_take_less_memory(folder):
+    whole, in_parts, checkpointed = (peak_of_a_step(folder, *how) for how in ((1,), (8,), (1, True)))
+    assert in_parts < 0.4 * whole
+    assert checkpointed < 0.5 * whole
+
+
+@pytest.mark.parametrize("how", [{"workers": 1}, SMALLER], ids=["whole", "in parts"])
+def test_no_step_of_a_fine_tune_waits(how, folder):
     counts = []
     for steps in (2, 6):
-        *_, found = finetuned("vit", "flexmatch", DEVICE, folder, epochs=1, min_steps_per_epoch=steps, workers=1)
+        *_, found = finetuned("vit", "flexmatch", DEVICE, folder, epochs=1, min_steps_per_epoch=steps, **how)
         counts.append(found.syncs)
     assert {line: n for line, n in counts[1].items() if n > counts[0][line]} == {}
 

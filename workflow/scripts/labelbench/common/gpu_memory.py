@@ -8,8 +8,9 @@ NOT_RETRIED = "The job is not tried again: a retry asks for more memory of the h
 
 _IMAGES = "A smaller `image_size` or encoder, and `precision: bfloat16`, need less."
 _TRAINING = (
-    "A smaller `batch_size` or `unlabelled_ratio` of the trainer, `precision: bfloat16`, a smaller `image_size` and "
-    "the trainer `lora` need less."
+    "With the same result, `end_to_end: {accumulation: 4, checkpoint_activations: true}` of the encoder needs less, "
+    "and `gpus` share it. A smaller `batch_size` or `unlabelled_ratio` of the trainer, `precision: bfloat16`, a "
+    "smaller `image_size` and the trainer `lora` need less, too."
 )
 _SELECTION = "docs/strategies.md says which strategies hold less of the pool; `pca_dim` and `largest_part` lessen it."
 _PROXY = "A smaller `batch_size` or `unlabelled_ratio`, or the selector `linear`, need less."

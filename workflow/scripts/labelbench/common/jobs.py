@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
-from labelbench.common import gpu_memory, json_files
+from labelbench.common import gpu_memory, json_files, ranks
 from labelbench.common.errors import UserError
 
 DAY = 24 * 3600  # seconds
@@ -28,12 +29,13 @@ def start(job):
     """Check that the checkout's library runs, send the log to the job's log file, and return the logger.
 
     A `UserError` ends the job with its message alone, as does a GPU whose memory is too small; any other exception with
-    its traceback, in the log.
+    its traceback, in the log. Of several ranks (`ranks.spread`) the first keeps the log, and one of them says why.
     """
+    ranks.settle()
     logging.basicConfig(
         filename=job.log[0],
-        filemode="w",
-        level=logging.INFO,
+        filemode="w" if ranks.count() == 1 else "a",
+        level=logging.INFO if ranks.own() == 0 else logging.CRITICAL,
         force=True,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
@@ -43,13 +45,15 @@ def start(job):
     def explain(kind, error, trace):
         # Only into the log: Snakemake shows that of a failed job (show-failed-logs in profiles/default).
         if issubclass(kind, UserError):
-            log.error("%s", error)
+            text = str(error)
         elif gpu_memory.is_short(error):
-            log.error("%s", gpu_memory.message(error, job.rule))
+            text = gpu_memory.message(error, job.rule)
         elif is_full(error):
-            log.error("%s", full(getattr(error, "filename", None) or tempfile.gettempdir()))
+            text = full(getattr(error, "filename", None) or tempfile.gettempdir())
         else:
-            log.error("unexpected error", exc_info=(kind, error, trace))
+            text = "unexpected error\n" + "".join(traceback.format_exception(kind, error, trace)).rstrip()
+        if not ranks.report(text):
+            log.error("%s", text)
 
     sys.excepthook = explain
     # The code digests describe the checkout, so the checkout is what must run.
@@ -164,10 +168,11 @@ def device(job):
     and on one machine Snakemake starts as many jobs as there are cores, but no more that ask than there are GPUs.
     A scheduler shows a job the GPU that it may use; Snakemake on one machine shows all jobs all GPUs. So jobs agree
     among themselves: each takes a place on the GPU with the fewest jobs of this user, and keeps it to its end.
-    On a GPU, float32 is float32 from here on (`keep_float32`).
-    Raises `UserError` where it asked Slurm for one and the node has one that torch cannot use.
+    Each rank of a job has a GPU of its own. On a GPU, float32 is float32 from here on (`keep_float32`).
+    Raises `UserError` where it asked Slurm for one and the node has one that torch cannot use, or for several and there
+    are fewer.
     """
-    if not _asked_for_gpu(job):
+    if not ranks.asked(job):
         return "cpu"
     import torch
 
@@ -177,9 +182,15 @@ def device(job):
     if not count:
         return "cpu"
     keep_float32()
+    if count < ranks.count():
+        raise UserError(
+            f"This job asked for {ranks.count()} GPUs on one node, and torch finds {count} on {os.uname().nodename}. "
+            "Set the encoder's `end_to_end: {gpus: …}` to what a node has, or ask with --set-resources finetune:gpu=…"
+        )
     if count == 1:
         return "cuda"
-    number = next(_free_places(count))
+    # Ranks choose among different ones, for two processes of one training cannot share a GPU.
+    number = next(_free_places(count, range(ranks.own(), count, ranks.count())))
     torch.cuda.set_device(number)  # also for what is allocated without naming a device, such as pinned memory
     return f"cuda:{number}"
 
@@ -213,10 +224,6 @@ def keep_float32():
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def _asked_for_gpu(job):
-    return bool(job.resources.get("gpu")) or "gpu" in str(job.resources.get("gres", ""))
-
-
 def _miss_gpu(cuda):
     """Raise `UserError`, or warn where the node has no GPU at all: such nodes are for trying a cluster out.
 
@@ -234,16 +241,19 @@ def _miss_gpu(cuda):
     logging.getLogger("labelbench").warning("%s: IT COMPUTES ON THE CPU, which can take days. %s", asked, remedy)
 
 
-def _free_places(count):
+def _free_places(count, among=None):
     """Yields the numbers, below `count`, of the GPUs that have a free place: all first places, then the second ones, …
 
-    A place is a locked file. Who is given one has it to the end of the process.
+    among: the numbers that are looked at, all by default. A place is a locked file. Who is given one has it to the end
+    of the process.
     """
     # The same GPU has another number in a process that sees fewer of them.
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = names if len(names) == count else range(count)
     for place in itertools.count():
         for number, name in enumerate(names):
+            if among is not None and number not in among:
+                continue
             path = Path(tempfile.gettempdir()) / f"labelbench-{os.getuid()}-gpu{name}-place{place}.lock"
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -273,13 +283,15 @@ class Stopwatch:
     def cost(self, job, device, **seconds):
         """The content of a `cost.json`: `seconds` of the job's work by name, its start-up, memory, and what it held.
 
-        threads: CPU threads; gpus: 1 for a job that computed on a GPU (`device`, as by `jobs.device`), else 0.
+        threads: CPU threads; gpus: how many a job computed on (`device`, as by `jobs.device`), none of which is shared
+        by several ranks. Memory is that of all ranks, which have to ask together.
         """
-        held = {"threads": job.threads, "gpus": int(str(device).startswith("cuda"))}
+        held = {"threads": job.threads, "gpus": ranks.count() if str(device).startswith("cuda") else 0}
         if held["gpus"]:
             # Who computed on the same GPU meanwhile is told from these (evidence/costs.py).
-            held |= {"gpu": _name(device), "ended": round(time.time(), 2)}
-        return {"startup_seconds": self.startup, **seconds, "peak_memory_mb": self.peak_memory_mb(), **held}
+            held |= {"gpu": " ".join(ranks.every(_name(device))), "ended": round(time.time(), 2)}
+        memory = round(sum(ranks.every(self.peak_memory_mb())), 1)
+        return {"startup_seconds": self.startup, **seconds, "peak_memory_mb": memory, **held}
 
     def seconds(self):
         """Wall seconds of work so far."""

@@ -1,9 +1,11 @@
 """Images through a model, always to the same numbers, into an embedding file."""
 
+import contextlib
+
 import numpy as np
 import torch
 
-from labelbench.common import hdf5, progress
+from labelbench.common import hdf5, progress, ranks
 from labelbench.data.views import image_seed
 from labelbench.embedding import embeddings
 from labelbench.embedding.encoder import preprocessing
@@ -62,6 +64,14 @@ def _full(batch):
     return torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])]) if missing else batch
 
 
+def _of_all_ranks(batches):
+    """The batches of all ranks in order, in the first; nothing in others."""
+    if ranks.count() == 1:
+        return batches
+    blocks = ranks.in_turn(torch.from_numpy(np.stack(views)) for views in batches)
+    return (tuple(block.numpy()) for block in blocks)
+
+
 def embed(path, data, view, views, attributes, part=1, parts=1, before=None):
     """Write the embedding file of one view of a dataset, or part 1 … `parts` of its rows for `embeddings.gather`.
 
@@ -69,23 +79,30 @@ def embed(path, data, view, views, attributes, part=1, parts=1, before=None):
     view: `clean` embeds every split under its name; `aug<n>` embeds the datasets `weak` and `strong` of the pool, drawn
     for augmentation seed n. `views` draws them (None for `clean`). attributes: what the file says of its making;
     before: `reuse.Rows` that need not be computed again. Returns the number of images that were embedded.
+    Several ranks share the blocks; the first writes the file.
     """
     embedded = 0
     dataset, encoder, images = data.dataset, data.encoder, data.images
-    with hdf5.create(path) as file:
+    with hdf5.create(path) if ranks.own() == 0 else contextlib.nullcontext() as file:
         for split in sorted(dataset.splits) if views is None else ["pool"]:
             source = dataset.splits[split].source
             rows = part_of(len(source), part, parts)
             old = before.of(dataset.files.sha256[source[rows.start : rows.stop]], encoder) if before else None
             todo = list(rows) if old is None else [rows[at] for at in np.flatnonzero(~old.there)]
+            embedded += len(todo)
+            todo = [todo[at] for at in ranks.dealt(len(todo), BLOCK)]
             if views is None:
                 names, seen, keys = [split], Clean(images, encoder.transform), source[todo]
             else:
                 names, keys = ["weak", "strong"], todo
                 seen = WeakAndStrong(images, source, views, address_of_image(dataset), view)
-            batches = outputs(encoder.embed, seen, keys, data.workers, f"{view}, {split}")
-            embeddings.write(file, names, len(rows), encoder.dim, old.joined(batches) if old else batches)
-            embedded += len(todo)
+            batches = _of_all_ranks(outputs(encoder.embed, seen, keys, data.workers, f"{view}, {split}"))
+            if file is None:
+                list(batches)  # they go to the first rank
+            else:
+                embeddings.write(file, names, len(rows), encoder.dim, old.joined(batches) if old else batches)
+        if file is None:
+            return embedded
         if views is None and parts == 1:
             embeddings.write_standardisation(file)
         made = {

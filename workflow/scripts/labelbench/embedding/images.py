@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from labelbench.common import jobs, registry
+from labelbench.common import jobs, ranks, registry
 from labelbench.common.classifier import Classifier
 from labelbench.data import dataset_file
 from labelbench.data.views import image_seed, in_stages
@@ -54,7 +54,7 @@ def of_files(job, spec, images, count, dataset=None):
     """
     torch.set_num_threads(1)
     device = jobs.device(job)
-    workers = Workers(min(job.threads, os.cpu_count()) - 1, device)
+    workers = Workers(max(min(job.threads, os.cpu_count()) // ranks.count() - 1, 0), device)
     encoder = load_encoder(spec, device)
     if room := job.resources.get("decoded_mb", 0) * 1_000_000:
         images = Kept(images, count, room)
@@ -95,9 +95,13 @@ class Clean:
 
 
 def clean_batches(data, source):
-    """Batches (≤ 256, 3, H, W) float32 of the clean view of the images at positions `source`, in order."""
+    """Batches (≤ 256, 3, H, W) float32 of the clean view of the images at positions `source`, in order.
+
+    Of several ranks each has its own of them (`ranks.dealt`).
+    """
     clean = Clean(data.images, data.encoder.transform)
-    for (batch,) in data.workers.batches(clean, in_groups(source, CLEAN_BATCH)):
+    mine = source[ranks.dealt(len(source), CLEAN_BATCH)]
+    for (batch,) in data.workers.batches(clean, in_groups(mine, CLEAN_BATCH)):
         yield clean.finish(batch)
 
 

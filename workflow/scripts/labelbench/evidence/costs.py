@@ -39,7 +39,8 @@ def seconds(cost):
 def shared(costs):
     """The same costs, a list of dicts, in which `gpus` is what a job had for itself, such as 0.5.
 
-    While n jobs computed on a GPU, each had 1 / n of it. `gpu` and `ended`, which tell who used it when, are left out.
+    While n jobs computed on a GPU, each had 1 / n of it. `gpu` and `ended`, which tell who used it when, are left out;
+    a job that used several names them all, with spaces between.
 
     Two costs of one GPU and the same seconds are one job's: a model was taken over, with its cost.
     """
@@ -47,7 +48,10 @@ def shared(costs):
     for position, cost in enumerate(costs):
         if isinstance(cost.get("gpu"), str) and json_files.is_number(cost.get("ended")):
             told[position] = {name: value for name, value in cost.items() if name not in ("gpu", "ended")}
-            spans[cost["gpu"]][cost["ended"] - seconds(cost), cost["ended"]].append(position)
+            if seconds(cost) > 0:
+                told[position]["gpus"] = 0.0
+                for gpu in cost["gpu"].split():
+                    spans[gpu][cost["ended"] - seconds(cost), cost["ended"]].append(position)
     for of_gpu in spans.values():
         moments = sorted({moment for span in of_gpu for moment in span})
         begun, ended = sorted(begin for begin, _ in of_gpu), sorted(end for _, end in of_gpu)
@@ -57,8 +61,8 @@ def shared(costs):
             own.append(own[-1] + (following - moment) / max(running, 1))
         by = dict(zip(moments, own, strict=True))
         for (begin, end), positions in of_gpu.items():
-            for position in positions if end > begin else []:
-                told[position]["gpus"] = (by[end] - by[begin]) / (end - begin)
+            for position in positions:
+                told[position]["gpus"] += (by[end] - by[begin]) / (end - begin)
     return told
 
 

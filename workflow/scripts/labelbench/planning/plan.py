@@ -276,6 +276,25 @@ class Refresh:
         return (round_ - 1) // self.every * self.every
 
 
+@dataclasses.dataclass(frozen=True)
+class EndToEnd:
+    """How an encoder is trained end to end, the setting `end_to_end` of an encoder: nothing of it changes results.
+
+    gpus: of one node, which share each step. accumulation: parts of a step that a GPU computes one after another, where
+    its memory is too small for all of its share. checkpoint_activations: whether it keeps what is between the blocks
+    of the encoder alone, and computes the rest again for the gradient.
+    """
+
+    gpus: int = 1
+    accumulation: int = 1
+    checkpoint_activations: bool = False
+
+    def __post_init__(self):
+        for name in ("gpus", "accumulation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+
 class Run(NamedTuple):
     """What is run, by names: the lists of the config's `run`; `trainers` are a list by selector.
 
@@ -296,14 +315,14 @@ class Run(NamedTuple):
 class Study:
     """A config, checked and completed: definitions as entries by name, and what to run.
 
-    grids: the products of names that are run, one unless the config's `run` has `grids`; run: all that stands in
-    any of them, each name once, with the largest number of trials; initial: the strategy that buys the labels of round
-    1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
+    grids: the products of names that are run, one unless the config's `run` has `grids`; run: all that stands in any of
+    them, each name once, with the largest number of trials; initial: the strategy that buys the labels of round 1;
+    views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
     dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
-    refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by trainer, for those that have candidates;
-    budgets: `Schedule` by dataset; imports: results of others, entries of importers by name; augmentations: seeds of
-    augmented views; replicates: trainings from other seeds; equivalence: a share of accuracy that does not matter;
-    family: what p-values are corrected for, `comparisons.FAMILIES`.
+    end_to_end: `EndToEnd` by encoder; refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by
+    trainer, for those that have candidates; budgets: `Schedule` by dataset; imports: results of others, entries of
+    importers by name; augmentations: seeds of augmented views; replicates: trainings from other seeds; equivalence: a
+    share of accuracy that does not matter; family: what p-values are corrected for, `comparisons.FAMILIES`.
     """
 
     seed: int
@@ -315,6 +334,7 @@ class Study:
     shards: dict
     noise: dict
     encoders: dict
+    end_to_end: dict
     selectors: dict
     refreshes: dict
     trainers: dict
@@ -615,9 +635,14 @@ def study(config):
     refreshes = {name: settings.pop("refresh") for name, settings in selectors.items() if "refresh" in settings}
     trainers = {n: settings_of(f"config, trainers: {n}", s) for n, s in config["trainers"].items()}
     tune = {name: settings.pop("tune") for name, settings in trainers.items() if "tune" in settings}
+    encoder_settings = {n: settings_of(f"config, encoders: {n}", s) for n, s in config["encoders"].items()}
+    end_to_end_ = {
+        name: complete(f"config, encoders: {name}: end_to_end", EndToEnd, settings.pop("end_to_end", {}))
+        for name, settings in encoder_settings.items()
+    }
     defined = {
         "datasets": datasets,
-        "encoders": resolve("encoders", config["encoders"]),
+        "encoders": resolve("encoders", encoder_settings),
         "selectors": resolve("selectors", selectors, kind="proxies"),
         "trainers": resolve("trainers", trainers),
         "strategies": _strategies(config["strategies"]),
@@ -649,6 +674,7 @@ def study(config):
         views=views,
         shards=shards,
         noise=noise,
+        end_to_end=end_to_end_,
         refreshes=_refreshes({n: how for n, how in refreshes.items() if how is not None}, defined, grids, budgets),
         tuning={n: _tuning(n, defined["trainers"][n], trainers[n], how) for n, how in tune.items() if how is not None},
         budgets=budgets,

@@ -5,6 +5,7 @@ Functions take the `plan.Study` and a job's wildcards, nothing else: Snakemake d
 takes input, threads or resources.
 """
 
+import dataclasses
 import json
 import zlib
 
@@ -168,6 +169,11 @@ def _end_to_end_spec(study, wildcards, trainer):
         views=study.views[wildcards.dataset],
         **_trainer_parts(study, wildcards, trainer),
     )
+
+
+def end_to_end(study, wildcards):
+    """How an encoder is trained, `plan.EndToEnd`: no part of a spec, for results do not depend on it."""
+    return provenance.canonical(dataclasses.asdict(study.end_to_end[wildcards.encoder]))
 
 
 def finetune_spec(study, wildcards):

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from labelbench.common import jobs
+from labelbench.common import jobs, ranks
 
 INTERVAL = 300  # seconds of work that a kill without notice costs at most, and a step
 
@@ -24,11 +24,12 @@ class Keeper:
 
     path: of the file, or None: nothing is ever saved; state: a function that returns what `save` takes after the
     identity. Used as a context around the training: there SIGTERM, which Slurm sends some seconds before it kills a
-    preempted or cancelled job, ends the process (`SystemExit`) only between steps, and after a last save.
+    preempted or cancelled job, ends the process (`SystemExit`) only between steps, and after a last save. Of several
+    ranks, which have the same state, the first saves it and ends the others.
     """
 
     def __init__(self, path, identity, state):
-        self._path, self._identity, self._state = path, identity, state
+        self._path, self._identity, self._state = path if ranks.own() == 0 else None, identity, state
         self._saved, self._changed, self._waiting, self._told = time.monotonic(), False, False, False
 
     def __enter__(self):
@@ -44,6 +45,7 @@ class Keeper:
     def _hear(self, *_):
         self._told = True
         if self._waiting:
+            self._waiting = False  # a second signal does not interrupt what the first one began
             raise SystemExit(128 + signal.SIGTERM)
 
     def stepped(self):

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from labelbench.common import jobs, registry, seeds, tensor_files
+from labelbench.common import jobs, ranks, registry, seeds, tensor_files
+from labelbench.common.errors import UserError
 from labelbench.data import label_set, views
 from labelbench.data.label_set import LabelSet
 from labelbench.embedding import images
@@ -34,13 +35,14 @@ class Trained(NamedTuple):
 
 
 def train(job, log):
-    """Train on the job's labels as its spec says; return the `Trained`.
+    """Train on the job's labels as its spec says; return the `Trained`, in every rank.
 
     Training goes on from where a killed job of the same model left it, in a file beside the metrics that is no output.
     """
     watch = jobs.Stopwatch()
     spec = json.loads(job.params.spec)
     data = images.load(job, spec)
+    ranks.join(data.device)
     labels = label_set.read(job.input.labels, data.dataset)
 
     def classes(settings, learned, at):
@@ -48,7 +50,8 @@ def train(job, log):
         fresh = data._replace(encoder=images.load_encoder(spec, data.device))
         trained = _train(job, fresh, learned, settings, log)
         batches = images.clean_batches(fresh, data.dataset.splits["pool"].source[at])
-        return training.predict(trained.model, batches, trained.precision).argmax(1).numpy()
+        logits = training.predict(trained.model, batches, trained.precision)
+        return ranks.told(None if logits is None else logits.argmax(1).numpy())
 
     rng = seeds.generator(*_address(job), "tuning folds")
     settings = tuning.settled(spec, job.input.get("tuned"), labels, data.dataset.num_classes, rng, classes, log)
@@ -78,14 +81,16 @@ def _train(job, data, labels, settings, log, checkpoint=None):
     # Before it is prepared: what is fitted on a GPU is not the same to the bit on another.
     identity = _identity(job, config, model, labels)
     precision = resolved_precision(config.precision, device)
-    if hasattr(trainer, "prepare"):
-        trainer.prepare(
-            config,
-            model,
-            lambda: training.predict(model[0], images.clean_batches(data, pool.source[labels.index]), precision),
-            labels.label,
-            seeds.generator(*address, "finetune preparation"),
-        )
+    how = json.loads(job.params.end_to_end)
+    prepare(
+        trainer,
+        config,
+        model,
+        lambda: training.predict(model[0], images.clean_batches(data, pool.source[labels.index]), precision),
+        labels.label,
+        seeds.generator(*address, "finetune preparation"),
+        how["checkpoint_activations"],
+    )
     drawn = views.make_views(data.encoder.transform, views.Config(**json.loads(job.params.spec)["views"]))
     live = images.LiveViews(data, drawn, address="/".join(map(str, [*address, "finetune"])))
     history = training.fit(
@@ -103,9 +108,40 @@ def _train(job, data, labels, settings, log, checkpoint=None):
         truth=pool.labels,
         checkpoint=checkpoint,
         identity=identity,
+        parts=how["accumulation"],
     )
     cost = {"wait_seconds": round(live.wait_seconds, 4)}
     return Trained(data, drawn, labels, model, precision, settings, history, cost)
+
+
+def prepare(trainer, config, model, features, labels, rng, checkpoint_activations=False):
+    """Make a model ready for `training.fit` by a trainer, the same in every rank; the first four as in `_train`.
+
+    labels: (L,) int64; checkpoint_activations: whether the backbone keeps what is between its blocks alone, and
+    computes the rest again for the gradient. Raises `UserError` where it cannot, or would learn something else then.
+    """
+    if hasattr(trainer, "prepare"):
+        trainer.prepare(config, model, lambda: ranks.told(features()), labels, rng)
+        ranks.as_the_first(model.state_dict().values())  # what is fitted on a GPU is not the same to the bit on another
+    if checkpoint_activations:
+        _checkpoint_activations(model)
+
+
+def _checkpoint_activations(model):
+    if training.learning_statistics(model):
+        raise UserError(
+            "`checkpoint_activations` would change what an encoder with BatchNorm learns, whose statistics would see "
+            "each image twice. More GPUs (`gpus`) do not, nor does the trainer `lora`, which leaves BatchNorm as it is."
+        )
+    # Both libraries have the setting at the model, and the attribute wherever it acts.
+    outermost = next((m for m in model[0].modules() if hasattr(m, "set_grad_checkpointing")), None)
+    if outermost is not None:
+        outermost.set_grad_checkpointing(True)
+    if not any(getattr(module, "grad_checkpointing", False) for module in model[0].modules()):
+        raise UserError(
+            "`checkpoint_activations`: this encoder has no blocks that could be computed again. Transformers of "
+            "open_clip have, and most models of timm. `accumulation` needs less memory with any encoder."
+        )
 
 
 def _address(job):
@@ -125,15 +161,21 @@ def _identity(job, config, model, labels):
 
 
 def evaluate(trained):
-    """The trained model on clean images: the pool's features (N, d) float32, on the CPU, and `Predictions` by split."""
+    """The trained model on clean images: the pool's features (N, d) float32, on the CPU, and `Predictions` by split.
+
+    Of several ranks the first returns, alone; this is the end of all others.
+    """
     backbone, head = trained.model
     pool, found = None, {}
     for name, split in trained.data.dataset.splits.items():
         images_of_split = images.clean_batches(trained.data, split.source)
         features = training.predict(backbone, images_of_split, trained.precision)
+        if features is None:
+            continue
         batches = (rows.to(trained.data.device) for rows in features.split(training.EVALUATION_BATCH))
         found[name] = training.predictions(head, batches, split.labels)
         pool = features if name == "pool" else pool
+    ranks.leave()
     return pool, found
 
 

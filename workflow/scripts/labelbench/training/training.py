@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from labelbench.common import gpu_memory
+from labelbench.common import gpu_memory, ranks
 from labelbench.common.errors import UserError
 from labelbench.embedding.encoder import resolved_precision
 from labelbench.training import checkpoint as checkpoints
-from labelbench.training import metrics
+from labelbench.training import metrics, steps
 
 EVALUATION_BATCH = 4096
 
@@ -46,7 +46,7 @@ class Problem(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One step's examples.
+    """One step's examples. Views are of this rank's share of them, where there are several, all else is of all.
 
     labelled (B, …) weak views and labels (B,) int64; unlabelled (U,) int64 positions among the unlabelled examples with
     their weak and strong views (U, …), or None where the trainer uses none, uses none yet, or none are left.
@@ -266,17 +266,6 @@ def learning_rate_factor(config, step, steps):
     return (1 + math.cos(math.pi * done / period)) / 2
 
 
-def _in_precision(model, precision, device):
-    """The model as a function to float32 outputs that computes in `float32` or `bfloat16`, all but its `Classifier`."""
-    kind = torch.device(device).type
-
-    def forward(x):
-        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
-            return model(x).float()
-
-    return forward
-
-
 @torch.no_grad()
 def outputs(model, batches, precision="float32"):
     """Yields the logits (b, K) float32 on the CPU of each batch of inputs; computed in `float32` or `bfloat16`.
@@ -289,7 +278,7 @@ def outputs(model, batches, precision="float32"):
     for x in batches:
 
         def found(divisor, x=x):
-            forward = _in_precision(model, precision, x.device)
+            forward = steps.in_precision(model, precision, x.device)
             return divisor, torch.cat([forward(part).cpu() for part in x.split(-(-len(x) // divisor))])
 
         parts, logits = gpu_memory.fitted(found, first=parts)
@@ -298,8 +287,9 @@ def outputs(model, batches, precision="float32"):
 
 
 def predict(model, batches, precision="float32"):
-    """The `outputs` of all batches as one tensor (n, K)."""
-    return torch.cat(list(outputs(model, batches, precision)))
+    """The `outputs` of all batches as one tensor (n, K); of several ranks, who each have theirs, the first has it."""
+    every = list(ranks.in_turn(outputs(model, batches, precision)))
+    return torch.cat(every) if ranks.own() == 0 else None
 
 
 def predictions(model, batches, labels, precision="float32"):
@@ -322,6 +312,7 @@ def fit(
     truth=None,
     checkpoint=None,
     identity="",
+    parts=1,
 ):
     """Train `model` in place and leave it in its best state on the validation split, or its last (`early_stopping`).
 
@@ -334,30 +325,38 @@ def fit(
     is there and was written for the same `identity` (text that names settings, code and labels), training goes on from
     its step, with the result of an undisturbed run to the bit (on one thread of a CPU).
 
+    parts: in which a step is computed one after another, where memory is too small for all of it. Several ranks train
+    one model, each on its share of every step (`steps.of_rank`), with views that give the shares. All have the result.
+
     Returns one dict per epoch: epoch, steps so far, learning_rate of its last step; means over the epoch of train_loss,
     supervised_loss and unsupervised_loss (before its weight); val_loss, val_accuracy; mask_rate, the mean weight of an
     unlabelled example; pseudo_label_accuracy, the weighted share of pseudo-labels that are true, of those whose truth
     is known. NaN where no unlabelled loss was used. Raises FloatingPointError if no state had a finite loss, and
-    `UserError` where all batches of a model with BatchNorm would have one example; one such batch at the end of a pass
-    joins the one before.
+    `UserError` for a model with BatchNorm where all of its batches would have one example, or be computed in parts. A
+    batch of one at the end of a pass joins the one before.
     """
     unlabelled = np.setdiff1d(np.arange(pool_size), labels.index)
-    mixing = bool(_learning_statistics(model))
+    mixing = bool(learning_statistics(model))
     if mixing and min(len(labels.index), config.batch_size) == 1:
         raise UserError(
             "An encoder with BatchNorm cannot be trained on one labelled image at a time, for it compares the images "
             f"of a batch: there are {len(labels.index)} labels, and batch_size is {config.batch_size}. Both must be at "
             "least 2. The trainer `lora` leaves BatchNorm as it is."
         )
+    if mixing and parts > 1:
+        raise UserError(
+            f"`accumulation: {parts}` would change what an encoder with BatchNorm learns, for it compares all images "
+            "of a step. More GPUs (`gpus`) do not, nor does the trainer `lora`, which leaves BatchNorm as it is."
+        )
     smallest = 2 if mixing else 1
     of_a_pass = len(bounds(len(labels.index), config.batch_size, smallest)) - 1
     steps_per_epoch = max(of_a_pass, config.min_steps_per_epoch)
-    steps = steps_per_epoch * config.epochs
+    num_steps = steps_per_epoch * config.epochs
     precision = resolved_precision(config.precision, device)
-    forward = _in_precision(model, precision, device)
+    forward = steps.Model(model, precision, device, parts, mixing)
     rng_labelled, rng_unlabelled, rng_objective = rng.spawn(3)
     targets = torch.as_tensor(labels.label, device=device)
-    problem = Problem(targets, len(unlabelled), num_classes, steps, rng_objective, device, mixing)
+    problem = Problem(targets, len(unlabelled), num_classes, num_steps, rng_objective, device, mixing)
     objective, state = trainer.objective(config, problem)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = Optimiser(config.optimiser, parameters, config.weight_decay)
@@ -402,9 +401,9 @@ def fit(
             _train_mode(model)
             taken[:] = _unpacked(before, [others for _, others in plan], device)
             before, done = {}, len(taken)
-            learning_rate = config.learning_rate * learning_rate_factor(config, first + steps_per_epoch - 1, steps)
+            learning_rate = config.learning_rate * learning_rate_factor(config, first + steps_per_epoch - 1, num_steps)
             of_labelled = on_device([labels.label[at] for at in chosen[done:]], device)
-            of_steps = views.batches(epoch, first + done, plan[done:]) if done < len(plan) else ()
+            of_steps = views.batches(epoch, first + done, steps.of_rank(plan[done:])) if done < len(plan) else ()
             examples = zip(of_steps, of_labelled, on_device(drawn[done:], device), strict=True)
             for number in itertools.count(first + done):
                 with keeper.waiting():
@@ -412,11 +411,12 @@ def fit(
                 if example is None:
                     break
                 (labelled, weak, strong), label, at = example
+                forward.begin(len(label), 0 if at is None else len(at))
                 step = objective(forward, Batch(labelled, label, at, weak, strong), number)
-                step.loss.backward()
+                forward.backward(step.loss)
                 if config.max_gradient_norm:
                     torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm)
-                optimiser.step(config.learning_rate * learning_rate_factor(config, number, steps))
+                optimiser.step(config.learning_rate * learning_rate_factor(config, number, num_steps))
                 taken.append(Step(*(None if part is None else part.detach() for part in step)))
                 keeper.stepped()
             with keeper.waiting():
@@ -427,6 +427,7 @@ def fit(
                     **_means(taken, [others for _, others in plan], truth),
                     **_validated(model, validation, precision),
                 }
+                record = ranks.told(record)
             history.append(record)
             log.info(
                 "epoch %(epoch)d: train loss %(train_loss).4f, validation loss %(val_loss).4f, "
@@ -450,7 +451,7 @@ def fit(
     return history
 
 
-def _learning_statistics(model):
+def learning_statistics(model):
     """The layers that learn statistics of batches (BatchNorm) when all of `model` that is not frozen is trained.
 
     Statistics are no parameters: a frozen layer in training mode would go on averaging what it sees, at any learning
@@ -463,7 +464,7 @@ def _learning_statistics(model):
 
 def _train_mode(model):
     """Put the model in training mode, all but the statistics of what is frozen."""
-    learning = _learning_statistics(model)
+    learning = learning_statistics(model)
     model.train()
     for module in model.modules():
         if isinstance(module, _NormBase) and module not in learning:
@@ -476,10 +477,12 @@ def _validated(model, validation, precision):
         return {"val_loss": math.nan, "val_accuracy": math.nan}
     batches, labels = validation
     labels, log_likelihood, right, begin = torch.as_tensor(labels), [], 0, 0
-    for logits in outputs(model, batches(), precision):
+    for logits in ranks.in_turn(outputs(model, batches(), precision)):
         own, begin = labels[begin : begin + len(logits)], begin + len(logits)
         log_likelihood.append(logits.log_softmax(1).gather(1, own[:, None]))
         right += int((logits.argmax(1) == own).sum())
+    if ranks.own():
+        return {}  # the first rank has them
     # Summed as the cross-entropy of all logits (n, K) would be, to the bit, without holding them.
     loss = F.nll_loss(torch.cat(log_likelihood), torch.zeros_like(labels))
     return {"val_loss": float(loss), "val_accuracy": float(torch.tensor(right) / len(labels))}

@@ -80,15 +80,15 @@ def consistency(config, problem, teach, student="strong", extra=None):
         if weight == 0 or batch.weak is None:
             loss = cross_entropy(model(batch.labelled), batch.labels)
             return Step(loss, loss)
-        together, teacher = [batch.labelled, batch.weak], None
-        if student == "strong":
-            together.insert(1, batch.strong)
-            if not problem.mixing:
-                with torch.no_grad():
-                    teacher = model(together.pop())
-        parts = model(torch.cat(together)).split([len(views) for views in together])
-        labelled, taught = parts[:2]
-        teacher = parts[-1] if teacher is None else teacher
+        if student == "weak":
+            labelled, taught = model(batch.labelled, batch.weak)
+            teacher = taught
+        elif problem.mixing:
+            labelled, taught, teacher = model(batch.labelled, batch.strong, batch.weak)
+        else:
+            with torch.no_grad():
+                teacher = model(None, batch.weak)
+            labelled, taught = model(batch.labelled, batch.strong)
         with torch.no_grad():
             weights, targets = teach(teacher.softmax(1), batch.unlabelled)
         of_labelled = cross_entropy(labelled, batch.labels)
