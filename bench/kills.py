@@ -6,11 +6,11 @@ file; a line is printed for each. The first that differs ends the bench.
 """
 
 import argparse
+import math
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,47 +21,56 @@ import yaml
 REPO = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPO / "tests"), str(REPO / "workflow/scripts")]
 
+import conftest
 from conftest import configure, copy_workflow
 from studies import deterministic_files, job_processes
 
 VICTIMS = ("job", "snakemake", "everything")
 
 
-def start(folder):
-    command = [sys.executable, "-m", "snakemake", "-c1"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet)
+class Run:
+    """`snakemake -c1` in a folder: a fork of this process, which has imported Snakemake, and the leader of a group."""
 
+    def __init__(self, folder):
+        self.folder, self.code = folder, None
+        self.pid = os.fork()
+        if not self.pid:
+            os.setsid()
+            conftest._become_snakemake(folder, ["-c1"], os.open(os.devnull, os.O_RDWR))
 
-def ends_within(run, seconds):
-    try:
-        return run.wait(timeout=seconds) is not None
-    except subprocess.TimeoutExpired:
+    def ends_within(self, seconds):
+        ends = time.monotonic() + seconds
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > ends:
+                return False
+            else:
+                time.sleep(0.05)
+        return True
+
+    def ends_before_a_job(self):
+        """Wait for the first job, because a kill while Snakemake plans is no test; whether there is none."""
+        while not job_processes(self.folder):
+            if self.ends_within(0.5):
+                return True
         return False
 
-
-def ends_before_a_job(run, folder):
-    """Wait for the first job, because a kill while Snakemake plans is no test; whether there is none."""
-    while not job_processes(folder):
-        if ends_within(run, 0.5):
-            return True
-    return False
-
-
-def kill(run, folder, victim):
-    """Whether there was something to kill."""
-    if victim == "job":
-        running = job_processes(folder)[:1]
-        for pid in running:
-            os.kill(pid, signal.SIGKILL)
-        run.wait()  # Snakemake says that a job has failed
-        return bool(running)
-    if victim == "snakemake":
-        run.kill()  # a job lives on as an orphan, and may write while the next run does
-    else:
-        os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    return True
+    def kill(self, victim):
+        """Whether there was something to kill."""
+        if victim == "job":
+            running = job_processes(self.folder)[:1]
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
+            self.ends_within(math.inf)  # Snakemake says that a job has failed
+            return bool(running)
+        if victim == "snakemake":
+            os.kill(self.pid, signal.SIGKILL)  # a job lives on as an orphan, and may write while the next run does
+        else:
+            os.killpg(self.pid, signal.SIGKILL)
+        self.ends_within(math.inf)
+        return True
 
 
 def study(workflow, folder, moments, most):
@@ -69,18 +78,19 @@ def study(workflow, folder, moments, most):
     shutil.copytree(workflow, folder)
     kills = 0
     while True:
-        run = start(folder)
+        run = Run(folder)
         if kills == most:
-            run.wait()
-            if run.returncode:
+            run.ends_within(math.inf)
+            if run.code:
                 sys.exit(f"the last run of {folder} failed")
             return kills
-        if ends_before_a_job(run, folder) or ends_within(run, moments.uniform(0, 10)):
-            if run.returncode == 0:
+        if run.ends_before_a_job() or run.ends_within(moments.uniform(0, 10)):
+            if run.code == 0:
                 return kills
             sys.exit(f"a run of {folder} failed without being killed")
-        kills += kill(run, folder, VICTIMS[kills % len(VICTIMS)])
-        subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], cwd=folder, check=True, capture_output=True)
+        kills += run.kill(VICTIMS[kills % len(VICTIMS)])
+        print(f"kill {kills}", end="\r", flush=True)
+        shutil.rmtree(folder / ".snakemake/locks", ignore_errors=True)  # what `--unlock` does
 
 
 def main():
@@ -96,7 +106,9 @@ def main():
         configure(workflow, yaml.safe_load((REPO / "tests/config/tiny.yaml").read_text()))
         configure(workflow, {"run": {"datasets": ["digits"]}})
         shutil.copytree(workflow, undisturbed)
-        if start(undisturbed).wait():
+        first = Run(undisturbed)
+        first.ends_within(math.inf)
+        if first.code:
             sys.exit("the undisturbed study failed")
         expected = deterministic_files(undisturbed)
         kills = studies = 0

@@ -1,5 +1,7 @@
 """Promises are kept as often as they say, and the blocks of the rule do what a plain loop does."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import hypergeom
@@ -61,7 +63,7 @@ def test_promises_are_broken_at_most_as_often_as_they_say(arranged, epsilon, n):
 
 
 def test_a_faultless_model_delivers_everything_after_the_audit_it_needs():
-    n = promises.audit_size(1000, 0, 0.05, 0.05, share=0)
+    n = next(n for n in range(1, 1000) if promises.most_wrong(1000, n, 0, 0.05) <= 0.05 * 1000)
     assert 50 <= n <= 59  # 59 in an endless pool: ln 0.05 / ln 0.95
     confidence = np.linspace(0.5, 1, 1000)
     found = promises.promise(confidence, confidence[:n], np.zeros(n, bool), 0, 0.05, 0.05)
@@ -71,9 +73,10 @@ def test_a_faultless_model_delivers_everything_after_the_audit_it_needs():
     assert few.threshold is None
 
 
-def test_more_is_wrong_than_was_promised():
-    assert promises.audit_size(1000, 0, 0.05, 0.05, share=0.06) is None
-    assert promises.audit_size(1000, 1000, 0.05, 0.05, share=0.06) is not None
+def test_an_audit_is_large_enough_for_half_of_the_mistakes_that_are_allowed():
+    n = promises.audit_size(1000, 0, 0.05, 0.05)
+    assert promises.most_wrong(1000, n, math.floor(0.025 * n), 0.05) <= 50
+    assert promises.most_wrong(1000, n - 1, math.floor(0.025 * (n - 1)), 0.05) > 50
 
 
 def frozen(tmp_path, predicted, drawn, number=3):

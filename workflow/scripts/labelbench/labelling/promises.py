@@ -80,16 +80,13 @@ def promise(confidence, audit_confidence, audit_wrong, others, epsilon, alpha):
     return best
 
 
-def audit_size(remaining, others, epsilon, alpha, share=None):
-    """Audit images that a promise on all labels needs, where the share `share` of the model's labels is wrong.
+def audit_size(remaining, others, epsilon, alpha):
+    """Audit images that a promise on all labels needs, where half as much of the model's labels is wrong as it allows.
 
-    remaining: R; others: labels by people. Unless given, the share is half of what the promise allows. None where no
-    audit could show it, because more is wrong than is promised.
+    remaining: R; others: labels by people.
     """
     allowed = epsilon * (others + remaining)
-    share = 0.5 * allowed / remaining if share is None else share
-    if share * remaining > allowed:
-        return None
+    share = 0.5 * allowed / remaining
     for n in range(1, remaining):
         if most_wrong(remaining, n, math.floor(share * n), alpha) <= allowed:
             return n
