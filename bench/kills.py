@@ -6,6 +6,7 @@ file; a line is printed for each. The first that differs ends the bench.
 """
 
 import argparse
+import contextlib
 import math
 import os
 import random
@@ -60,11 +61,13 @@ class Run:
     def kill(self, victim):
         """Whether there was something to kill."""
         if victim == "job":
-            running = job_processes(self.folder)[:1]
-            for pid in running:
-                os.kill(pid, signal.SIGKILL)
+            while not (running := job_processes(self.folder)):
+                if self.ends_within(0.1):
+                    return False
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile, and the next run kills another
+                os.kill(running[0], signal.SIGKILL)
             self.ends_within(math.inf)  # Snakemake says that a job has failed
-            return bool(running)
+            return self.code != 0
         if victim == "snakemake":
             os.kill(self.pid, signal.SIGKILL)  # a job lives on as an orphan, and may write while the next run does
         else:
