@@ -33,6 +33,7 @@ try:
     STUDY = plan.study(config)
     _notes = sizes.check(STUDY, workflow.pathvars.apply("<results>"))
     if workflow.is_main_process:
+        sizes.check_sources(STUDY, workflow.pathvars.apply("<results>"))
         sizes.check_models(STUDY)
 except UserError as error:
     raise WorkflowError(str(error)) from None

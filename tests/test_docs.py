@@ -55,6 +55,7 @@ def test_every_config_is_a_study(overlay, monkeypatch):
     config = merged(merged(default, plan.included(changes.get("include", []))), changes)
     plan.check(config, REPO / "workflow/schemas/config.schema.yaml")
     sizes.check(plan.study(config), "nowhere")
+    sizes.check_models(plan.study(config))
 
 
 def test_every_rule_has_its_row():

@@ -28,10 +28,9 @@ def check(study, results):
         published = getattr(entry.module, "SIZES", None)
         try:
             found = _variants.sizes(entry.config, published) if published else None
-            prepared = _prepared(Path(results, "datasets", f"{name}.h5"), entry)
-            if not prepared and hasattr(entry.module, "check_source"):
-                entry.module.check_source(entry.config)
-            pool, classes = prepared or ((found.pool, len(found.class_names)) if found else (None, None))
+            pool, classes = _prepared(results, name, entry) or (
+                (found.pool, len(found.class_names)) if found else (None, None)
+            )
             if noise:
                 annotator.check(noise, classes, answers=not published)
         except UserError as error:
@@ -39,6 +38,17 @@ def check(study, results):
         if classes is not None:
             notes.append(check_budget(name, schedule.initial, schedule.total, pool, classes))
     return [note for note in notes if note]
+
+
+def check_sources(study, results):
+    """Raises `UserError` where a dataset has to be prepared and the folder or a file that it is made of is missing."""
+    for name in study.run.datasets:
+        entry = study.datasets[name]
+        if hasattr(entry.module, "check_source") and not _prepared(results, name, entry):
+            try:
+                entry.module.check_source(entry.config)
+            except UserError as error:
+                raise UserError(f"config, datasets: {name}: {error}") from None
 
 
 def check_models(study):
@@ -88,8 +98,9 @@ def _code_of_timm(package):
 _KNOWN = {"open_clip": (_open_clip_knows, _names_of_open_clip), "timm": (_timm_knows, _names_of_timm)}
 
 
-def _prepared(path, entry):
+def _prepared(results, name, entry):
     """(images of the pool, classes) of a dataset file that was made with these settings; None where there is none."""
+    path = Path(results, "datasets", f"{name}.h5")
     if not path.is_file():
         return None
     import h5py
