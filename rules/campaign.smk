@@ -1,5 +1,6 @@
 # What the rules of label.smk ask about a campaign; what decides stands in planning/campaigns.py.
 import inspect
+from types import SimpleNamespace
 
 from labelbench.common import registry
 from labelbench.planning import campaigns
@@ -34,6 +35,20 @@ campaign_missing = in_words(campaigns.missing)
 if CAMPAIGN:
     _DERIVED = f"<results>/labelling/{CAMPAIGN.name}"
     _CAMPAIGN_LOG = f"<logs>/labelling/{CAMPAIGN.name}"
+
+    _trained = SimpleNamespace(encoder=CAMPAIGN.settings.encoder)
+
+    def gpus_of_campaign(wildcards):
+        return gpus_of_encoder(_trained)
+
+    def threads_of_campaign(wildcards):
+        return 2 * max(gpus_of_encoder(_trained), 1)
+
+    def mem_mb_of_campaign(wildcards):
+        return 8000 * max(gpus_of_encoder(_trained), 1)
+
+    def how_of_campaign(wildcards, input):
+        return how_end_to_end(_trained, input)
 
     def campaign_state():
         """What the answers say; the run goes on from here once they are read."""

@@ -167,11 +167,12 @@ if CAMPAIGN:
                 f"{_CAMPAIGN_LOG}/finetune_answers.log",
             conda:
                 "../envs/train.yaml"
-            threads: 2
+            threads: threads_of_campaign
             resources:
-                mem_mb=8000,
+                mem_mb=mem_mb_of_campaign,
                 runtime=1440,
-                gpu=any_gpu,
+                gpu=gpus_of_campaign,
+                nodes=1,
             params:
                 spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
                 folder=f"labelling/{CAMPAIGN.name}",
@@ -179,6 +180,7 @@ if CAMPAIGN:
                 images=CAMPAIGN.settings.images,
                 round=last_round,
                 labels=last_labels,
+                end_to_end=how_of_campaign,
                 code=provenance.digest(
                     "finetune_answers.py",
                     CAMPAIGN.encoder.source,

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from conftest import REPO
 from labelbench.common import jobs, torchvision_cpu  # noqa: F401
+from labelbench.common.errors import UserError
 from labelbench.data import dataset_file, label_set  # noqa: F401
 from labelbench.data.views import Config as ViewsConfig
 from labelbench.data.views import make_views
@@ -261,3 +262,47 @@ def test_the_linear_probe_is_the_penalised_logistic_regression():
     assert torch.autograd.grad(loss, weight)[0].abs().max() < 1e-3
     reference = LogisticRegression(C=10, fit_intercept=False, tol=1e-8, max_iter=10_000).fit(x.numpy(), labels)
     assert (x @ weight.T).argmax(1).tolist() == reference.predict(x.numpy()).tolist()
+
+
+# Less memory.
+
+
+def gradients(name, checkpointed, adapted):
+    tower, side = a_tower(TOWERS[name])
+    model = torch.nn.Sequential(ImageTower(tower, normalize=True), torch.nn.Linear(8, 3))
+    if adapted:
+        lora.prepare(lora.Config(rank=2), model, None, None, np.random.default_rng(0))
+    finetuning.prepare(passive, None, model, None, None, None, checkpoint_activations=checkpointed)
+    x = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    held = []  # elements that the gradient keeps
+    with torch.autograd.graph.saved_tensors_hooks(lambda kept: held.append(kept.numel()) or kept, lambda kept: kept):
+        loss = torch.nn.functional.cross_entropy(model.train()(x), torch.tensor([0, 1, 2, 0]))
+    loss.backward()
+    return {key: value.grad for key, value in model.named_parameters() if value.grad is not None}, sum(held)
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["all", "lora"])
+@pytest.mark.parametrize("name", ["vit", "custom attention", "coca", "siglip", "convnext"])
+def test_activations_that_are_computed_again_give_the_same_gradients(name, adapted):
+    (expected, held), (found, less) = (gradients(name, checkpointed, adapted) for checkpointed in (False, True))
+    assert found.keys() == expected.keys() and len(found) > 5
+    assert all(torch.equal(gradient, expected[key]) for key, gradient in found.items())
+    assert less < 0.9 * held
+
+
+def test_what_would_change_batchnorm_is_refused():
+    model = images.classifier(an_encoder("efficientnet_lite0"), None, 3, seed=0)
+    with pytest.raises(UserError, match="checkpoint_activations.*BatchNorm.*lora"):
+        finetuning.prepare(passive, None, model, None, None, None, checkpoint_activations=True)
+    labels = label_set.empty("f", 0).extended(np.arange(8), np.arange(8) % 3, 1)
+    config = passive.Config(early_stopping="none", epochs=1, batch_size=4)
+    with pytest.raises(UserError, match="accumulation: 2.*BatchNorm.*lora"):
+        training.fit(
+            model, passive, config, NoiseViews(), labels, 40, 3, None, np.random.default_rng(0), LOG, parts=2
+        )  # fmt: skip
+
+
+def test_an_encoder_without_blocks_says_so():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+    with pytest.raises(UserError, match="no blocks that could be computed again"):
+        finetuning.prepare(passive, None, model, None, None, None, checkpoint_activations=True)

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from labelbench.common import jobs
+from labelbench.common import jobs, ranks
 from labelbench.labelling import campaign, identity
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
+ranks.spread(job, log)
 
 with jobs.slow_imports():
     import numpy as np
@@ -25,13 +26,16 @@ index = [position[name] for name in round_.labels]
 classes = [spec["classes"].index(label) for label in round_.labels.values()]
 root, _ = identity.source(job.params.images)
 data = pipeline.of_files(job, spec, models.reader(root, images), len(images))
+ranks.join(data.device)
 present = np.array([n for n, image in enumerate(images) if identity.usable(image)], np.int64)
 fingerprint = identity.fingerprint(images)
 checkpoint = Path(job.output[0]).with_name("checkpoint.safetensors")
 model = finetuned.train(
     data, present, spec, index, classes, round_.number, fingerprint, log, checkpoint,
     identity=json.dumps([job.params.spec, job.params.code, round_.digest, fingerprint]),
+    how=json.loads(job.params.end_to_end),
 )  # fmt: skip
+ranks.leave()
 with jobs.written_whole(job.output[0]) as part:
     finetuned.save(part, model)
 checkpoint.unlink(missing_ok=True)

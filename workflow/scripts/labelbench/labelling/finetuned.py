@@ -15,16 +15,18 @@ from labelbench.embedding import images as pipeline
 from labelbench.embedding.encoder import resolved_precision
 from labelbench.labelling import identity
 from labelbench.labelling.models import NEVER_STOPS
-from labelbench.training import training
+from labelbench.training import finetuning, training
 
 
-def train(data, present, spec, index, classes, round_, fingerprint, log, checkpoint=None, identity=""):
-    """The encoder's backbone with its classifier, trained for a fixed number of epochs.
+def train(data, present, spec, index, classes, round_, fingerprint, log, checkpoint=None, identity="", how=None):
+    """The encoder's backbone with its classifier, trained for a fixed number of epochs; in every rank.
 
     data: `embedding.images.Data` without a dataset; present: (n,) positions of the images that can be read, among which
     the trainer finds unlabelled ones; spec: `seed`, `classes` and the `trainer`'s settings; index, classes: (L,) each,
-    positions and classes of the answers; fingerprint: of the images; checkpoint, identity: as in `training.fit`.
+    positions and classes of the answers; fingerprint: of the images; checkpoint, identity: as in `training.fit`; how:
+    the settings `accumulation` and `checkpoint_activations` of an encoder.
     """
+    how = how or {"accumulation": 1, "checkpoint_activations": False}
     place = np.full(int(max(present.max(), np.max(index))) + 1, -1)
     place[present] = np.arange(len(present))
     index, classes = np.asarray(index), np.asarray(classes)
@@ -37,14 +39,15 @@ def train(data, present, spec, index, classes, round_, fingerprint, log, checkpo
     precision = resolved_precision(config.precision, data.device)
     seed = seeds.integer(*address, "head initialisation")
     model = pipeline.classifier(data.encoder, None, len(spec["classes"]), seed).to(data.device)
-    if hasattr(trainer, "prepare"):
-        trainer.prepare(
-            config,
-            model,
-            lambda: training.predict(model[0], pipeline.clean_batches(data, index[known]), precision),
-            labels.label,
-            seeds.generator(*address, "finetune preparation"),
-        )
+    finetuning.prepare(
+        trainer,
+        config,
+        model,
+        lambda: training.predict(model[0], pipeline.clean_batches(data, index[known]), precision),
+        labels.label,
+        seeds.generator(*address, "finetune preparation"),
+        how["checkpoint_activations"],
+    )
     pool = types.SimpleNamespace(source=present)
     drawn = views.make_views(data.encoder.transform, views.Config())
     seen = data._replace(dataset=types.SimpleNamespace(splits={"pool": pool}, fingerprint=fingerprint))
@@ -62,6 +65,7 @@ def train(data, present, spec, index, classes, round_, fingerprint, log, checkpo
         device=data.device,
         checkpoint=checkpoint,
         identity=identity,
+        parts=how["accumulation"],
     )
     return model
 

@@ -1,5 +1,6 @@
 """An encoder that is trained end to end on a label set, with its classifier: what three rules have in common."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from labelbench.common import jobs, ranks, registry, seeds, tensor_files
 from labelbench.common.errors import UserError
@@ -60,7 +62,7 @@ def train(job, log):
     return trained
 
 
-def _train(job, data, labels, settings, log, checkpoint=None):
+def _train(job, data, labels, settings, log, kept=None):
     """`Trained` on a label set by a trainer with these settings; its cost is the time that steps waited for images.
 
     A trainer that prepares the model first has `prepare(config, model, features, labels, rng)`: model is the backbone
@@ -106,7 +108,7 @@ def _train(job, data, labels, settings, log, checkpoint=None):
         log=log,
         device=device,
         truth=pool.labels,
-        checkpoint=checkpoint,
+        checkpoint=kept,
         identity=identity,
         parts=how["accumulation"],
     )
@@ -133,15 +135,24 @@ def _checkpoint_activations(model):
             "`checkpoint_activations` would change what an encoder with BatchNorm learns, whose statistics would see "
             "each image twice. More GPUs (`gpus`) do not, nor does the trainer `lora`, which leaves BatchNorm as it is."
         )
-    # Both libraries have the setting at the model, and the attribute wherever it acts.
-    outermost = next((m for m in model[0].modules() if hasattr(m, "set_grad_checkpointing")), None)
-    if outermost is not None:
-        outermost.set_grad_checkpointing(True)
-    if not any(getattr(module, "grad_checkpointing", False) for module in model[0].modules()):
+    # By their own switches, open_clip 3.3 fails for blocks of its own making, and timm has some without one.
+    lists = [m for path, m in model[0].named_modules() if path.rpartition(".")[2] in ("blocks", "resblocks")]
+    inside = {block for blocks in lists for child in blocks.children() for block in child.modules() if block != child}
+    found = [block for blocks in lists for block in blocks.children() if block not in inside]
+    for block in found:
+        block.forward = functools.partial(_computed_again, block.forward)
+    if not found:
         raise UserError(
-            "`checkpoint_activations`: this encoder has no blocks that could be computed again. Transformers of "
-            "open_clip have, and most models of timm. `accumulation` needs less memory with any encoder."
+            "`checkpoint_activations`: this encoder has no blocks that could be computed again. Transformers have, "
+            "and most other models without BatchNorm. `accumulation` needs less memory with any encoder."
         )
+
+
+def _computed_again(forward, *args, **kwargs):
+    """What a block makes of its input, of which the gradient keeps the input alone."""
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
 def _address(job):
