@@ -1,7 +1,7 @@
 """Whether the images of a fine-tune come as fast as a GPU wants them: a GPU that sleeps, real files, real views.
 
     python bench/image_pace.py                       # two processes make views, as on a machine of three threads
-    python bench/image_pace.py --workers 2 --pool 2000 --photo 1000
+    python bench/image_pace.py --decoded 4000   # what was decoded once is kept
 
 Writes photos (JPEG, 500 × 375 pixels unless `--photo` says otherwise) and trains on them for some epochs: `--batch`
 labelled images a step and `--ratio` times as many unlabelled ones, each of these in a weak and a strong view, then a
@@ -34,6 +34,7 @@ from labelbench.common import torchvision_cpu  # noqa: F401  before timm
 from labelbench.data import image_files, views
 from labelbench.embedding import images
 from labelbench.embedding.encoders import timm as timm_encoder
+from labelbench.embedding.kept import Kept
 from labelbench.embedding.workers import Workers
 
 
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--validation", type=int, default=200, help="images")
     parser.add_argument("--photo", type=int, default=500, help="pixels of the longer side of the files")
     parser.add_argument("--size", type=int, default=224, help="pixels a side into the model")
+    parser.add_argument("--decoded", type=int, default=0, help="MB in which decoded images are kept")
     parser.add_argument("--step", type=float, default=0.020, help="seconds that the model takes")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,7 +68,13 @@ def main():
             few[n % len(few)].save(path, quality=90)
         split = SimpleNamespace(source=np.arange(args.pool))
         dataset = SimpleNamespace(splits={"pool": split}, fingerprint="bench")
-        data = images.Data(dataset, encoder, lambda at: image_files.opened(paths[at]), "cpu", Workers(args.workers))
+
+        def read(position):
+            return image_files.opened(paths[position])
+
+        if args.decoded:
+            read = Kept(read, len(paths), args.decoded * 1_000_000)
+        data = images.Data(dataset, encoder, read, "cpu", Workers(args.workers))
         live = images.LiveViews(data, views.make_views(encoder.transform, views.Config()), "bench")
         before, began, busy = cpu_seconds(), time.perf_counter(), 0.0
         for epoch in range(args.epochs):
@@ -87,6 +95,7 @@ def main():
     per_step = cpu / views_made * args.batch * (1 + 2 * args.ratio)
     line = {
         "workers": args.workers,
+        "decoded_mb": args.decoded,
         "views": views_made,
         "seconds": round(seconds, 2),
         "idle": round(1 - busy / seconds, 3),

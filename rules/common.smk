@@ -11,7 +11,15 @@ _here = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(_here.parent / "workflow" / "scripts"))
 
 from labelbench.common import jobs, provenance, shipped
-from labelbench.planning import cluster, paths, plan, sizes, snakemake_speed, specs
+from labelbench.planning import (
+    cluster,
+    paths,
+    plan,
+    requests,
+    sizes,
+    snakemake_speed,
+    specs,
+)
 from labelbench.planning.specs import spec
 from labelbench.common.errors import UserError
 

@@ -20,6 +20,7 @@ rule finetune:
         runtime=final_runtime,
         gpu=final_gpu,
         nodes=1,
+        decoded_mb=final_decoded_mb,
     params:
         spec=of_study(specs.finetune_spec),
         code=of_study(specs.finetune_code),

@@ -8,6 +8,9 @@ import os
 
 # LABELBENCH_GPU=0: a cluster without GPUs. Jobs learn it by the same variable, which Slurm hands on.
 GPUS = int(os.environ.get("LABELBENCH_GPU") != "0")
+# Threads of a job with a GPU, which waits for what they read, and MB of decoded images that it keeps.
+GPU_THREADS = int(os.environ.get("LABELBENCH_GPU_THREADS", 16))
+DECODED_MB = int(os.environ.get("LABELBENCH_DECODED_MB", 4000))
 
 
 def here():
@@ -154,40 +157,51 @@ def retried(minutes, attempt, submission=0):
     return int(minutes * max(1, min(attempt, room)))
 
 
-# Jobs with images: decoding takes a thread and up to 4 GB each, and a GPU waits for it. An encoder is in the memory of
-# the host so many times, also on a GPU: model and checkpoint as it is loaded; model, best state, gradients and two
-# moments as it is trained, or as its state is saved. The first GB of them is in the 4 GB.
-LOADED, TRAINED = 2, 5
+# Jobs with images (planning/requests.py says what they take).
+
+
+def threads_for(gpus, input):
+    """Threads of a job with so many GPUs. Here all GPUs share the cores."""
+    each = GPU_THREADS
+    if gpus and here() and workflow.resource_settings.cores:
+        each = min(each, max(workflow.resource_settings.cores // gpus_here(), 1))
+    return requests.threads(gpus, num_images(input), each)
 
 
 def image_threads(wildcards, input):
-    size = num_images(input)
-    return 1 if size < 20_000 else min(16, 2 + size // 50_000)
+    return threads_for(embed_gpu(wildcards, input), input)
 
 
-def weights_mb(input, copies):
-    """MB of so many copies of an encoder, beyond the first GB; nothing is known of weights that come by name."""
+def weights_mb(input):
+    """Size of the files of an encoder; nothing is known of weights that come by name."""
     files = input.get("weights") or []
-    size = sum(
-        _size(path) or 0 for path in ([files] if isinstance(files, str) else files)
-    )
-    return max(copies * size // 1_000_000 - 1000, 0)
+    files = [files] if isinstance(files, str) else files
+    return sum(_size(path) or 0 for path in files) // 1_000_000
 
 
 def image_mem_mb(wildcards, input, attempt):
-    more = weights_mb(input, LOADED)
-    return (4000 * image_threads(wildcards, input) + more) * attempt
+    threads = image_threads(wildcards, input)
+    estimate = requests.of_images(threads, weights_mb(input), requests.LOADED)
+    return requests.asked(estimate, requests.COMPUTING) * attempt
+
+
+def decoded_mb(wildcards):
+    """MB of decoded images that a fine-tune keeps: where GPUs wait for them, the process of each its own."""
+    return DECODED_MB * gpus_of_encoder(wildcards)
 
 
 def finetune_threads(wildcards, input):
     """Each GPU has a process, and processes that decode for it."""
-    return image_threads(wildcards, input) * max(gpus_of_encoder(wildcards), 1)
+    return threads_for(gpus_of_encoder(wildcards), input)
 
 
 def finetune_mem_mb(wildcards, input, attempt):
     """Each GPU's process holds the encoder."""
-    more = weights_mb(input, TRAINED) * max(gpus_of_encoder(wildcards), 1)
-    return (4000 * finetune_threads(wildcards, input) + more) * attempt
+    gpus = max(gpus_of_encoder(wildcards), 1)
+    threads = finetune_threads(wildcards, input) // gpus
+    estimate = requests.of_images(threads, weights_mb(input), requests.TRAINED)
+    more = requests.COMPUTING + decoded_mb(wildcards) // gpus
+    return gpus * requests.asked(estimate, more) * attempt
 
 
 def embed_gpu(wildcards, input):
@@ -255,6 +269,10 @@ def final_runtime(wildcards, input):
     return 10 if takes_over(input) else finetune_minutes(input)
 
 
+def final_decoded_mb(wildcards, input):
+    return 0 if takes_over(input) else decoded_mb(wildcards)
+
+
 def final_gpu(wildcards, input):
     return 0 if takes_over(input) else gpus_of_encoder(wildcards)
 
@@ -265,7 +283,9 @@ def final_gpu(wildcards, input):
 
 
 def proxy_mem_mb(wildcards, input, attempt):
-    return (1500 + 2 * megabytes(input, "clean", "augmented")) * attempt
+    estimate = requests.of_proxy(megabytes(input, "clean", "augmented"))
+    on_gpu = requests.COMPUTING if proxy_gpu(wildcards, input) else 0
+    return requests.asked(estimate, on_gpu) * attempt
 
 
 def proxy_minutes(input):

@@ -56,6 +56,7 @@ rule finetune_round:
         runtime=finetune_runtime,
         gpu=gpus_of_encoder,
         nodes=1,
+        decoded_mb=decoded_mb,
     params:
         spec=of_study(specs.finetune_round_spec),
         code=of_study(specs.finetune_round_code),
@@ -92,6 +93,7 @@ rule refresh:
         runtime=finetune_runtime,
         gpu=gpus_of_encoder,
         nodes=1,
+        decoded_mb=decoded_mb,
     params:
         spec=of_study(specs.refresh_spec),
         code=of_study(specs.refresh_code),

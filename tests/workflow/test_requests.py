@@ -9,6 +9,7 @@ import yaml
 
 from conftest import configure, snakemake
 from labelbench.data import dataset_file
+from labelbench.planning import requests
 from studies import a_study
 
 IMAGENET = 1_331_167
@@ -86,7 +87,7 @@ def test_a_zero_shot_head_asks_for_its_prompts(fresh):
     dataset_file.write(path, dataset_file.Dataset(split, names, templates, "0"), "{}", "0")
     head = "results/embeddings/digits/glyphclip/zero_shot_head.safetensors"
     found = asked(fresh, head, "--allowed-rules", "zero_shot_head")["zero_shot_head"]
-    expected = {"gpu": "1", "threads": "16", "mem_mb": "64000", "runtime": str(30 + 50_000 // 6000 + 80_000 // 600)}
+    expected = {"gpu": "1", "threads": "16", "mem_mb": "5900", "runtime": str(30 + 50_000 // 6000 + 80_000 // 600)}
     assert {key: found[key] for key in expected} == expected
 
 
@@ -115,12 +116,14 @@ def test_memory_follows_the_encoder_and_the_classes(selecting):
     images = path.stat().st_size // 16
     found = asked(selecting, f"{RUN}/linear-flexmatch/bait_topc/trial0/round02/labels.h5", *BUY)
     threads = int(found["embed"]["threads"])
-    assert int(found["embed"]["mem_mb"]) == 4000 * threads + 2 * 4000 - 1000
+    assert threads == 16
+    assert int(found["embed"]["mem_mb"]) == requests.asked(requests.of_images(threads, 4000, 2), requests.COMPUTING)
     matrices = 5 * 8 * (23 * 512) ** 2 // 10**6
     assert 5500 < matrices < 5600  # as was measured
     assert int(found["select_batch"]["mem_mb"]) == 1500 + 11 * (images * 1024 // 10**6) + matrices
     found = asked(selecting, f"{RUN}/finetune-flexmatch_images/bait_topc/trial0/round01/proxy.safetensors", *BUY)
-    assert int(found["finetune_round"]["mem_mb"]) == 4000 * threads + 5 * 4000 - 1000
+    estimate = requests.of_images(threads, 4000, 5)
+    assert int(found["finetune_round"]["mem_mb"]) == requests.asked(estimate, requests.COMPUTING + 4000) > 30_000
 
 
 def test_a_model_that_is_copied_asks_for_no_gpu(selecting):
@@ -142,11 +145,26 @@ def test_an_encoder_asks_for_its_gpus_and_as_many_times_the_rest(selecting):
     one = asked(selecting, target, *BUY)["finetune_round"]
     configure(selecting, {"encoders": {"glyphclip": {"end_to_end": {"gpus": 4}}}})
     four = asked(selecting, target, *BUY)["finetune_round"]
-    assert (one["gpu"], one["threads"], four["gpu"], four["threads"]) == ("1", "4", "4", "16")
+    assert (one["gpu"], one["threads"], four["gpu"], four["threads"]) == ("1", "16", "4", "64")
     assert int(four["mem_mb"]) == 4 * int(one["mem_mb"]) and four["runtime"] == one["runtime"]
     assert one["nodes"] == four["nodes"] == "1"
     found = asked(selecting, target, *BUY, env={"LABELBENCH_GPU": "0"})["finetune_round"]
-    assert (found["gpu"], found["threads"]) == ("0", "4")
+    assert (found["gpu"], found["threads"]) == ("0", "2")
+
+
+def test_threads_and_decoded_images_follow_the_gpu_and_not_the_dataset(selecting):
+    target = f"{RUN}/finetune-flexmatch_images/margin/trial0/round01/proxy.safetensors"
+
+    def found(env, images):
+        a_dataset(selecting, images)
+        job = asked(selecting, target, *BUY, env=env)["finetune_round"]
+        return job["gpu"], job["threads"], job["decoded_mb"]
+
+    assert found({}, 1797) == ("1", "16", "4000")
+    fewer = {"LABELBENCH_GPU_THREADS": "6", "LABELBENCH_DECODED_MB": "9000"}
+    assert found(fewer, IMAGENET) == ("1", "6", "9000")
+    assert found({"LABELBENCH_GPU": "0"}, 1797) == ("0", "1", "0")
+    assert found({"LABELBENCH_GPU": "0"}, IMAGENET) == ("0", "2", "0")
 
 
 def test_a_cluster_without_gpus_is_asked_for_none(selecting):
@@ -167,15 +185,15 @@ def test_jobs_ask_for_what_their_dataset_needs(fresh):
     # A file of the size that a dataset of 1,797 images has, and one of the size of ImageNet's; the job that makes it is
     # not asked for.
     for images, expected in (
-        (1797, {"mem_mb": "4000", "threads": "1", "gpu": "0", "runtime": "30"}),
-        (1_331_167, {"mem_mb": "64000", "threads": "16", "gpu": "1", "runtime": "473"}),
+        (1797, {"mem_mb": "3800", "threads": "1", "gpu": "0", "runtime": "30"}),
+        (1_331_167, {"mem_mb": "5900", "threads": "16", "gpu": "1", "runtime": "473"}),
     ):
         with dataset.open("wb") as file:
             file.truncate(16 * images)
         found = asked(fresh, view, "--allowed-rules", "embed")["embed"]
         assert {key: found[key] for key in expected} == expected
     again = asked(fresh, view, "--attempt", "2", "--allowed-rules", "embed")["embed"]
-    assert (again["mem_mb"], again["runtime"], again["threads"]) == ("128000", "946", "16")
+    assert (again["mem_mb"], again["runtime"], again["threads"]) == ("11800", "946", "16")
     rules = ["--allowed-rules", "select_batch", "train_proxy", "embed", "initial_labels"]
     target = f"{model}/margin/trial0/round02/proxy.safetensors"
     large = asked(fresh, target, *rules)["select_batch"]

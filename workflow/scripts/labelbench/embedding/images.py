@@ -50,13 +50,14 @@ def load(job, spec):
 def of_files(job, spec, images, count, dataset=None):
     """The `Data` of a job whose images are not those of a dataset: `images` reads them by position, below `count`.
 
-    Images that have been decoded are kept in as much memory as the job's resource `decoded_mb` says, if it has one.
+    Images that have been decoded are kept in as much memory as the job's resource `decoded_mb` says, if it has one; of
+    several ranks each has its share of it.
     """
     torch.set_num_threads(1)
     device = jobs.device(job)
     workers = Workers(max(min(job.threads, os.cpu_count()) // ranks.count() - 1, 0), device)
     encoder = load_encoder(spec, device)
-    if room := job.resources.get("decoded_mb", 0) * 1_000_000:
+    if room := job.resources.get("decoded_mb", 0) * 1_000_000 // ranks.count():
         images = Kept(images, count, room)
     workers.learn(Clean(images, encoder.transform))
     return Data(dataset, encoder, images, device, workers)

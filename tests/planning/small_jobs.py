@@ -1,0 +1,77 @@
+"""Jobs of known size in a process of their own, for test_job_requests.py.
+
+python tests/planning/small_jobs.py images READERS DECODED_MB    # views for a GPU, of 224 pixels
+python tests/planning/small_jobs.py proxy IMAGES WIDTH           # a proxy on one clean and two augmented views
+"""
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow/scripts"))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+
+def images(readers, decoded_mb):
+    from PIL import Image
+
+    from labelbench.common import torchvision_cpu  # noqa: F401
+    from labelbench.data import image_files, views
+    from labelbench.embedding import images
+    from labelbench.embedding.encoders import timm
+    from labelbench.embedding.kept import Kept
+    from labelbench.embedding.workers import Workers
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "photo.jpg")
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
+        encoder = timm.load(timm.Config(image_size=224), "cpu")
+
+        def read(position):
+            return image_files.opened(path)
+
+        count = 1000
+        read = Kept(read, count, decoded_mb * 1_000_000) if decoded_mb else read
+        dataset = SimpleNamespace(splits={"pool": SimpleNamespace(source=np.arange(count))}, fingerprint="f")
+        data = images.Data(dataset, encoder, read, "cpu", Workers(readers))
+        live = images.LiveViews(data, views.make_views(encoder.transform, views.Config()), "f")
+        order = np.arange(count) if decoded_mb else np.arange(count)[:480]
+        plan = [(part[:16], part[16:]) for part in np.array_split(order, len(order) // 96)]
+        for _ in live.batches(0, 0, plan):
+            pass
+
+
+def proxy(count, width):
+    from labelbench.common import registry
+    from labelbench.data import label_set
+    from labelbench.training import proxy, training
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{name}.npy") for name in ("clean", "weak", "strong")]
+        for path in files:  # by rows, so that making them takes no memory
+            file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, width))
+            for begin in range(0, count, 5000):
+                file[begin : begin + 5000] = rng.standard_normal(file[begin : begin + 5000].shape, dtype=np.float32)
+            del file
+        clean, weak, strong = (np.load(path) for path in files)
+    labels = label_set.empty("f", 0).extended(np.arange(500), rng.integers(10, size=500), 1)
+    model = proxy.build({"name": "linear"}, np.zeros(width, np.float32), np.ones(width, np.float32), 10, 0)
+    trainer = registry.load("trainers", "flexmatch")
+    config = trainer.Config(epochs=1, batch_size=64, early_stopping="none")
+    views = training.CachedViews([weak], [strong], "cpu")
+    log = logging.getLogger("labelbench")
+    training.fit(model, trainer, config, views, labels, count, 10, None, np.random.default_rng(0), log)
+    batches = [torch.from_numpy(clean[begin : begin + 4096]) for begin in range(0, count, 4096)]
+    training.predictions(model, batches, np.zeros(count, np.int64))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"images": images, "proxy": proxy}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -1,0 +1,48 @@
+"""What jobs ask a scheduler for: threads and memory, each from one function.
+
+Constants are measured: tests/planning/test_job_requests.py runs small jobs and compares. An estimate is what all of a
+job's processes take at their peak; what it asks for has a margin, and what no plan can know.
+"""
+
+# MB of a process with torch, an encoder's library and a small encoder, and of each process that reads images beside it.
+IMAGES, READER = 480, 95
+# MB of a process with torch and the libraries of proxies.
+EMBEDDINGS = 246
+# An encoder's files are in the memory of the host so many times: model and checkpoint as it is loaded; model, best
+# state, gradients and two moments as it is trained, on a GPU as its state is saved.
+LOADED, TRAINED = 2, 5
+
+# What an estimate is multiplied by, for images and libraries of other kinds than those that were measured.
+MARGIN = 1.5
+# MB beyond an estimate: what a model on a CPU computes with (up to 3 GB were seen), or what CUDA keeps in the memory of
+# the host (a common figure; not measured here).
+COMPUTING = 3000
+
+
+def threads(gpus, images, of_gpu):
+    """Threads of a job with images: so many for each GPU, which waits for them; else one, and one that reads.
+
+    On a CPU the model takes longer than its images, and more cores are for more jobs.
+    """
+    if gpus:
+        return gpus * of_gpu
+    return 1 if images < 20_000 else 2
+
+
+def of_images(threads, weights_mb, copies, decoded_mb=0):
+    """MB that a job with images is estimated to take beside its model's computing.
+
+    threads: one process computes, a process per further thread reads; weights_mb: size of the encoder's files, of
+    which there are so many `copies`; decoded_mb: images that are kept decoded.
+    """
+    return IMAGES + READER * (threads - 1) + copies * weights_mb + decoded_mb
+
+
+def of_proxy(embeddings_mb):
+    """MB that the training of a proxy on embeddings of this size is estimated to take."""
+    return EMBEDDINGS + embeddings_mb
+
+
+def asked(estimate, computing=0):
+    """MB to ask for: an estimate with its margin, in steps of 100."""
+    return -(-int(MARGIN * estimate + computing) // 100) * 100
