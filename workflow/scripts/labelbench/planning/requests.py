@@ -5,7 +5,7 @@ job's processes take at their peak; what it asks for has a margin, and what no p
 """
 
 # MB of a process with torch, an encoder's library and a small encoder, and of each process that reads images beside it.
-IMAGES, READER = 480, 95
+IMAGES, READER = 540, 95
 # MB of a process with torch and the libraries of proxies.
 EMBEDDINGS = 246
 # An encoder's files are in the memory of the host so many times: model and checkpoint as it is loaded; model, best
