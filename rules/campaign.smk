@@ -42,10 +42,31 @@ if CAMPAIGN:
         return gpus_of_encoder(_trained)
 
     def threads_of_campaign(wildcards):
-        return 2 * max(gpus_of_encoder(_trained), 1)
+        return threads_for(gpus_of_encoder(_trained), _MANY)
 
     def mem_mb_of_campaign(wildcards):
-        return 8000 * max(gpus_of_encoder(_trained), 1)
+        return training_mb(_trained, threads_of_campaign(wildcards), _weights_mb())
+
+    def decoded_mb_of_campaign(wildcards):
+        return decoded_mb(_trained)
+
+    def threads_to_embed(wildcards):
+        return threads_for(gpu_if_here(wildcards), _MANY)
+
+    def threads_to_predict(wildcards):
+        return threads_for(any_gpu(wildcards), _MANY)
+
+    def mem_mb_to_predict(wildcards):
+        threads = max(threads_to_embed(wildcards), threads_to_predict(wildcards))
+        estimate = requests.of_images(threads, _weights_mb(), requests.LOADED)
+        return requests.asked(estimate, requests.COMPUTING)
+
+    # How many images there are is not known before they are listed.
+    _MANY = 100_000
+
+    def _weights_mb():
+        files = CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config)
+        return weights_mb({"weights": files})
 
     def how_of_campaign(wildcards, input):
         return how_end_to_end(_trained, input)

@@ -32,9 +32,9 @@ if CAMPAIGN:
             f"{_CAMPAIGN_LOG}/embed_images/{{view}}.log",
         conda:
             "../envs/train.yaml"
-        threads: 2
+        threads: threads_to_embed
         resources:
-            mem_mb=8000,
+            mem_mb=mem_mb_to_predict,
             runtime=1440,
             gpu=gpu_if_here,
         params:
@@ -172,6 +172,7 @@ if CAMPAIGN:
                 mem_mb=mem_mb_of_campaign,
                 runtime=1440,
                 gpu=gpus_of_campaign,
+                decoded_mb=decoded_mb_of_campaign,
                 nodes=1,
             params:
                 spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
@@ -200,9 +201,9 @@ if CAMPAIGN:
                 f"{_CAMPAIGN_LOG}/predict_images.log",
             conda:
                 "../envs/train.yaml"
-            threads: 2
+            threads: threads_to_predict
             resources:
-                mem_mb=8000,
+                mem_mb=mem_mb_to_predict,
                 runtime=240,
                 gpu=any_gpu,
             params:

@@ -160,16 +160,16 @@ def retried(minutes, attempt, submission=0):
 # Jobs with images (planning/requests.py says what they take).
 
 
-def threads_for(gpus, input):
+def threads_for(gpus, images):
     """Threads of a job with so many GPUs. Here all GPUs share the cores."""
     each = GPU_THREADS
     if gpus and here() and workflow.resource_settings.cores:
         each = min(each, max(workflow.resource_settings.cores // gpus_here(), 1))
-    return requests.threads(gpus, num_images(input), each)
+    return requests.threads(gpus, images, each)
 
 
 def image_threads(wildcards, input):
-    return threads_for(embed_gpu(wildcards, input), input)
+    return threads_for(embed_gpu(wildcards, input), num_images(input))
 
 
 def weights_mb(input):
@@ -192,16 +192,20 @@ def decoded_mb(wildcards):
 
 def finetune_threads(wildcards, input):
     """Each GPU has a process, and processes that decode for it."""
-    return threads_for(gpus_of_encoder(wildcards), input)
+    return threads_for(gpus_of_encoder(wildcards), num_images(input))
 
 
 def finetune_mem_mb(wildcards, input, attempt):
     """Each GPU's process holds the encoder."""
+    threads = finetune_threads(wildcards, input)
+    return training_mb(wildcards, threads, weights_mb(input)) * attempt
+
+
+def training_mb(wildcards, threads, weights):
     gpus = max(gpus_of_encoder(wildcards), 1)
-    threads = finetune_threads(wildcards, input) // gpus
-    estimate = requests.of_images(threads, weights_mb(input), requests.TRAINED)
+    estimate = requests.of_images(threads // gpus, weights, requests.TRAINED)
     more = requests.COMPUTING + decoded_mb(wildcards) // gpus
-    return gpus * requests.asked(estimate, more) * attempt
+    return gpus * requests.asked(estimate, more)
 
 
 def embed_gpu(wildcards, input):

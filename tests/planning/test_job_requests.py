@@ -23,7 +23,7 @@ def test_what_is_asked_for_grows_with_all_that_takes_memory():
     assert requests.of_images(3, 0, requests.LOADED) - least == 2 * requests.READER
     assert requests.of_images(1, 605, requests.TRAINED) - least == 5 * 605
     assert requests.of_images(1, 0, requests.LOADED, decoded_mb=70) - least == 70
-    assert requests.asked(1000) == 1500 and requests.asked(1001, computing=50) == 1600
+    assert requests.asked(300) == 1500 and requests.asked(1001, computing=50) == 1600
     # As cluster.md says.
     assert requests.asked(requests.of_images(16, 605, requests.TRAINED), requests.COMPUTING + 4000) == 14_500
     assert requests.asked(requests.of_proxy(14_500)) == 22_200

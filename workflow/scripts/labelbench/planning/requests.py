@@ -17,6 +17,8 @@ MARGIN = 1.5
 # MB beyond an estimate: what a model on a CPU computes with (up to 3 GB were seen), or what CUDA keeps in the memory of
 # the host (a common figure; not measured here).
 COMPUTING = 3000
+# MB that every job gets: a torch with CUDA takes more by itself than the one that was measured.
+LEAST = 1500
 
 
 def threads(gpus, images, of_gpu):
@@ -45,4 +47,4 @@ def of_proxy(embeddings_mb):
 
 def asked(estimate, computing=0):
     """MB to ask for: an estimate with its margin, in steps of 100."""
-    return -(-int(MARGIN * estimate + computing) // 100) * 100
+    return max(-(-int(MARGIN * estimate + computing) // 100) * 100, LEAST)
