@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Picture
 
 from labelbench.common import registry
 from labelbench.common.errors import UserError
@@ -132,3 +133,11 @@ def test_a_pool_of_copies_gives_what_there_is():
     picks, passed = models.choose(pool, strategy, config, 5, np.random.default_rng(0), near=0.5)
     assert len(picks) + passed <= 10
     assert len(picks) >= 1
+
+
+def test_large_photos_are_decoded_no_larger_than_they_are_used(tmp_path):
+    for name, size in (("large.jpg", (2200, 2100)), ("large.png", (2200, 2100)), ("small.jpg", (1500, 1200))):
+        Picture.new("RGB", size, (200, 30, 90)).save(tmp_path / name)
+    names = ["large.jpg", "large.png", "small.jpg"]
+    read = models.reader(tmp_path, [Image(f"{n:064x}", name, (), True, "") for n, name in enumerate(names)])
+    assert [read(n).size for n in range(3)] == [(1100, 1050), (1100, 1050), (1500, 1200)]

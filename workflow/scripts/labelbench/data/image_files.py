@@ -45,6 +45,8 @@ class Decoding:
 
 
 AS_IS = Decoding()
+# Photos of the user's own are decoded no larger than they are used: no encoder here sees half of these pixels.
+SHORTEST = 1024
 TRANSPARENT, DARK = "transparent", "16 bits, nothing above 4095"
 
 

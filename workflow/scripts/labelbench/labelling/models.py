@@ -21,13 +21,17 @@ NEVER_STOPS = {"early_stopping": "none", "patience": 0}  # nobody has labelled a
 
 
 def reader(root, images):
-    """A function from a position in `images` to a PIL image, from any of the paths that have this content."""
+    """A function from a position in `images` to a PIL image, from any of the paths that have this content.
+
+    Photos are decoded no larger than they are used, as in `image_folder`.
+    """
+    how = image_files.Decoding(shortest=image_files.SHORTEST)
 
     def read(position):
         image = images[position]
         for path in (image.path, *image.copies):
             with contextlib.suppress(OSError, ValueError):
-                return image_files.opened(Path(root, path))
+                return image_files.opened(Path(root, path), how)
         raise UserError(f"{Path(root, image.path)} cannot be read any more. Run the same command again.")
 
     return read

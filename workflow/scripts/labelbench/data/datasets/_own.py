@@ -22,8 +22,6 @@ from labelbench.data.dataset_file import Dataset, Files, Split
 
 SPLITS = {"train": "pool", "pool": "pool", "val": "val", "test": "test"}
 AT_MOST = 10  # places that are named per problem
-# Photos are decoded no larger than they are used: no encoder here sees more than half of these pixels.
-SHORTEST = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ class Examples:
 
 def decoding(config):
     """How files become pixels."""
-    return image_files.Decoding(config.background, config.max_pixels, SHORTEST)
+    return image_files.Decoding(config.background, config.max_pixels, image_files.SHORTEST)
 
 
 def shown(text):
