@@ -61,12 +61,10 @@ class Run:
     def kill(self, victim):
         """Whether there was something to kill."""
         if victim == "job":
-            while not (running := job_processes(self.folder)):
-                if self.ends_within(0.1):
-                    return False
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile, and the next run kills another
-                os.kill(running[0], signal.SIGKILL)
-            self.ends_within(math.inf)  # Snakemake says that a job has failed
+            while not self.ends_within(1):  # it does once a job was hit before it had ended by itself
+                for pid in job_processes(self.folder)[:1]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             return self.code != 0
         if victim == "snakemake":
             os.kill(self.pid, signal.SIGKILL)  # a job lives on as an orphan, and may write while the next run does

@@ -1,6 +1,6 @@
 """What each repair of Snakemake saves: CPU seconds of dry runs of a study, with all repairs, with none, without each.
 
-    python bench/repairs.py [--datasets 1] [--repeat 3] [--only NAME …]
+    python bench/repairs.py [--datasets 1] [--repeat 3] [--only NAME … A+B]
 
 The study is that of bench/scale.py, 5,097 jobs for each dataset: where nothing was run, and where all is done. Works on
 a copy of the workflow in a temporary folder. The least of the repeats counts, which take turns: other work on the
@@ -39,7 +39,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--datasets", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", nargs="*", help="these repairs; none to see all of them together alone")
+    parser.add_argument(
+        "--only", nargs="*", help="these repairs, or several at a time, A+B; none to see all of them together alone"
+    )
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as place:
@@ -60,7 +62,7 @@ def main():
         names = re.findall(r"^    (\w+)\(\)$", text[text.index("def plan_quickly") :], re.M)
         versions = {"(all repairs)": text, "(as published)": re.sub(r"not (snakemake\.__version__)", r"\1", text)}
         for name in names if args.only is None else args.only:
-            versions[name] = re.sub(rf"^    {name}\(\)\n", "", text, flags=re.M)
+            versions[name] = re.sub(rf"^    (?:{name.replace('+', '|')})\(\)\n", "", text, flags=re.M)
         found = {(name, state): [] for name in versions for state in configs}
         for _ in range(args.repeat):
             for name, version in versions.items():

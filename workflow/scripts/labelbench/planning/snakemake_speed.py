@@ -145,6 +145,13 @@ def share_wildcards():
     rules.Wildcards = lambda fromdict: of_items(tuple(fromdict.items()))
 
 
+def _flags(file):
+    """Flags of a file, or None: they are those of the text in it, which may be a file again."""
+    while (inner := getattr(file, "_file", None)) is not None:
+        file = inner
+    return getattr(file, "_flags", None)
+
+
 def share_files():
     """Let the jobs of a rule share the files that they all read: each path is made into a file three times per job.
 
@@ -157,7 +164,7 @@ def share_files():
 
     def plain(file, rule):
         # Flags are set while the workflow is read.
-        return rule is not None and rule.workflow._dag is not None and not getattr(file, "flags", None)
+        return rule is not None and rule.workflow._dag is not None and not _flags(file)
 
     def iofile(file, rule=None):
         if not isinstance(file, str) or not plain(file, rule):
@@ -196,9 +203,9 @@ def know_flags():
     published, on_storage = io.is_flagged, io._IOFile.is_storage.fget
 
     def is_flagged(value, flag):
-        return bool(getattr(value, "flags", None)) and published(value, flag)
+        return bool(_flags(value)) and published(value, flag)
 
-    io._IOFile.is_storage = property(lambda self: bool(getattr(self._file, "flags", None)) and on_storage(self))
+    io._IOFile.is_storage = property(lambda self: bool(_flags(self._file)) and on_storage(self))
     io.is_flagged = dag.is_flagged = jobs.is_flagged = rules.is_flagged = is_flagged
 
 
