@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: a finished tiny study, and copies of it to change."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import snakemake.cli as snakemake_cli
-import snakemake.shell as snakemake_shell
 import yaml
 from filelock import FileLock
 
@@ -20,6 +20,8 @@ from labelbench.planning.plan import merged
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where a test does take two, they sleep while they wait for each other: spinning, they hold up all other tests.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+snakemake_shell = importlib.import_module("snakemake.shell")  # `import … as` finds the class of that name in it
 
 REPO = Path(__file__).resolve().parent.parent
 PARTS = ["Snakefile", "rules", "workflow", "config", "envs", "profiles", "resources", "slurm"]

@@ -105,6 +105,7 @@ CASES = {
     "passive with BatchNorm": {"name": "passive", "norm": "BatchNorm1d", "batch_size": 10},
     "freematch in parts": {"name": "freematch", "parts": 3},
     "fewer examples than ranks": {"name": "passive", "labelled": 9},
+    "no example of a BatchNorm for a rank": {"name": "passive", "norm": "BatchNorm1d", "labelled": 10},
 }
 RESUMED = {"name": "freematch", "patience": 2}
 

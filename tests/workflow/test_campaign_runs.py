@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from conftest import copy_workflow, snakemake
+from conftest import configure, copy_workflow, snakemake
 from labelbench.common import registry
 from labelbench.labelling import batch_files, campaign, identity, predict, rehearsal
 
@@ -40,7 +40,7 @@ class Run:
     """A campaign in a copy of the workflow; `truth` by hash is what its people know."""
 
     def __init__(self, repo, settings):
-        self.repo, self.settings = repo, settings
+        self.repo, self.settings, self.more = repo, settings, []
         self.folder = repo / "labelling/numbers"
         self.truth = write_images(repo / "pictures", 0, 300)
 
@@ -48,7 +48,7 @@ class Run:
         self.settings |= change
         (self.repo / "label.yaml").write_text(yaml.safe_dump({"label": self.settings}))
         targets = targets or ("label",)
-        return snakemake(self.repo, "-c2", "--configfile", "label.yaml", "--", *targets, check=check)
+        return snakemake(self.repo, "-c2", "--configfile", "label.yaml", *self.more, "--", *targets, check=check)
 
     def batch(self):
         return campaign.batches(self.folder)[-1]
@@ -290,8 +290,11 @@ def test_a_pool_no_larger_than_its_audit_is_delivered_without_a_model(run):
 
 
 @pytest.mark.slow
-def test_the_encoder_is_trained_end_to_end_before_labels_are_delivered(run):
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_the_encoder_is_trained_end_to_end_before_labels_are_delivered(run, gpus):
     settings = {"wrong": 30.0, "finetune": "passive_images", "batch": 60}
+    configure(run.repo, {"encoders": {"glyphclip": {"end_to_end": {"gpus": gpus}}}})
+    run.more = ["--resources", f"gpu={gpus}"]  # where there are none, as many processes compute on the CPU
     run(**settings)
     run.answer()
     run()
@@ -301,6 +304,8 @@ def test_the_encoder_is_trained_end_to_end_before_labels_are_delivered(run):
     out = run("deliver")
     assert "The model that labels is right on" in out
     derived = run.repo / "results/labelling/numbers/finetuned"
+    log = (run.repo / "logs/labelling/numbers/finetune_answers.log").read_text()
+    assert ("2 processes, each with a GPU" in log) == (gpus == 2)
     said = {row["sha256"]: row for row in identity.read_table(derived / "predictions.csv")}
     frozen = {row["sha256"]: row for row in identity.read_table(run.batch().folder / "frozen.csv")}
     assert frozen

@@ -21,6 +21,7 @@ def predictions(model_folder, images, device="cpu"):
     import torch
 
     from labelbench.embedding import images as pipeline
+    from labelbench.embedding.workers import Workers
 
     torch.set_num_threads(1)
     if (why := Path(model_folder, "no_model.txt")).exists():
@@ -37,7 +38,7 @@ def predictions(model_folder, images, device="cpu"):
     found = identity.index(known)
     usable = np.array([n for n, image in enumerate(found) if identity.usable(image)], np.int64)
     encoder = pipeline.load_encoder(settings, device)
-    data = pipeline.Data(None, encoder, models.reader(root, found), device, 0)
+    data = pipeline.Data(None, encoder, models.reader(root, found), device, Workers(0, device))
     said = {}
     if len(usable):
         classes, confidences = _predicted(Path(model_folder, "model.safetensors"), settings, data, usable)
@@ -58,8 +59,8 @@ def _predicted(weights, settings, data, usable):
     if settings.get("finetuned"):
         model = finetuned.load(weights, data.encoder, len(settings["classes"]), data.device)
         return finetuned.predict(model, data, usable)
-    seen = Clean(data.images, usable, data.encoder.transform)
-    parts = [rows for (rows,) in embedder.outputs(data.encoder.embed, seen, 0, data.device, "embedding")]
+    seen = Clean(data.images, data.encoder.transform)
+    parts = [rows for (rows,) in embedder.outputs(data.encoder.embed, seen, usable, data.workers, "embedding")]
     return models.predict(proxy.load(weights), np.concatenate(parts).astype(np.float16))
 
 
