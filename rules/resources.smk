@@ -9,8 +9,11 @@ import os
 # LABELBENCH_GPU=0: a cluster without GPUs. Jobs learn it by the same variable, which Slurm hands on.
 GPUS = int(os.environ.get("LABELBENCH_GPU") != "0")
 # Threads of a job with a GPU, which waits for what they read, and MB of decoded images that it keeps.
-GPU_THREADS = int(os.environ.get("LABELBENCH_GPU_THREADS", 16))
-DECODED_MB = int(os.environ.get("LABELBENCH_DECODED_MB", 4000))
+try:
+    GPU_THREADS = requests.from_environment("LABELBENCH_GPU_THREADS", 16, least=1)
+    DECODED_MB = requests.from_environment("LABELBENCH_DECODED_MB", 4000, least=0)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 
 
 def here():

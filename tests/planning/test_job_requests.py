@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPO
+from labelbench.common.errors import UserError
 from labelbench.planning import requests
 
 SMALL = REPO / "tests/planning/small_jobs.py"
@@ -16,6 +17,16 @@ SMALL = REPO / "tests/planning/small_jobs.py"
 def test_threads_follow_the_gpus():
     assert [requests.threads(gpus, 1797, 16) for gpus in (0, 1, 2)] == [1, 16, 32]
     assert [requests.threads(gpus, 10**6, 6) for gpus in (0, 1, 2)] == [2, 6, 12]
+
+
+def test_settings_of_the_environment_are_whole_numbers(monkeypatch):
+    for text, found in (("", 16), (" 8 ", 8), ("1", 1)):
+        monkeypatch.setenv("LABELBENCH_GPU_THREADS", text)
+        assert requests.from_environment("LABELBENCH_GPU_THREADS", 16, least=1) == found
+    for text in ("0", "-2", "four", "2.5", "1e3"):
+        monkeypatch.setenv("LABELBENCH_GPU_THREADS", text)
+        with pytest.raises(UserError, match=f"LABELBENCH_GPU_THREADS must be a whole number, at least 1, not '{text}'"):
+            requests.from_environment("LABELBENCH_GPU_THREADS", 16, least=1)
 
 
 def test_what_is_asked_for_grows_with_all_that_takes_memory():

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, {scripts!r})
-from labelbench.planning import snakemake_speed
+from labelbench.planning import requests, snakemake_speed
 _here, jobs = Path({rules!r}), SimpleNamespace(gpus=lambda: {gpus})
 
 include: {rules!r} + "/resources.smk"

@@ -4,6 +4,10 @@ Constants are measured: tests/planning/test_job_requests.py runs small jobs and 
 job's processes take at their peak; what it asks for has a margin, and what no plan can know.
 """
 
+import os
+
+from labelbench.common.errors import UserError
+
 # MB of a process with torch, an encoder's library and a small encoder, and of each process that reads images beside it.
 IMAGES, READER = 540, 95
 # MB of a process with torch and the libraries of proxies.
@@ -19,6 +23,14 @@ MARGIN = 1.5
 COMPUTING = 3000
 # MB that every job gets: a torch with CUDA takes more by itself than the one that was measured.
 LEAST = 1500
+
+
+def from_environment(name, default, least):
+    """A whole number, at least `least`, from an environment variable. Raises `UserError` for anything else."""
+    text = os.environ.get(name, "").strip() or str(default)
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise UserError(f"The environment variable {name} must be a whole number, at least {least}, not {text!r}.")
+    return int(text)
 
 
 def threads(gpus, images, of_gpu):
