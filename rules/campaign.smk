@@ -29,6 +29,11 @@ def in_words(function):
     return told
 
 
+def as_it_is(value):
+    """An input or params function that gives this: in a plain text, Snakemake takes a user's braces for wildcards."""
+    return lambda wildcards: value
+
+
 campaign_missing = in_words(campaigns.missing)
 
 

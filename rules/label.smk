@@ -25,7 +25,7 @@ if CAMPAIGN:
     rule embed_images:
         input:
             images=f"{_DERIVED}/images.csv",
-            weights=CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config),
+            weights=as_it_is(CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config)),
         output:
             update(f"{_DERIVED}/embeddings/{{view}}.h5"),
         log:
@@ -38,9 +38,9 @@ if CAMPAIGN:
             runtime=1440,
             gpu=gpu_if_here,
         params:
-            spec=provenance.canonical({"encoder": CAMPAIGN.encoder.settings}),
+            spec=as_it_is(provenance.canonical({"encoder": CAMPAIGN.encoder.settings})),
             code=provenance.digest("embed_images.py", CAMPAIGN.encoder.source),
-            images=CAMPAIGN.settings.images,
+            images=as_it_is(CAMPAIGN.settings.images),
         script:
             "../workflow/scripts/embed_images.py"
 
@@ -87,7 +87,7 @@ if CAMPAIGN:
             mem_mb=8000,
             runtime=60,
         params:
-            spec=provenance.canonical(campaigns.spec(CAMPAIGN)),
+            spec=as_it_is(provenance.canonical(campaigns.spec(CAMPAIGN))),
             folder=f"labelling/{CAMPAIGN.name}",
             complete=CAMPAIGN.settings.complete,
             labels=labels_of_round,
@@ -103,6 +103,7 @@ if CAMPAIGN:
             answers=f"{_DERIVED}/answers.csv",
             clean=f"{_DERIVED}/embeddings/clean.h5",
             models=campaign_models,
+            problems=f"labelling/{CAMPAIGN.name}/problems.csv",
         output:
             text=f"labelling/{CAMPAIGN.name}/status.txt",
             html=f"labelling/{CAMPAIGN.name}/status.html",
@@ -115,9 +116,8 @@ if CAMPAIGN:
             mem_mb=8000,
             runtime=60,
         params:
-            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            spec=as_it_is(provenance.canonical(campaigns.as_json(CAMPAIGN))),
             folder=f"labelling/{CAMPAIGN.name}",
-            problems=f"labelling/{CAMPAIGN.name}/problems.csv",
             code=provenance.digest("assess.py"),
         script:
             "../workflow/scripts/assess.py"
@@ -141,7 +141,7 @@ if CAMPAIGN:
             mem_mb=16000,
             runtime=240,
         params:
-            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            spec=as_it_is(provenance.canonical(campaigns.as_json(CAMPAIGN))),
             folder=f"labelling/{CAMPAIGN.name}",
             kind="batch",
             code=provenance.digest(
@@ -160,7 +160,7 @@ if CAMPAIGN:
             input:
                 images=ancient(f"{_DERIVED}/images.csv"),
                 answers=ancient(f"{_DERIVED}/answers.csv"),
-                weights=CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config),
+                weights=as_it_is(CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config)),
             output:
                 f"{_DERIVED}/finetuned/model.safetensors",
             log:
@@ -175,10 +175,10 @@ if CAMPAIGN:
                 decoded_mb=decoded_mb_of_campaign,
                 nodes=1,
             params:
-                spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
+                spec=as_it_is(provenance.canonical(campaigns.finetune_spec(CAMPAIGN))),
                 folder=f"labelling/{CAMPAIGN.name}",
                 complete=CAMPAIGN.settings.complete,
-                images=CAMPAIGN.settings.images,
+                images=as_it_is(CAMPAIGN.settings.images),
                 round=last_round,
                 labels=last_labels,
                 end_to_end=how_of_campaign,
@@ -194,7 +194,7 @@ if CAMPAIGN:
             input:
                 images=f"{_DERIVED}/images.csv",
                 model=rules.finetune_answers.output[0],
-                weights=CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config),
+                weights=as_it_is(CAMPAIGN.encoder.module.files(CAMPAIGN.encoder.config)),
             output:
                 f"{_DERIVED}/finetuned/predictions.csv",
             log:
@@ -207,8 +207,8 @@ if CAMPAIGN:
                 runtime=240,
                 gpu=any_gpu,
             params:
-                spec=provenance.canonical(campaigns.finetune_spec(CAMPAIGN)),
-                images=CAMPAIGN.settings.images,
+                spec=as_it_is(provenance.canonical(campaigns.finetune_spec(CAMPAIGN))),
+                images=as_it_is(CAMPAIGN.settings.images),
                 code=provenance.digest("predict_images.py", CAMPAIGN.encoder.source),
             script:
                 "../workflow/scripts/predict_images.py"
@@ -227,7 +227,7 @@ if CAMPAIGN:
         log:
             f"{_CAMPAIGN_LOG}/promise{{batch}}.log",
         params:
-            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            spec=as_it_is(provenance.canonical(campaigns.as_json(CAMPAIGN))),
             folder=f"labelling/{CAMPAIGN.name}",
             kind="promise",
             code=provenance.digest("propose_batch.py", CAMPAIGN.selector.source),
@@ -253,7 +253,7 @@ if CAMPAIGN:
             mem_mb=8000,
             runtime=60,
         params:
-            spec=provenance.canonical(campaigns.as_json(CAMPAIGN)),
+            spec=as_it_is(provenance.canonical(campaigns.as_json(CAMPAIGN))),
             folder=f"labelling/{CAMPAIGN.name}",
             renames=in_words(lambda: provenance.canonical(LABELLING.renames())),
             code=provenance.digest("deliver_labels.py", CAMPAIGN.selector.source),

@@ -128,3 +128,13 @@ def test_a_target_is_rarely_declared_too_early():
         hits = rng.random((10, n)) < share  # the worst case: every look is a new chance
         wrongly += any(told(int(hit.sum()), n, target=share, look=k) == "target" for k, hit in enumerate(hits, 1))
     assert 0 < wrongly / 1000 <= 0.05
+
+
+def test_an_audit_that_is_still_being_asked_is_waited_for():
+    def told(n, drawn):
+        return assessment.verdict(n, n, 0, 0.95, 0.05, 10, 1, n, 0, [], drawn=drawn).sentence
+
+    assert told(40, 150).startswith("Cannot tell yet: 40 of 150 audit images")
+    assert "It takes 104" in told(40, 60)
+    assert told(0, 0).startswith("Cannot tell: there is no audit")
+    assert told(10, 60).startswith("Cannot tell yet: 10 audit answers")

@@ -8,6 +8,7 @@ import pytest
 from labelbench.common.errors import UserError
 from labelbench.labelling import campaign
 from labelbench.labelling.campaign import Answered, Asked, Batch
+from labelbench.planning import campaigns
 
 SEED = 7
 
@@ -169,3 +170,46 @@ def test_orders_name_pages_that_exist_and_one_thing_to_do():
         assert "batch02" not in told
         assert not campaign.asks(state, left, budget)
     assert campaign.asks(state, 9, 3)
+
+
+def test_another_seed_moves_no_image_into_the_audit_or_out_of_it():
+    hashes = [name(n) for n in range(300)]
+    first = batch(1, [], threshold=campaign.audit_threshold(SEED, hashes, 60), seed=SEED)
+    for seed in (SEED, SEED + 1):
+        assert sum(campaign.is_audit([first], seed, h) for h in hashes) == 60
+        assert campaign.is_audit([first], seed, hashes[3]) == campaign.is_audit([first], SEED, hashes[3])
+
+
+def test_a_promise_before_the_first_batch_fixes_no_audit():
+    promise = batch(1, [1], kind="promise")
+    assert campaign.drew_audit([promise]) is None
+    first = batch(2, [2], threshold="8" + 63 * "0", seed=SEED)
+    assert campaign.drew_audit([promise, first]) == first
+    assert any(campaign.is_audit([promise, first], SEED, name(n)) for n in range(30))
+
+
+def test_the_audit_of_a_promise_is_not_in_the_budget():
+    batches = [batch(1, [1, 2]), batch(2, [3, 4, 5], kind="promise")]
+    state = campaign.state(batches, labels(n1="a", n2="b", n3="a", n4="b", n5="a"), SEED)
+    assert campaign.bought(state) == 2
+    assert campaign.asks(state, left=9, budget=3)
+    assert not campaign.asks(state, left=9, budget=2)
+
+
+def test_a_copy_of_a_batch_is_no_batch(tmp_path):
+    for folder in ("batch01", "batch01 copy", "batch01 (2)"):
+        (tmp_path / folder).mkdir()
+        campaign.write_batch(tmp_path / folder / "batch.json", batch(1, [1]))
+    assert [found.number for found in campaign.batches(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize("lines", ["a,b\nb,a\n", "a,b\nb,c\nc,b\n"])
+def test_names_that_lead_in_a_circle_are_said(tmp_path, lines):
+    (tmp_path / "classes.csv").write_text("old,new\n" + lines)
+    with pytest.raises(UserError, match="circle"):
+        campaigns.renames(tmp_path, ("a", "b", "c"))
+
+
+def test_names_that_lead_on_are_followed_to_their_end(tmp_path):
+    (tmp_path / "classes.csv").write_text("old,new\nx,y\ny,a\nb,b\n")
+    assert campaigns.renames(tmp_path, ("a", "b")) == {"x": "a", "y": "a"}

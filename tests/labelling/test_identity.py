@@ -182,3 +182,17 @@ def test_a_table_that_holds_the_images_themselves_is_refused(tmp_path):
     (tmp_path / "list.xlsx").write_bytes(b"PK")
     with pytest.raises(UserError, match="CSV UTF-8"):
         identity.listing(tmp_path / "list.xlsx")
+
+
+def test_what_was_asked_stays_known_without_file_and_index(folder):
+    images, _ = indexed(folder)
+    asked = [identity.Image("f" * 64, "gone.png"), images[0]]
+    found = identity.with_asked(images, asked)
+    assert found[:-1] == images
+    assert (found[-1].sha256, found[-1].path, found[-1].present) == ("f" * 64, "gone.png", False)
+
+
+def test_a_table_whose_files_are_all_absent_says_so(tmp_path):
+    (tmp_path / "list.csv").write_text("path\na.png\nb.png\n")
+    with pytest.raises(UserError, match=r"none of 2 files .* is there, such as 'a.png'"):
+        identity.listing(tmp_path / "list.csv")

@@ -113,9 +113,9 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     assert (first.folder / "batch.json").read_bytes() == untouched
 
     # The folder is renamed and grows: answers stay, only what is new is embedded, no model is trained.
-    (run.repo / "pictures").rename(run.repo / "archive of 2026")
-    run.truth |= write_images(run.repo / "archive of 2026", 300, 310)
-    out = run(images="archive of 2026")
+    (run.repo / "pictures").rename(run.repo / "archive {2026}")
+    run.truth |= write_images(run.repo / "archive {2026}", 300, 310)
+    out = run(images="archive {2026}")
     assert "train_answers" not in run.jobs(out)
     log = (run.repo / "logs/labelling/numbers/embed_images/clean.log").read_text()
     assert "embedded 10 of 310 images" in log
@@ -141,8 +141,8 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
     label_of = {r["image"].replace("/", "__"): r["label"] for r in labels if r["label"]}
     assert {link.name: link.parent.name for link in links} == label_of
     assert all(link.exists() for link in links)
-    said = list(predict.predictions(run.folder / "model", run.repo / "archive of 2026/3"))
-    assert sum(run.truth[identity.content(run.repo / "archive of 2026/3" / p)] == c for p, c, _ in said) >= 7
+    said = list(predict.predictions(run.folder / "model", run.repo / "archive {2026}/3"))
+    assert sum(run.truth[identity.content(run.repo / "archive {2026}/3" / p)] == c for p, c, _ in said) >= 7
 
 
 def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
@@ -168,6 +168,7 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
     (run.folder / "answers/c.csv").write_text(f"sha256,label,annotator\n{last.sha256},six,you\n")
     out = run()
     assert "1 image on which people disagree" in out
+    assert re.search(r"\d things in the answers or images to mend", out)
     conflicts = (run.folder / "conflicts.csv").read_text(encoding="utf-8-sig")
     assert "me" in conflicts
     assert "you" in conflicts

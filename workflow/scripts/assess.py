@@ -23,7 +23,7 @@ state = campaign.state(campaign.batches(job.params.folder), answers, settings.se
 space = models.space(job.input.clean, [], identity.fingerprint(images))
 trained = {int(Path(path).parent.name.removeprefix("round")): proxy.load(path) for path in job.input.models}
 missing = len(identity.absent(settings.images))
-problems = len(identity.read_table(job.params.problems)) - missing
+problems = len(identity.read_table(job.input.problems)) - missing
 status, found = standing.status(images, root, state, space, trained, settings, problems, missing, job.params.folder)
 jobs.write_result(job.output.assessment, found)
 with jobs.written_whole(job.output.text) as part:

@@ -23,7 +23,7 @@ answers = campaign.read_answers(job.input.answers)
 state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
 renames = json.loads(job.params.renames)
 promised = campaign.promises(state.batches) if settings.wrong else []
-if not campaign.labelled(answers):
+if not campaign.labelled(answers.values()):
     raise UserError(campaign.NOTHING_LABELLED)
 automatic, predicted, confidence, told = None, {}, {}, []
 if promised and campaign.answered(promised[-1], state):

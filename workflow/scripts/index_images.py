@@ -13,8 +13,9 @@ root, _ = identity.source(settings["images"])
 files = identity.listing(settings["images"])
 before = identity.read_index(job.output.images)
 known = identity.look(root, files, identity.read_known(job.output.known))
-images = identity.index(known, before)
-asked = {image.sha256 for batch in campaign.batches(job.params.folder) for image in batch.images}
+asked_of = [image for batch in campaign.batches(job.params.folder) for image in batch.images]
+images = identity.with_asked(identity.index(known, before), asked_of)
+asked = {image.sha256 for image in asked_of}
 here = {image.sha256 for image in images if image.present}
 if asked and not here & asked:
     raise UserError(

@@ -120,15 +120,16 @@ class Worth(NamedTuple):
     batch: float
 
 
-def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappas, worth=None):
+def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappas, worth=None, drawn=None):
     """What the numbers amount to, the first that holds: target, budget, not worth it, stable, cannot tell, go on.
 
     right, n: of the last model on the audit images that have a label; skipped: audit images without one, which the
     bound counts as wrong; target: share, 0 for none; alpha: of the whole campaign, shared by its `looks`, for every
     round is a look, this one being number `look`; bought, budget: labels, 0 for no limit; kappas: of consecutive
-    models; worth: where prices are known.
+    models; worth: where prices are known; drawn: images of the audit, asked or not (None: all of them were asked).
     """
     level = alpha / looks
+    drawn = n + skipped if drawn is None else max(drawn, n + skipped)
     bound = lower_bound(right, n + skipped, level) if n else 0.0
     if target and n >= ENOUGH and bound >= target and look <= looks:
         return Verdict(
@@ -137,13 +138,13 @@ def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappa
             f"{looks} looks), and {100 * target:g} % were asked for. You may stop.",
         )
     if budget and bought >= budget:
-        return Verdict("budget", f"Budget spent: {bought} of {counted(budget, 'label')}.")
+        return Verdict("budget", f"Budget spent: {bought:,} of {counted(budget, 'label')}.")
     if worth and worth.mistake and worth.gain * worth.left * worth.mistake < worth.batch:
         mended = worth.gain * worth.left
         return Verdict(
             "worthless",
-            f"Not worth it: the next batch costs {worth.batch:g}, and the {mended:.0f} mistakes that it may mend at "
-            f"most cost {mended * worth.mistake:g}.",
+            f"Not worth it: the next batch costs {worth.batch:,.2f}, and what it may mend at most, about "
+            f"{counted(round(mended), 'mistake')}, costs {mended * worth.mistake:,.2f}.",
         )
     if len(kappas) >= 3 and np.mean(kappas[-3:]) >= STABLE:
         return Verdict(
@@ -151,6 +152,8 @@ def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappa
             f"The last models agree (kappa {np.mean(kappas[-3:]):.3f} over three rounds): more labels of this kind "
             "change little. This is advice, not a bound.",
         )
+    if not drawn:
+        return Verdict("cannot tell", "Cannot tell: there is no audit. It is drawn with the first batch, by `audit`.")
     if n < ENOUGH:
         return Verdict("cannot tell", f"Cannot tell yet: {n} audit answers; {ENOUGH} are the least that show anything.")
     if not target:
@@ -161,11 +164,17 @@ def verdict(right, n, skipped, target, alpha, looks, look, bought, budget, kappa
             f"Cannot tell: the audit was looked at {look} times, and `looks` planned for {looks}. Deliver under a "
             "promise: its audit is fresh.",
         )
-    if lower_bound(n + skipped, n + skipped, level) < target:
+    if lower_bound(drawn, drawn, level) >= target > lower_bound(n + skipped, n + skipped, level):
+        return Verdict(
+            "cannot tell",
+            f"Cannot tell yet: {n} of {counted(drawn, 'audit image')} have an answer, too few to show "
+            f"{100 * target:g} %.",
+        )
+    if lower_bound(drawn, drawn, level) < target:
         least = math.ceil(math.log(level) / math.log(target))
         return Verdict(
             "cannot tell",
-            f"Cannot tell: with {n + skipped} audit images not even a model without a mistake could show "
-            f"{100 * target:g} %. At least {least} are needed, set as `audit` before the first batch.",
+            f"Cannot tell: with {counted(drawn, 'audit image')} not even a model without a mistake could show "
+            f"{100 * target:g} %. It takes {least}, which a campaign has to set as `audit` before its first batch.",
         )
     return Verdict("go on", f"Not there yet: at least {100 * bound:.1f} % are right, the target is {100 * target:g} %.")

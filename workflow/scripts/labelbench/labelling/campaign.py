@@ -38,7 +38,8 @@ class Batch(NamedTuple):
 
     number: 1, 2, …; id: 8 hex digits; kind: `batch`, or `promise` for the last audit before labels are delivered;
     known: hashes of images that had been answered by then without having been asked; threshold: images whose
-    `audit_rank` is below it are audit images (64 hex digits, None where there is no audit); folder: where it stands.
+    `audit_rank` is below it are audit images (64 hex digits, None where there is no audit); seed: of these ranks;
+    folder: where it stands.
     """
 
     campaign: str
@@ -50,6 +51,7 @@ class Batch(NamedTuple):
     threshold: str | None = None
     kind: str = "batch"
     folder: Path = Path()
+    seed: int | None = None
 
 
 class Answered(NamedTuple):
@@ -80,7 +82,8 @@ def batches(folder):
     Raises `UserError` for one that cannot be read, and where one is missing in between.
     """
     found = []
-    for path in sorted(Path(folder).glob("batch*/batch.json"), key=lambda p: int(re.sub(r"\D", "", p.parent.name))):
+    written = [p for p in Path(folder).glob("batch*/batch.json") if re.fullmatch(r"batch\d+", p.parent.name)]
+    for path in sorted(written, key=lambda p: int(p.parent.name.removeprefix("batch"))):
         try:
             content = json_files.read(path, ("images", "known", "batch"), _CURE)
             images = tuple(Asked(**image) for image in content.pop("images"))
@@ -174,9 +177,19 @@ class State(NamedTuple):
 
 
 def is_audit(batches, seed, sha256):
-    """Whether an image belongs to the audit, asked or not: never chosen by a strategy, never trained on."""
-    threshold = batches[0].threshold if batches else None
-    return threshold is not None and audit_rank(seed, sha256) < threshold
+    """Whether an image belongs to the audit, asked or not: never chosen by a strategy, never trained on.
+
+    The first batch has drawn it; a `seed` that is another one since changes nothing.
+    """
+    first = drew_audit(batches)
+    if first is None or first.threshold is None:
+        return False
+    return audit_rank(seed if first.seed is None else first.seed, sha256) < first.threshold
+
+
+def drew_audit(batches):
+    """The first batch, which fixed the audit; None before it. A promise that was asked for earlier fixes none."""
+    return next((batch for batch in batches if batch.kind == "batch"), None)
 
 
 def state(batches, answers, seed, complete=1.0):
@@ -231,8 +244,15 @@ def promises(batches):
 
 
 def labelled(answers):
-    """How many images people gave a label, of `Answered` by hash."""
-    return sum(answer.status == "label" for answer in answers.values())
+    """How many images people gave a label, of many `Answered`."""
+    return sum(answer.status == "label" for answer in answers)
+
+
+def bought(state):
+    """How many labels count against the budget: all but those of promises, whose audits come on top."""
+    ordinary = {image.sha256 for batch in state.batches if batch.kind == "batch" for image in batch.images}
+    promised = {image.sha256 for batch in promises(state.batches) for image in batch.images} - ordinary
+    return labelled(answer for name, answer in state.answers.items() if name not in promised)
 
 
 def answered(batch, state):
@@ -245,7 +265,7 @@ def asks(state, left, budget):
 
     left: images without an answer; budget: labels at most, 0 for no limit.
     """
-    return bool(state.next and left and not (budget and labelled(state.answers) >= budget))
+    return bool(state.next and left and not (budget and bought(state) >= budget))
 
 
 def page_order(number, promise, folder, begun=""):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelbench.common.errors import UserError
+from labelbench.common.words import counted
 from labelbench.data import folders, tables
 
 # What campaigns share with data sets stands there; campaigns know it under this module's name.
@@ -47,12 +48,17 @@ class Image(NamedTuple):
     problem: str = ""
 
 
+def expanded(path):
+    """A path of the config, with ~ and variables for what they stand for."""
+    return Path(os.path.expandvars(path)).expanduser()
+
+
 def source(images):
     """(root, table) of a campaign's images: a folder, or the folder of a table that names paths, and that table.
 
     Raises `UserError` where there is neither.
     """
-    path = Path(os.path.expandvars(images)).expanduser()
+    path = expanded(images)
     if path.is_dir():
         return path, None
     if path.suffix.lower() in TABLES and path.is_file():
@@ -75,7 +81,13 @@ def listing(images):
     is told by `absent`.
     """
     root, table = source(images)
-    found = [file for file in (_named(root, table) if table else folders.walk(root).images) if file.size >= 0]
+    named = _named(root, table) if table else folders.walk(root).images
+    found = [file for file in named if file.size >= 0]
+    if table and named and not found:
+        raise UserError(
+            f"config, label: images: none of {counted(len(named), 'file')} that {images} names is there, such as "
+            f"{named[0].path!r}. Paths are relative to the table's folder, {root}."
+        )
     if not found:
         raise UserError(f"config, label: images: {images} names no image file. {sorted(SUFFIXES)} are looked for.")
     return found
@@ -136,6 +148,16 @@ def index(known, before=()):
         else:
             images.append(Image(image.sha256, here[0], tuple(here[1:]), True, problems[image.sha256]))
     return images + [Image(n, here[0], tuple(here[1:]), True, problems[n]) for n, here in paths.items()]
+
+
+def with_asked(images, asked):
+    """The images, and behind them those that people were asked about and that no file and no index knows any more.
+
+    asked: many with `sha256` and `path`. Their answers count on.
+    """
+    have = {image.sha256 for image in images}
+    lost = {one.sha256: Image(one.sha256, one.path, present=False) for one in asked if one.sha256 not in have}
+    return [*images, *lost.values()]
 
 
 def usable(image):

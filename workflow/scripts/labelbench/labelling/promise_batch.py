@@ -30,7 +30,7 @@ def propose(images, state, predict, settings, number):
     rest = np.asarray(seen)[judged]
     epsilon, alpha = settings.wrong / 100, 1 - settings.confidence / 100
     tested = promises.risk(alpha, len(campaign.promises(state.batches)) + 1)
-    n = promises.audit_size(len(rest), campaign.labelled(state.answers), epsilon, tested)
+    n = promises.audit_size(len(rest), campaign.labelled(state.answers.values()), epsilon, tested)
     drawn = sorted(rest, key=lambda at: _rank(settings.seed, number, images[at].sha256))[:n]
     asked = tuple(campaign.Asked(images[at].sha256, images[at].path, True) for at in drawn)
     batch = campaign.Batch(
@@ -40,7 +40,7 @@ def propose(images, state, predict, settings, number):
         "random",
         asked,
         (),
-        state.batches[0].threshold if state.batches else None,
+        None,
         "promise",
     )
     frozen = [

@@ -30,15 +30,18 @@ def propose(images, state, space, model, settings, strategy, config, number):
     """
     batches, seed = state.batches, settings.seed
     usable = [image.sha256 for image in images if identity.usable(image)]
-    threshold = batches[0].threshold if batches else campaign.audit_threshold(seed, usable, settings.audit)
-    if not batches:  # the threshold is what makes an image an audit image
-        state = state._replace(batches=[campaign.Batch("", 0, "", "", (), (), threshold)])
+    first = campaign.drew_audit(batches)
+    if first is None:  # the threshold is what makes an image an audit image
+        threshold = campaign.audit_threshold(seed, usable, settings.audit)
+        first = campaign.Batch("", 0, "", "", (), (), threshold, seed=seed)
+        state = state._replace(batches=[*batches, first])
+    drawn_by = seed if first.seed is None else first.seed
     ordinary, audit = candidates(images, state, seed)
     ordinary = ordinary[space.embedded[ordinary]]
-    audit = np.array(sorted(audit, key=lambda n: campaign.audit_rank(seed, images[n].sha256)), np.int64)
+    audit = np.array(sorted(audit, key=lambda n: campaign.audit_rank(drawn_by, images[n].sha256)), np.int64)
     size = settings.batch
     if settings.budget:
-        size = min(size, settings.budget - campaign.labelled(state.answers))
+        size = min(size, settings.budget - campaign.bought(state))
     # Where the others run out, the rest of the audit may fill the batch.
     share = max(int(size * AUDIT_SHARE), size - len(ordinary))
     audit = audit[:share]
@@ -74,5 +77,6 @@ def propose(images, state, space, model, settings, strategy, config, number):
         strategy.__name__.rpartition(".")[2],
         asked,
         known,
-        threshold,
+        first.threshold,
+        seed=first.seed,
     )

@@ -72,13 +72,14 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
     )
     verdict = assessment.verdict(
         right, len(index) if order else 0, skipped, settings.target / 100, 1 - level, settings.looks, len(order),
-        counts["label"], settings.budget, kappas, worth,
+        campaign.bought(state), settings.budget, kappas, worth, _drawn(images, state, settings),
     )  # fmt: skip
     unsure = ""
     if skipped:
         low = assessment.accuracy(right, len(index) + skipped, pool, level).low
         unsure = (
-            f"{skipped} audit images were skipped or unclear; were all of them wrong, it could be {100 * low:.1f} %."
+            f"{counted(skipped, 'audit image')} skipped or unclear: were all of these wrong, it could be "
+            f"{100 * low:.1f} %."
         )
     found = status_page.Status(
         campaign=settings.name,
@@ -132,6 +133,13 @@ def of_delivered(images, state, predict, settings, labels=True):
         f"The model that {which} is right on {status_page.percent(interval)} of the images "
         f"({100 * level:g} % interval, told by {len(seen)} drawn at random)."
     ]
+
+
+def _drawn(images, state, settings):
+    """How many images belong to the audit, asked or not."""
+    if campaign.drew_audit(state.batches) is None:
+        return settings.audit
+    return sum(i.present and campaign.is_audit(state.batches, settings.seed, i.sha256) for i in images)
 
 
 def _warning(state, pool, settings, folder):

@@ -59,8 +59,8 @@ class Settings:
     def __post_init__(self):
         if self.batch < 2:
             raise ValueError("batch is a number of images that people label at once: at least 2")
-        if self.audit < 0 or self.budget < 0 or self.price < 0 or self.looks < 1:
-            raise ValueError("audit, budget and price cannot be negative, and looks is at least 1")
+        if self.audit < 0 or self.budget < 0 or self.price < 0 or self.mistake < 0 or self.looks < 1:
+            raise ValueError("audit, budget, price and mistake cannot be negative, and looks is at least 1")
         for name in ("complete", "near_copies"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share: above 0, at most 1")
@@ -152,8 +152,14 @@ def _check_strategy(where, name, entry):
 def _classes(where, classes):
     """The class names as a tuple, from a list or a text file."""
     if isinstance(classes, str):
+        path = identity.expanded(classes)
+        if not path.is_file():
+            raise UserError(
+                f"{where}: there is no file {classes} with a name on each line. A list of names is written "
+                "[heron, stork]."
+            )
         try:
-            lines = Path(classes).read_text(encoding="utf-8-sig").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{where}: {classes} cannot be read as UTF-8 text: {error}") from None
         classes = [line.strip() for line in lines if line.strip()]
@@ -190,10 +196,14 @@ def renames(folder, classes):
     new = {row[0].strip(): row[1].strip() for row in rows[1:] if len(row) > 1}
     found = {}
     for old in new:
-        name, seen = old, set()
-        while name in new and name not in seen:
+        name, seen = new[old], {old}
+        while name in new and name not in seen and new[name] != name:
             seen.add(name)
             name = new[name]
+        if name in seen and name != new[name]:
+            raise UserError(
+                f"{path}: the names lead in a circle, {' → '.join([old, new[old]])} → …: keep one direction."
+            )
         if name not in classes:
             hint = did_you_mean(name, classes)
             raise UserError(f"{path}: {old!r} becomes {name!r}, which is no class of the config.{hint}")
@@ -263,7 +273,7 @@ class Labelling:
         A `batch.csv` counts once it holds an answer, so that a new batch is no new answer. Its date says nothing: it
         is another one where a campaign was copied.
         """
-        found = [Path(path) for path in self.settings.existing]
+        found = [identity.expanded(path) for path in self.settings.existing]
         if missing := [str(path) for path in found if not path.exists()]:
             raise UserError(f"config, label: existing: there is no {', '.join(missing)}.")
         _, table = identity.source(self.settings.images)
