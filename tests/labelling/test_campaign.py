@@ -213,3 +213,12 @@ def test_names_that_lead_in_a_circle_are_said(tmp_path, lines):
 def test_names_that_lead_on_are_followed_to_their_end(tmp_path):
     (tmp_path / "classes.csv").write_text("old,new\nx,y\ny,a\nb,b\n")
     assert campaigns.renames(tmp_path, ("a", "b")) == {"x": "a", "y": "a"}
+
+
+def test_what_lies_beside_the_answers_is_known(tmp_path):
+    for folder in ("answers", "batch01", "batch01 copy", "Answers"):
+        (tmp_path / folder).mkdir()
+    for file in ("classes.csv", "labels.csv", "mine.csv", ".DS_Store"):
+        (tmp_path / file).write_text("")
+    assert campaign.strays(tmp_path) == ["Answers", "batch01 copy", "mine.csv"]
+    assert campaign.strays(tmp_path / "nowhere") == []

@@ -32,6 +32,10 @@ counted = [
 ]
 campaign.write_answers(job.output.answers, counted, images)
 absent = [(path, "", why) for path, why in identity.absent(settings["images"])]
+strays = [
+    (name, "", f"It lies beside the folder answers/ and is not read. Answers belong into {folder / 'answers'}/.")
+    for name in settings["strays"]
+]
 unreadable = [(image.path, "", f"This image cannot be read: {image.problem}.") for image in images if image.problem]
 gone = sum(not image.present for image in images)
 if gone:
@@ -39,7 +43,7 @@ if gone:
 identity.write_table(
     job.output.problems,
     ("source", "row", "problem"),
-    [*absent, *unreadable, *((p.source, p.row or "", p.what) for p in problems)],
+    [*absent, *strays, *unreadable, *((p.source, p.row or "", p.what) for p in problems)],
     encoding="utf-8-sig",
 )
 identity.write_table(

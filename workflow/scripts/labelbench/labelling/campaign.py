@@ -101,6 +101,19 @@ def batches(folder):
     return found
 
 
+# What a campaign's folder holds besides the folders of batches.
+OURS = {"answers", "classes.csv", "problems.csv", "conflicts.csv", "status.txt", "status.html"} | {
+    *("labels.csv", "metadata.csv", "delivered.txt", "model", "by_class")
+}
+
+
+def strays(folder):
+    """Names of what lies in a campaign's folder and is none of its own: answers that nobody will read, maybe."""
+    found = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    names = sorted(path.name for path in found)
+    return [n for n in names if n not in OURS and not n.startswith(".") and not re.fullmatch(r"batch\d+", n)]
+
+
 def write_batch(path, batch):
     """Write `batch.json`."""
     content = batch._asdict()

@@ -300,6 +300,7 @@ class Labelling:
                 "images": self.settings.images,
                 "seed": self.campaign.seed,
                 "files": [str(path) for path in files],
+                "strays": campaigns_state.strays(self.folder),
                 "listing": identity.digest(seen),
                 "classes": list(self.campaign.classes),
                 "renames": self.renames(),
