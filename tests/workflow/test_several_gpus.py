@@ -30,9 +30,9 @@ def a_workflow(folder, **training):
 
 
 def numbers(value):
-    """A JSON value with its floats as printed digits, without the digest of all."""
+    """A JSON value with its floats as printed digits, without the digests of all bits, its own and its history's."""
     if isinstance(value, dict):
-        return {key: numbers(inner) for key, inner in value.items() if key != "digest"}
+        return {key: numbers(inner) for key, inner in value.items() if key not in ("digest", "history")}
     return f"{value:.4f}" if isinstance(value, float) and math.isfinite(value) else value
 
 
