@@ -39,9 +39,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--datasets", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument(
-        "--only", nargs="*", help="these repairs, or several at a time, A+B; none to see all of them together alone"
-    )
+    parser.add_argument("--only", nargs="*", help="these repairs, A+B for two at a time; no name: the totals alone")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as place:
