@@ -71,6 +71,61 @@ def test_names_as_programs_change_them(tmp_path, name, which):
     assert found[0].sha256 == which * 64
 
 
+def test_an_image_without_its_ending_or_with_another_is_told_the_nearest(tmp_path):
+    _, problems = table(tmp_path, "image,label\none,heron\nday1/ONE.png,heron\n,heron\n")
+    assert ["day1/one.jpg" in p.what for p in problems] == [True, True, False]
+    assert problems[2].what == "This row names no image. Its answer is not used."
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("image,label,label\none.jpg,heron,heron\n", ""),
+        ("image,label,label\none.jpg,heron,NA\nday1/one.jpg,heron,\n", "'label' says something else in 1 row."),
+        ("image,label,class\none.jpg,,NA\n", "'label' only; the column 'class' says something else in 1 row."),
+        ('"image,label"\n"one.jpg,heron"\n', "has each line in quotes as a whole ('image,label')"),
+        ("image\none.jpg\n", "has no column 'label'"),
+        ("label\nheron\n", "has no column that names the image"),
+    ],
+)  # fmt: skip
+def test_columns_that_cannot_be_meant_so(tmp_path, text, told):
+    _, problems = table(tmp_path, text)
+    assert len(problems) == bool(told)
+    assert all(told in problem.what for problem in problems)
+
+
+@pytest.mark.parametrize(("word", "status"), [("Skip", "skip"), ("?", "unsure"), ("unsure", "unsure"),
+                                              ("none of these", "none")])  # fmt: skip
+def test_words_that_are_no_class_point_to_the_status(tmp_path, word, status):
+    found, problems = table(tmp_path, f"image,label\none.jpg,{word}\nday2/two.jpg,{word}\n")
+    assert found == []
+    (problem,) = problems
+    assert f"{word!r} is no class of the list (2 answers), and is not used" in problem.what
+    assert f"write {status!r} into the column `status`" in problem.what
+    # Where it is a class, or meant as a new one, it is one; and the words for folders answer.
+    assert table(tmp_path, f"image,label,status\none.jpg,{word},new\n")[0][0].status == "new"
+    assert answers.read([tmp_path / "answers.csv"], IMAGES, [*CLASSES, word], {}, "birds")[0][0].status == "label"
+    assert table(tmp_path, f"image,label\none.jpg,__{status}__\n")[0][0].status == status
+
+
+def test_names_that_were_exchanged_are_a_problem_and_change_nothing(tmp_path):
+    renames = {"heron": "great tit", "great tit": "heron"}
+    (tmp_path / "a.csv").write_text("image,label\none.jpg,heron\n")
+    found, problems = read(tmp_path / "a.csv", renames=renames)
+    assert [a.label for a in found] == ["heron"]
+    assert [p.source for p in problems] == ["classes.csv"]
+    assert "'heron' → 'great tit' → 'heron'" in problems[0].what
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 answer names one image"), (2, "2 answers name one image")])
+def test_images_named_by_content_and_by_another_path(tmp_path, count, told):
+    rows = [f"day2/two.jpg,{'a' * 64},heron", f"day1/one.jpg,{'c' * 64},heron"][:count]
+    found, problems = table(tmp_path, "\n".join(["image,sha256,label", *rows]))
+    assert [a.sha256[0] for a in found] == ["a", "c"][:count]
+    assert problems[0].what.startswith(told)
+    assert "files were replaced" in problems[0].what
+
+
 def test_what_is_unclear_is_listed_and_never_guessed(tmp_path):
     found, problems = table(tmp_path, "image,label\ntwo.jpg,heron\nday1/onne.jpg,heron\n")
     assert found == []
@@ -179,6 +234,26 @@ def test_files_of_programs_and_half_written_ones_are_passed_over(tmp_path):
     for name in ("~$a.csv", ".a.csv", "a.csv.part", "Thumbs.db", "b.crdownload"):
         (tmp_path / name).write_text("image,label\none.jpg,heron\n")
     assert read(tmp_path) == ([], [])
+
+
+def test_folders_are_read_through_links(tmp_path):
+    place, elsewhere = tmp_path / "answers", tmp_path / "elsewhere"
+    (elsewhere / "Dora/heron").mkdir(parents=True)
+    place.mkdir()
+    (elsewhere / "more.csv").write_text("image,label\none.jpg,heron\n")
+    (elsewhere / "Dora/heron/x.jpg").write_bytes(b"x")
+    (elsewhere / "Dora/back").symlink_to(place)  # leads back to where it came from
+    (place / "linked").symlink_to(elsewhere)
+    (place / "sorted").symlink_to(elsewhere / "Dora")
+    (place / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    image = Image(answers.identity.content(elsewhere / "Dora/heron/x.jpg"), "x.jpg")
+    found, problems = answers.read([place], [*IMAGES, image], CLASSES, {}, "birds")
+    assert [(a.source, a.label) for a in found] == [
+        ("answers/linked/Dora/heron/x.jpg", "heron"),
+        ("answers/linked/more.csv", "heron"),
+        ("answers/sorted/heron/x.jpg", "heron"),
+    ]
+    assert [(p.source, "No such file" in p.what) for p in problems] == [("answers/gone.csv", True)]
 
 
 def test_answers_of_another_campaign(tmp_path):

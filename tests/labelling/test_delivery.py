@@ -1,6 +1,12 @@
 """What is delivered: labels, links by class, models."""
 
-from labelbench.labelling import delivery
+import csv
+import shutil
+
+import pytest
+
+from labelbench.labelling import answers, delivery, identity
+from labelbench.labelling.identity import Image
 
 
 def links(tmp_path, **label_of):
@@ -8,7 +14,7 @@ def links(tmp_path, **label_of):
     for path in label_of:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path[-200:])
-    delivery.link(tmp_path / "by_class", root, [(path, "0" * 64, label) for path, label in label_of.items()])
+    delivery.link(tmp_path / "by_class", root, [(path, "0" * 64, label, "person") for path, label in label_of.items()])
     found = {link.resolve().relative_to(root).as_posix(): link for link in (tmp_path / "by_class").glob("*/*")}
     assert set(found) == set(label_of)
     return found
@@ -35,3 +41,47 @@ def test_classes_that_make_one_folder_name_have_a_folder_each(tmp_path):
     assert len({link.parent.name.casefold() for link in found.values()}) == 5
     assert found["3.png"].parent.name == "Owl"
     assert all(link.parent.name.startswith(("Hawk_-", "hawk_-")) for n, link in found.items() if n < "3")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_labels_of_the_model_are_no_answers_when_class_folders_are_handed_back(tmp_path, whole):
+    root = tmp_path / "pictures"
+    root.mkdir()
+    names, images = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"], []
+    for name in names:
+        (root / name).write_text(name)
+        images.append(Image(identity.content(root / name), name))
+    sources = dict(zip(names, ["person", "model", "model", "model"], strict=True))
+    found = [(i.path, i.sha256, "great: tit" if i.path == "d.jpg" else "owl", sources[i.path]) for i in images]
+    delivery.link(tmp_path / "by_class", root, found)
+    back = tmp_path / "answers"
+    if whole:
+        shutil.copytree(tmp_path / "by_class", back / "by_class", symlinks=True)
+    else:
+        shutil.copytree(tmp_path / "by_class", back, symlinks=True)
+    place = back / "by_class" if whole else back
+
+    def read():
+        given, problems = answers.read([back], images, ["owl", "great: tit"], {}, "birds")
+        path_of = {image.sha256: image.path for image in images}
+        return {path_of[a.sha256]: a.label for a in given}, problems
+
+    given, problems = read()
+    assert given == {"a.jpg": "owl"}
+    assert len(problems) == 2
+    assert "1 row says source 'model'" in problems[0].what
+    assert "2 rows say source 'model'" in problems[1].what
+    # What a person says of them counts: the folder that it was moved to, or `person` in the table.
+    (place / "owl/b.jpg").rename(place / "great_ tit/b.jpg")
+    (place / "great_ tit").rename(place / "wren")
+    table = place / "owl/by_model.csv"
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    rows[2][3] = "person"
+    identity.write_table(table, rows[0], rows[1:])
+    assert read()[0] == {"a.jpg": "owl", "b.jpg": "wren", "c.jpg": "owl"}
+    # And where the table cannot be understood, nothing is taken for a person's.
+    table.write_text("image,label\nb.jpg,owl\n")
+    given, problems = read()
+    assert set(given) == {"b.jpg"}
+    assert any("nothing tells whether a person sorted it" in problem.what for problem in problems)

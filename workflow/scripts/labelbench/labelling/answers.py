@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.words import counted
-from labelbench.data import tables
+from labelbench.data import folders, tables
 from labelbench.labelling import identity, label_studio, tabular
-from labelbench.labelling.tabular import WORDS, Claim, Unreadable
+from labelbench.labelling.tabular import BY_MODEL, WORDS, Claim, Unreadable
 
 STATES = ("label", "skip", "none", "unsure", "new", "several", "empty")
 OPINIONS = ("label", "none", "new")  # skipped and unsure contradict nobody
@@ -30,6 +30,10 @@ UNANSWERED = frozenset({"no_label", "_unlabeled"})  # Datumaro's and FiftyOne's 
 UNFINISHED = (".part", ".crdownload", ".download", ".tmp", ".swp", "~")
 PACKED = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 TEXTS = frozenset({".csv", ".tsv", ".txt"})
+
+# What people write into the column of labels where they mean that there is none, without its spaces.
+STATUSES = {"skip": "skip", "skipped": "skip", "?": "unsure", "??": "unsure", "unsure": "unsure", "notsure": "unsure"}
+STATUSES |= {"none": "none", "noneofthese": "none", "noneofthem": "none"}
 
 _NUMBER = re.compile(r"(?: ?\((\d{1,9})\)|[ _-](\d{1,9}))(?=\.[^./]*$)")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
@@ -98,11 +102,13 @@ def read(folders_or_files, images, classes, renames, campaign):
     Never raises for what a file holds. A file of the same content as an earlier one is passed over.
     """
     places, known = _Images(images), _Classes(classes, renames)
-    found, problems, seen = [], [Problem("classes.csv", 0, what) for what in known.problems], set()
-    for root, path, source in _files(folders_or_files):
+    found, problems, seen, beside = [], [Problem("classes.csv", 0, what) for what in known.problems], set(), {}
+    files, closed = _files(folders_or_files)
+    problems += closed
+    for root, path, source, is_image in files:
         try:
-            if path.suffix.lower() in identity.SUFFIXES:
-                claims, complaints = _sorted_image(root, path)
+            if is_image:
+                claims, complaints = _sorted_image(root, path, beside)
             else:
                 claims, complaints = _claims(path, seen)
         except Unreadable as error:
@@ -258,16 +264,26 @@ def _natural(source):
 
 
 def _files(folders_or_files):
-    """(root or None, path, source) of every file that may hold answers."""
+    """(files, problems): (root or None, path, source, whether it is an image) of every file that may hold answers.
+
+    Folders are looked into at any depth, through links; those that cannot be read are the problems.
+    """
+    files, problems = [], []
     for place in map(Path, folders_or_files):
         if not place.is_dir():
             if not _ignored(place):
-                yield None, place, f"{place.parent.name}/{place.name}" if place.parent.name else place.name
+                source = f"{place.parent.name}/{place.name}" if place.parent.name else place.name
+                files.append((None, place, source, place.suffix.lower() in identity.SUFFIXES))
             continue
-        below = [path for path in place.rglob("*") if path.is_file()]
-        for name in sorted((path.relative_to(place).as_posix() for path in below), key=_natural):
+        below = folders.walk(place)
+        images = {file.path for file in below.images}
+        for name in sorted([*images, *below.others], key=_natural):
             if not any(_ignored(Path(part)) for part in name.split("/")) and not _ignored(place / name):
-                yield place, place / name, f"{place.name}/{name}"
+                files.append((place, place / name, f"{place.name}/{name}", name in images))
+        for name, why in below.closed:
+            what = f"This folder cannot be read ({why}). Change its permissions."
+            problems.append(Problem(f"{place.name}/{name}", 0, what))
+    return files, problems
 
 
 def _ignored(path):
@@ -278,15 +294,38 @@ def _ignored(path):
     return name in WRITTEN and re.fullmatch(r"batch\d+", path.parent.name) is not None
 
 
-def _sorted_image(root, path):
-    """The claim of an image in a class folder: root/<class>/image, or root/<person>/<class>/image."""
-    folders = path.relative_to(root).parts[:-1] if root else ()
-    if not folders:
+def _sorted_image(root, path, beside):
+    """The claim of an image in a class folder: root/<class>/image, or root/<person>/<class>/image.
+
+    beside: what `_told` found, by folder. There is no claim of an image of which a table in its folder says who sorted
+    it: what that table says counts.
+    """
+    parts = path.relative_to(root).parts[:-1] if root else ()
+    if not parts:
         raise Unreadable("is an image outside a class folder: put it into a folder with the name of its class.")
-    if folders[-1] in UNANSWERED:
+    if parts[-1] in UNANSWERED:
         return [], []
-    person = folders[0] if len(folders) > 1 else ""
-    return [Claim(0, identity.content(path), (path.name,), "", (folders[-1],), person)], []
+    content = identity.content(path)
+    if path.parent not in beside:
+        beside[path.parent] = _told(path.parent / BY_MODEL)
+    if content in beside[path.parent]:
+        return [], []
+    person = parts[0] if len(parts) > 1 else ""
+    return [Claim(0, content, (path.name,), "", (parts[-1],), person)], []
+
+
+def _told(path):
+    """Hashes of the images that a delivered class folder's table names as sorted by the model; none without a table."""
+    if not path.exists():
+        return frozenset()
+    header, rows = tabular.cells(path)
+    if "sha256" not in header:
+        raise Unreadable(
+            f"stands beside a {BY_MODEL} without the column sha256, so nothing tells whether a person sorted it. Bring "
+            "that file back as it was delivered, or delete it to make all images in its folder people's answers."
+        )
+    at = header.index("sha256")
+    return {cells[at].strip().lower() for _, cells in rows if len(cells) > at}
 
 
 def _claims(path, seen):
@@ -355,8 +394,10 @@ def _understood(source, claims, places, known, campaign):
         what = f"{_rows(count)} of the campaign {other!r}, for images that {campaign!r} does not have. "
         problems.append(Problem(source, 0, f"{what}Hand them back there."))
     if moved:
-        what = f"{_rows(len(moved))} name one image by content (sha256) and another by path; content counts. If "
-        what += "single columns of the table were sorted, restore it: its labels stand beside the wrong images."
+        name = "names" if len(moved) == 1 else "name"
+        what = f"{counted(len(moved), 'answer')} {name} one image by content (sha256) and another by path; content "
+        what += "counts. Either files were replaced or exchanged since, and nothing is wrong. Or single columns of the "
+        what += "table were sorted: then restore it, because its labels stand beside the wrong images."
         problems.append(Problem(source, moved[0], what))
     if len(lost) > 3 and len(lost) == len(claims):
         what = f"None of the {len(lost)} images that it names is in {campaign!r}, such as {_shown(lost[0][0])}. "
@@ -391,6 +432,8 @@ def _rows(count):
 
 def _shown(claim):
     name = claim.names[0] if claim.names else claim.sha256
+    if not name:
+        return "This row"
     return repr(name if len(name) <= 200 else name[:200] + "…")
 
 
@@ -423,7 +466,7 @@ class _Images:
                     "the column sha256."
                 )
             return "", _UNKNOWN
-        why = _UNKNOWN if claim.names else "names no image."
+        why = _UNKNOWN if claim.names else "names no image. Its answer is not used."
         for name in claim.names:
             found, why = self._by_name(name)
             if found:
@@ -467,7 +510,8 @@ class _Images:
         base = _forms(claim.names[0])[-1].rpartition("/")[2]
         folded = base.casefold()
         names = [name for name in self.bases if name.casefold() == folded]
-        names = names or [name for name in self.bases if name.rpartition(".")[0] == base.rpartition(".")[0] != ""]
+        stem = (base.rpartition(".")[0] or base).casefold()  # with another ending, or with none
+        names = names or [name for name in self.bases if name.rpartition(".")[0].casefold() == stem]
         if not names:
             some = [name for name in self.bases if abs(len(name) - len(base)) < 3 and name[:1] == base[:1]][:_NEAR]
             names = difflib.get_close_matches(base, some, n=3)
@@ -508,7 +552,7 @@ class _Classes:
         self.names = dict(zip(self.classes, classes, strict=True))
         self.folded = {_folded(name): name for name in classes}
         self.renames, self.problems = self._resolved({_nfc(old): _nfc(new) for old, new in renames.items()})
-        self.unknown = {}
+        self.unknown, self.words = {}, {}
 
     @staticmethod
     def _resolved(renames):
@@ -559,6 +603,9 @@ class _Classes:
             return "label", self.names[name], ""
         if status != "new" and label in WORDS:
             return WORDS[label], "", ""
+        if status != "new" and _folded(name) in STATUSES:
+            self.words.setdefault((source, label.strip()), []).append(claim.row)
+            return "", "", ""
         # A new class that is only another spelling of one in the list is a slip; any other is what was meant.
         if status != "new" or _folded(name) in self.folded:
             self.unknown.setdefault((source, name), []).append(claim.row)
@@ -571,6 +618,12 @@ class _Classes:
     def complaints(self):
         """A `Problem` for each file and name that is no class."""
         found = []
+        for (source, word), rows in self.words.items():
+            count = f" ({len(rows)} answers)" if len(rows) > 1 else ""
+            status = STATUSES[_folded(word)]
+            what = f"{word!r} is no class of the list{count}, and is not used. If no class is meant, write {status!r} "
+            what += f"into the column `status` and leave the label empty; as a folder, call it `__{status}__`."
+            found.append(Problem(source, rows[0], what))
         for (source, name), rows in self.unknown.items():
             near = self.folded.get(_folded(name)) or next((c for c in self.classes if _same_number(c, name)), None)
             hint = f" Did you mean {near!r}?" if near else did_you_mean(name, self.classes)

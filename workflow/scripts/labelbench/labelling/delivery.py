@@ -10,6 +10,7 @@ from pathlib import Path
 
 from labelbench.common.jobs import write_result
 from labelbench.labelling import identity
+from labelbench.labelling.tabular import BY_MODEL
 
 COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "needs_eyes")
 LONGEST = 255  # bytes of a file's name, on all usual file systems
@@ -63,19 +64,25 @@ def link(folder, root, found):
     """Make `folder` anew: one folder per class, with a link to each labelled file. found: of `rows`.
 
     A link is called after its path, / becoming __; characters that no folder should have become _ in a class. Names
-    that are one to a file system, or too long for it, end in a part of a hash of the path or class.
+    that are one to a file system, or too long for it, end in a part of a hash of the path or class. Each folder with
+    labels of the model lists them in `by_model.csv`: where it is handed back, they are no person's answers.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    paths = {}
-    for path, _, label, *_ in found:
-        if label:
-            paths.setdefault(label, []).append(path)
-    folders = _names({label: re.sub(r"[^\w .,()+-]|^\.+", "_", label) for label in paths})
-    for label, mine in paths.items():
+    rows_of = {}
+    for row in found:
+        if row[2]:
+            rows_of.setdefault(row[2], []).append(row)
+    folders = _names({label: re.sub(r"[^\w .,()+-]|^\.+", "_", label) for label in rows_of})
+    for label, mine in rows_of.items():
         place = Path(folder, folders[label])
         place.mkdir(parents=True)
-        for path, name in _names({path: path.replace("/", "__") for path in mine}).items():
+        names = _names({path: path.replace("/", "__") for path, *_ in mine})
+        for path, name in names.items():
             Path(place, name).symlink_to(Path(root, path).resolve())
+        by_model = [(names[path], name, label, source) for path, name, _, source, *_ in mine if source == "model"]
+        if by_model:
+            columns = ("image", "sha256", "label", "source")
+            identity.write_table(place / BY_MODEL, columns, by_model, encoding="utf-8-sig")
 
 
 def _names(wanted):

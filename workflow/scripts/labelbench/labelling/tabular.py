@@ -3,9 +3,11 @@
 import csv
 import io
 import math
+import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from labelbench.common.words import counted
 from labelbench.data import tables
 
 NAMES = {
@@ -22,6 +24,8 @@ NAMES = {
     "new": ("new_class",),
 }
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
+# What delivery puts into a class folder: a table of the images that the model sorted into it, and no person.
+BY_MODEL = "by_model.csv"
 # What stands for an answer that is no class where there is room for one word only: in Label Studio, in folder names.
 WORDS = {"__none__": "none", "__unsure__": "unsure", "__skip__": "skip"}
 
@@ -83,7 +87,7 @@ def cells(path):
     try:
         found = pyarrow.parquet.read_table(path).to_pydict()
     except (pyarrow.ArrowException, ValueError) as error:
-        raise Unreadable(f"cannot be read as Parquet: {error}.") from None
+        raise Unreadable(f"cannot be read as Parquet: {str(error).rstrip('.')}.") from None
     tables.refuse_embedded(path, found)
     rows = zip(*([("" if v is None else str(v)) for v in column] for column in found.values()), strict=True)
     return [name.strip().casefold() for name in found], [(n, list(row)) for n, row in enumerate(rows, 1)]
@@ -133,6 +137,11 @@ def columns(header):
     at = {name: i for i, name in reversed(list(enumerate(header)))}
     found = {key: [at[name] for name in names if name in at] for key, names in NAMES.items()}
     shown = ", ".join(name for name in header if name) or "nothing"
+    if len(header) == 1 and KNOWN & set(re.split(r"\s*[,;\t|]\s*", header[0])) and header[0] not in KNOWN:
+        raise Unreadable(
+            f"has each line in quotes as a whole ({header[0]!r}), so it is a table of one column. Remove the quotes at "
+            "both ends of the lines, or save it as 'CSV UTF-8' from the program that it came from."
+        )
     if not found["image"] and not found["sha256"]:
         raise Unreadable(
             f"has no column that names the image. Its first line must hold the names of the columns, such as "
@@ -153,7 +162,9 @@ def claims(header, rows):
     at = columns(header)
     exported = "annotation_id" in header
     found, problems, predicted = [], [], []
-    last = max(max(v) if isinstance(v, list) else v for v in at.values())
+    further = [i for i, name in enumerate(header) if name in NAMES["label"] and i != at.get("label", i)]
+    contrary = []  # lines that say something else there
+    last = max(*further, *(max(v) if isinstance(v, list) else v for v in at.values()), 0)
     empty = [""] * (last + 1)
     get = {key: at.get(key, -1) for key in NAMES if key != "image"}
     for line, cells in rows:
@@ -163,6 +174,8 @@ def claims(header, rows):
         def cell(key, cells=cells):
             return cells[get[key]] if get[key] >= 0 else ""
 
+        if any(cells[i].strip() not in ("", cell("label").strip()) for i in further):
+            contrary.append(line)
         label, status = cell("label"), cell("status").strip().casefold()
         if cell("source").strip().casefold() == "model":
             predicted.append(line)
@@ -190,12 +203,21 @@ def claims(header, rows):
                 cell("batch").strip(),
             )
         )
+    if contrary:
+        used, others = header[at["label"]], ", ".join(repr(header[i]) for i in further)
+        problems.append(
+            (
+                contrary[0],
+                f"Labels are read from the first column {used!r} only; the column {others} says something else in "
+                f"{counted(len(contrary), 'row')}. Remove the column that is not meant.",
+            )
+        )
     if predicted:
         problems.append(
             (
                 predicted[0],
-                f"{len(predicted)} rows say source 'model': they are predictions, and no person's answers. "
-                "They are not read. To confirm one, write 'person' there.",
+                f"{counted(len(predicted), 'row')} {'says' if len(predicted) == 1 else 'say'} source 'model': "
+                "predictions, and no person's answers. They are not read. To confirm one, write 'person' there.",
             )
         )
     return found, problems
