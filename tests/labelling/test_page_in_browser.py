@@ -127,7 +127,7 @@ def until(page, condition):
 def load(page, tmp_path, *lines, encoding="utf-8", name="loaded.csv"):
     (tmp_path / name).write_bytes("\r\n".join(lines).encode(encoding))
     page.set_input_files("#files", str(tmp_path / name))
-    until(page, "document.getElementById('said').textContent.includes('answers added')")
+    until(page, "document.getElementById('said').textContent.includes(' added')")
 
 
 def test_a_batch_by_keys(page):
@@ -214,6 +214,29 @@ def test_closing_with_answers_that_are_not_saved_is_asked_about(page):
     assert asked == ["beforeunload"]
 
 
+def test_what_differs_from_the_last_download_is_counted(page):
+    def fresh():
+        return page.inner_text("#download").removeprefix("Download answers").strip()
+
+    press(page, "1", "2", "u", "u")
+    assert fresh() == ""
+    press(page, "1", "2")
+    assert fresh() == "(2 new)"
+    saved(page)
+    assert fresh() == ""
+    page.reload()
+    press(page, "3", "ArrowLeft", "ArrowLeft", "s")  # one more, and one that is another one now
+    assert fresh() == "(2 new)"
+    press(page, "u", "u")
+    assert fresh() == ""
+    press(page, "ArrowLeft", "m")
+    page.keyboard.type("a note")
+    assert fresh() == "(1 new)"
+    page.keyboard.press("Escape")
+    call(page, "Ann")
+    assert fresh() == "(2 new)"  # both carry the name now
+
+
 def test_a_browser_that_keeps_nothing_says_so(browser, path):
     context = browser.new_context()
     context.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('', 'SecurityError'); }")
@@ -284,7 +307,7 @@ def test_an_older_file_of_the_same_person_does_not_replace_what_is_here(page, tm
     call(page, "Ann")
     press(page, "1")
     load(page, tmp_path, HEADER, f"birds/01/0badf00d,x,{0:064x},owl,label,Ann,3,")
-    assert "1 differ from yours" in page.inner_text("#said")
+    assert "1 answer not as yours" in page.inner_text("#said")
     assert labels(page) == ["heron"]
 
 
@@ -292,7 +315,7 @@ def test_an_older_file_of_the_same_person_does_not_replace_what_is_here(page, tm
 def test_what_spreadsheets_make_of_a_file(page, tmp_path, separator, encoding):
     lines = [HEADER, f"b,x,{0:064x},owl,,Zoë,2.5,", f"b,x,{1:064x},,,,,", f"b,x,{9:064x},owl,label,Zoë,1,"]
     load(page, tmp_path, *(line.replace(",", separator) for line in lines), encoding=encoding)
-    assert page.inner_text("#said") == "1 answers added, 1 rows are not of this batch."
+    assert page.inner_text("#said") == "1 answer added, 1 row not of this batch."
     [row] = saved(page)[1]
     assert (row["label"], row["status"], row["annotator"], row["seconds"]) == ("owl", "label", "Zoë", "2.5")
 

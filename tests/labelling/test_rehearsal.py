@@ -1,5 +1,6 @@
 """Whole campaigns of simulated people on synthetic embeddings."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,6 +71,21 @@ def test_what_is_not_there_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["predict", str(tmp_path / "model"), str(tmp_path / "none")])
     with pytest.raises(SystemExit, match="is no folder of images"):
         predict.main()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.argv", ["predict", str(tmp_path / "model"), str(tmp_path / "empty")])
+    with pytest.raises(SystemExit, match=rf"^{tmp_path}/empty holds no image file"):
+        predict.main()
+
+
+def test_who_reads_no_further_ends_the_labels_without_a_complaint(monkeypatch):
+    monkeypatch.setattr(predict, "predictions", lambda *_: (("one.jpg", "heron", 0.9) for _ in range(10_000)))
+    monkeypatch.setattr("sys.argv", ["predict", "model", "images"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        predict.main()
+        pipe.write("after that nothing complains")
 
 
 def test_what_more_labels_would_have_given_is_known_and_forecast(images):

@@ -32,6 +32,7 @@ from labelbench.labelling import tabular
 
 TABLES = frozenset({".csv", ".tsv", ".txt", *tables.PARQUET})
 COLUMNS = ("sha256", "path", "copies", "present", "problem")
+CONFIG = "config, label: images: "  # where the images of a campaign are named
 
 
 class Image(NamedTuple):
@@ -64,32 +65,32 @@ def source(images):
     if path.suffix.lower() in TABLES and path.is_file():
         return path.parent, path
     if path.suffix.lower() in tables.SPREADSHEETS:
-        raise UserError(
-            f"config, label: images: {path} is a spreadsheet. Save it as CSV; Excel calls the kind that fits "
-            "`CSV UTF-8`."
-        )
+        raise UserError(f"{CONFIG}{path} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
     raise UserError(
-        f"config, label: images: there is no folder and no table (CSV, TSV, Parquet) {path}. If the folder was moved, "
+        f"{CONFIG}there is no folder and no table (CSV, TSV, Parquet) {path}. If the folder was moved, "
         "write its new place there: answers belong to the images' content and stay."
     )
 
 
-def listing(images):
+def listing(images, where=CONFIG):
     """Files of a campaign, a list of `File` in the order of their paths; of images, nothing is read but a table.
+
+    where: how a complaint begins, `UserError` where there are none.
 
     Of a folder: all images at any depth (`data.folders`). Of a table: what its column of paths names; what is not there
     is told by `absent`.
     """
     root, table = source(images)
-    named = _named(root, table) if table else folders.walk(root).images
+    named = _named(root, table, where) if table else folders.walk(root).images
     found = [file for file in named if file.size >= 0]
     if table and named and not found:
         raise UserError(
-            f"config, label: images: none of {counted(len(named), 'file')} that {images} names is there, such as "
+            f"{where}none of {counted(len(named), 'file')} that {images} names is there, such as "
             f"{named[0].path!r}. Paths are relative to the table's folder, {root}."
         )
     if not found:
-        raise UserError(f"config, label: images: {images} names no image file. {sorted(SUFFIXES)} are looked for.")
+        what = "names no image file" if table else "holds no image file"
+        raise UserError(f"{where}{images} {what}. Files that end in {', '.join(sorted(SUFFIXES))} are looked for.")
     return found
 
 
@@ -106,24 +107,24 @@ def absent(images):
     ]
 
 
-def _named(root, table):
+def _named(root, table, where=CONFIG):
     """The files (`File`, of size −1 where there is none) that a table of images names, each once."""
-    found = (tables.located(root, path.replace("\\", "/")) for path in table_paths(table))
+    found = (tables.located(root, path.replace("\\", "/")) for path in table_paths(table, where))
     return list({file.path: file for file in found}.values())
 
 
-def table_paths(table):
+def table_paths(table, where=CONFIG):
     """The column of paths of a table: CSV in any dialect, TSV or Parquet. Raises `UserError` where it has none."""
     try:
         header, rows = tabular.cells(table)
     except tabular.Unreadable as error:
-        raise UserError(f"config, label: images: {table} {error}") from None
+        raise UserError(f"{where}{table} {error}") from None
     for name in tabular.NAMES["image"]:
         if name in header:
             at = header.index(name)
             return [cells[at] for _, cells in rows if len(cells) > at and cells[at].strip()]
     raise UserError(
-        f"config, label: images: {table} has no column of paths: call it {' or '.join(tabular.NAMES['image'])}. "
+        f"{where}{table} has no column of paths: call it {' or '.join(tabular.NAMES['image'])}. "
         f"It has: {', '.join(header)}."
     )
 

@@ -6,6 +6,7 @@ python -m labelbench.labelling.predict labelling/birds/model FOLDER > prediction
 import argparse
 import csv
 import itertools
+import os
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def predictions(model_folder, images, device="cpu"):
         raise UserError(f"{place} is no folder of images, and no table (CSV, TSV, Parquet) of their paths.")
     settings = json_files.read(about, cure="Deliver the campaign again.")
     root, _ = identity.source(images)
-    known = identity.look(root, identity.listing(images))
+    known = identity.look(root, identity.listing(images, where=""))
     found = identity.index(known)
     usable = np.array([n for n, image in enumerate(found) if identity.usable(image)], np.int64)
     encoder = pipeline.load_encoder(settings, device)
@@ -77,8 +78,11 @@ def main():
         table.writerow(["image", "label", "confidence"])
         for path, label, score in itertools.chain([first] if first else [], found):
             table.writerow([path, label, f"{score:.4f}"])
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(str(error))
+    except BrokenPipeError:  # who reads has enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it ends
 
 
 if __name__ == "__main__":
