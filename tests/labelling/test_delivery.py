@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from labelbench.labelling import answers, delivery, identity
+from labelbench.labelling import answers, campaign, delivery, identity
 from labelbench.labelling.identity import Image
 
 
@@ -85,3 +85,53 @@ def test_labels_of_the_model_are_no_answers_when_class_folders_are_handed_back(t
     given, problems = read()
     assert set(given) == {"b.jpg"}
     assert any("nothing tells whether a person sorted it" in problem.what for problem in problems)
+
+
+def test_labels_that_are_corrected_and_handed_back_replace_what_they_were_made_of(tmp_path):
+    images = [Image(c * 64, f"{c}.jpg", (f"copy-{c}.jpg",) if c == "a" else ()) for c in "abcd"]
+    place = tmp_path / "answers"
+    place.mkdir()
+    by = "image,label,annotator\n"
+    (place / "x-Ann.csv").write_text(f"{by}a.jpg,owl,Ann\nb.jpg,owl,Ann\nc.jpg,owl,Ann\n")
+    (place / "x-Bob.csv").write_text(f"{by}b.jpg,owl,Bob\nc.jpg,tit,Bob\n")
+
+    def settled():
+        found, problems = answers.read([place], images, ["owl", "tit", "wren"], {}, "birds")
+        assert not [p.what for p in problems if "source 'model'" not in p.what]
+        counted, conflicts = answers.settle(found)
+        answered = {
+            name: campaign.Answered(
+                name, a.status, a.label, "; ".join(a.annotators), None, "", "; ".join(a.sources)
+            )
+            for name, a in counted.items()
+        }  # fmt: skip
+        return answered, len(conflicts)
+
+    def delivered(name, **corrections):
+        """Labels are delivered, corrected and handed back under a name."""
+        rows = delivery.rows(images, settled()[0], {"d" * 64: "owl"}, {"d" * 64: 0.9}, None)
+        rows = [dict(zip(delivery.COLUMNS, row, strict=True)) for row in rows]
+        for row in rows:
+            row["label"] = corrections.get(row["image"][:-4], row["label"])
+        identity.write_table(place / name, delivery.COLUMNS, (row.values() for row in rows), encoding="utf-8-sig")
+
+    def said():
+        found, conflicts = settled()
+        return "".join({"label": a.label, "conflict": "?"}[a.status][0] for _, a in sorted(found.items())), conflicts
+
+    assert said() == ("oo?", 1)
+    before = settled()
+    delivered("labels.csv")
+    assert settled() == before  # a table that nobody changed says nothing
+    delivered("labels.csv", a="tit", b="tit", c="wren")  # one path of two; what two agreed on; what they disagree on
+    assert said() == ("ttw", 0)
+    assert settled()[0]["a" * 64].annotators == "Ann"
+    delivered("labels.csv")  # the next delivery over it
+    assert said() == ("ttw", 0)
+    delivered("labels again.csv", b="wren")
+    assert said() == ("tww", 0)
+    delivered("labels again.csv", a="owl", b="owl", **{"copy-a": "owl"})  # back
+    assert said() == ("oow", 0)
+    # What somebody says anew, without an order, is no matter of the table's.
+    (place / "x-Ann (1).csv").write_text(f"{by}c.jpg,tit,Ann\n")
+    assert said() == ("oo?", 1)

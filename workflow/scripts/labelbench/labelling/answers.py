@@ -48,7 +48,8 @@ class Answer(NamedTuple):
     sha256: the image; status: one of `STATES`; label: class name, '' unless status is label or new (several: names
     joined by ' | '); annotator: '' if unknown; seconds: float or None; when: ISO time in UTC, or ''; source: file,
     relative to the campaign's folder; row: line of a table, number of a task, 0 for folders; shown: whether a
-    prediction was on view while the person answered.
+    prediction was on view while the person answered; replaces: files whose answers on this image were known when a
+    table of delivered labels, of which this is a row, was written.
     """
 
     sha256: str
@@ -61,6 +62,7 @@ class Answer(NamedTuple):
     source: str = ""
     row: int = 0
     shown: bool = False
+    replaces: tuple = ()
 
 
 class Problem(NamedTuple):
@@ -76,7 +78,7 @@ class Settled(NamedTuple):
 
     status: label, skip, none, unsure, new or conflict; label: class name (conflict: all, joined by ' | ');
     annotators: names of those who gave it; seconds: sum over the people whose answers were compared, or None;
-    sources: `file:row` of those answers.
+    sources: `file:row` of those answers, and files of answers that these replaced as corrections.
     """
 
     sha256: str
@@ -153,21 +155,44 @@ def settle(answers):
     Where none of these tells which is later, a person who contradicts himself is a conflict. Nameless answers are one
     person per file ("answers (1).csv", a second download, belongs to "answers.csv"). Skipped, unsure and several labels
     contradict nobody. Where opinions differ it is a conflict, unless three or more people have one and more than half
-    of them agree. Answers handed in empty are none.
+    of them agree. Answers handed in empty are none. A row of delivered labels that was changed replaces the answers it
+    was made of, whoever gave them; one that was not changed says nothing.
     """
     given = {}
     sources = {answer.source for answer in answers}
     for answer in answers:
         if answer.status != "empty":
-            person = (answer.annotator, "") if answer.annotator else ("", _family(answer.source, sources))
-            given.setdefault(answer.sha256, {}).setdefault(person, []).append(answer)
+            given.setdefault(answer.sha256, []).append(answer)
     settled, conflicts = {}, []
-    for name, people in given.items():
-        latest = [_latest(mine) for mine in people.values()]
+    for name, found in given.items():
+        latest = _by_person(_corrected(found, sources), sources)
         settled[name] = _settle(name, latest)
         if settled[name].status == "conflict":
             conflicts.append(Conflict(name, tuple(answer for mine in latest for answer in mine)))
     return settled, conflicts
+
+
+def _by_person(given, sources):
+    """The answers on an image that count of each person: a list of lists as of `_latest`."""
+    people = {}
+    for answer in given:
+        person = (answer.annotator, "") if answer.annotator else ("", _family(answer.source, sources))
+        people.setdefault(person, []).append(answer)
+    return [_latest(mine) for mine in people.values()]
+
+
+def _corrected(given, sources):
+    """The answers on an image without what a changed row of delivered labels replaces, and without unchanged rows.
+
+    A row is unchanged where it says what the answers of which it was made say by themselves.
+    """
+    gone = set()
+    for n, row in enumerate(given):
+        made_of = {m for m, a in enumerate(given) if a.source in row.replaces and a.source != row.source}
+        if made_of:
+            old = _settle("", _by_person(_corrected([given[m] for m in sorted(made_of)], sources), sources))
+            gone |= {n} if (old.status, old.label) == (row.status, row.label) else made_of
+    return [a for n, a in enumerate(given) if n not in gone] or given
 
 
 def _latest(mine):
@@ -237,7 +262,8 @@ def _settle(name, people):
         label, agreed = "", [a for a in given if status == "skip" or a.status != "skip"]
     times = [a.seconds for a in given if a.seconds is not None]
     annotators = tuple(sorted({a.annotator for a in agreed if a.annotator}))
-    sources = tuple(f"{a.source}:{a.row}" if a.row else a.source for a in given)
+    sources = [f"{a.source}:{a.row}" if a.row else a.source for a in given]
+    sources = tuple(dict.fromkeys(sources + [name for a in given for name in a.replaces]))
     return Settled(name, status, label, annotators, sum(times) if times else None, sources)
 
 
@@ -388,6 +414,7 @@ def _understood(source, claims, places, known, campaign):
                     source,
                     claim.row,
                     claim.shown,
+                    claim.replaces,
                 )  # fmt: skip
             )
     for other, count in foreign.items():

@@ -12,7 +12,7 @@ from labelbench.common.jobs import write_result
 from labelbench.labelling import identity
 from labelbench.labelling.tabular import BY_MODEL
 
-COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "needs_eyes")
+COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "answers", "needs_eyes")
 LONGEST = 255  # bytes of a file's name, on all usual file systems
 
 
@@ -21,7 +21,8 @@ def rows(images, answers, predicted, confidence, automatic):
 
     images: the index; answers: `Answered` by hash; predicted, confidence: by hash, of images without an answer;
     automatic: hashes whose predicted label is delivered, or None where no promise was asked for and all are. `source`
-    is person or model, or empty where there is no label; needs_eyes: why somebody should look, or empty.
+    is person or model, or empty where there is no label; answers: where the people's answers stand, which a correction
+    of the row replaces when it is handed back; needs_eyes: why somebody should look, or empty.
     """
     found = []
     for image in images:
@@ -29,6 +30,7 @@ def rows(images, answers, predicted, confidence, automatic):
             continue
         name, answer = image.sha256, answers.get(image.sha256)
         label = source = score = people = look = ""
+        given = answer.sources if answer is not None else ""
         if image.problem:
             look = f"cannot be read: {image.problem}"
         elif answer is not None and answer.status == "label":
@@ -50,7 +52,7 @@ def rows(images, answers, predicted, confidence, automatic):
                 look = f"the model is not sure enough for the promise; its guess: {predicted[name]}"
         else:
             look = "no answer and no prediction"
-        found += [(path, name, label, source, score, people, look) for path in (image.path, *image.copies)]
+        found += [(path, name, label, source, score, people, given, look) for path in (image.path, *image.copies)]
     return sorted(found)
 
 

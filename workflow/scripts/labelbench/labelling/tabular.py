@@ -15,13 +15,14 @@ NAMES = {
     "image": ("path", "image", "file_name", "filename", "file"),
     "label": ("label", "class", "choice", "category"),
     "status": ("status",),
-    "annotator": ("annotator",),
+    "annotator": ("annotator", "annotators"),
     "seconds": ("seconds", "lead_time"),
     "when": ("updated_at", "when", "created_at"),
     "note": ("note", "comment"),
     "batch": ("batch",),
     "source": ("source",),
     "new": ("new_class",),
+    "answers": ("answers",),
 }
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
 # What delivery puts into a class folder: a table of the images that the model sorted into it, and no person.
@@ -38,7 +39,8 @@ class Claim(NamedTuple):
     """One answer as a file words it, before its image and class are looked up.
 
     row: line of a table or number of a task, 0 where there is none; names: the image's name, and further ones;
-    status: as in the file, or empty; labels: class names; shown: whether a prediction was on view meanwhile.
+    status: as in the file, or empty; labels: class names; shown: whether a prediction was on view meanwhile; replaces:
+    files of the answers that a row of delivered labels was made of.
     """
 
     row: int
@@ -52,6 +54,7 @@ class Claim(NamedTuple):
     when: str = ""
     batch: str = ""
     shown: bool = False
+    replaces: tuple = ()
 
 
 def decode(data):
@@ -188,6 +191,9 @@ def claims(header, rows):
                 labels = (cell("new"),)
         elif not labels and not status:
             continue
+        person = cell("annotator").strip()
+        if "; " in person and header[at["annotator"]] == "annotators":
+            person = ""  # labels that several people agreed on: whose correction it is nobody knows
         names = tuple(name for i in at.get("image", ()) if (name := cells[i]).strip() and not name.startswith("data:"))
         found.append(
             Claim(
@@ -196,11 +202,12 @@ def claims(header, rows):
                 names,
                 status,
                 labels,
-                cell("annotator").strip(),
+                person,
                 number(cell("seconds")),
                 cell("note"),
                 moment(cell("when")),
                 cell("batch").strip(),
+                replaces=tuple(re.sub(r":\d+$", "", source) for source in cell("answers").split("; ") if source),
             )
         )
     if contrary:
