@@ -14,8 +14,13 @@ def links(tmp_path, **label_of):
     for path in label_of:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path[-200:])
-    delivery.link(tmp_path / "by_class", root, [(path, "0" * 64, label, "person") for path, label in label_of.items()])
-    found = {link.resolve().relative_to(root).as_posix(): link for link in (tmp_path / "by_class").glob("*/*")}
+    delivery.link(
+        tmp_path / "by_class",
+        root,
+        [(path, "0" * 64, label, "person", "", "", "", "") for path, label in label_of.items()],
+    )
+    found = {link.resolve().relative_to(root).as_posix(): link for link in (tmp_path / "by_class").glob("*/*")
+             if link.name != "delivered.csv"}  # fmt: skip
     assert set(found) == set(label_of)
     return found
 
@@ -52,7 +57,10 @@ def test_labels_of_the_model_are_no_answers_when_class_folders_are_handed_back(t
         (root / name).write_text(name)
         images.append(Image(identity.content(root / name), name))
     sources = dict(zip(names, ["person", "model", "model", "model"], strict=True))
-    found = [(i.path, i.sha256, "great: tit" if i.path == "d.jpg" else "owl", sources[i.path]) for i in images]
+    found = [
+        (i.path, i.sha256, "great: tit" if i.path == "d.jpg" else "owl", sources[i.path], "", "", "", "")
+        for i in images
+    ]
     delivery.link(tmp_path / "by_class", root, found)
     back = tmp_path / "answers"
     if whole:
@@ -74,10 +82,10 @@ def test_labels_of_the_model_are_no_answers_when_class_folders_are_handed_back(t
     # What a person says of them counts: the folder that it was moved to, or `person` in the table.
     (place / "owl/b.jpg").rename(place / "great_ tit/b.jpg")
     (place / "great_ tit").rename(place / "wren")
-    table = place / "owl/by_model.csv"
+    table = place / "owl/delivered.csv"
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
-    rows[2][3] = "person"
+    rows[3][3] = "person"
     identity.write_table(table, rows[0], rows[1:])
     assert read()[0] == {"a.jpg": "owl", "b.jpg": "wren", "c.jpg": "owl"}
     # And where the table cannot be understood, nothing is taken for a person's.

@@ -18,7 +18,7 @@ from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.words import counted
 from labelbench.data import folders, tables
 from labelbench.labelling import identity, label_studio, tabular
-from labelbench.labelling.tabular import BY_MODEL, WORDS, Claim, Unreadable
+from labelbench.labelling.tabular import DELIVERED, WORDS, Claim, Unreadable
 
 STATES = ("label", "skip", "none", "unsure", "new", "several", "empty")
 OPINIONS = ("label", "none", "new")  # skipped and unsure contradict nobody
@@ -292,7 +292,8 @@ def _natural(source):
 def _files(folders_or_files):
     """(files, problems): (root or None, path, source, whether it is an image) of every file that may hold answers.
 
-    Folders are looked into at any depth, through links; those that cannot be read are the problems.
+    Folders are looked into at any depth, through links. Links that lead nowhere, and folders that cannot be read, are
+    the problems.
     """
     files, problems = [], []
     for place in map(Path, folders_or_files):
@@ -302,10 +303,19 @@ def _files(folders_or_files):
                 files.append((None, place, source, place.suffix.lower() in identity.SUFFIXES))
             continue
         below = folders.walk(place)
-        images = {file.path for file in below.images}
+        images, nowhere = {file.path for file in below.images}, {}
         for name in sorted([*images, *below.others], key=_natural):
             if not any(_ignored(Path(part)) for part in name.split("/")) and not _ignored(place / name):
-                files.append((place, place / name, f"{place.name}/{name}", name in images))
+                if (place / name).exists():
+                    files.append((place, place / name, f"{place.name}/{name}", name in images))
+                else:
+                    nowhere.setdefault(f"{place.name}/{name}".rpartition("/")[0], []).append(place / name)
+        for name, links in nowhere.items():
+            lead = "leads" if len(links) == 1 else "lead"
+            what = (
+                f"{counted(len(links), 'link')} here {lead} nowhere, such as {links[0].name!r}. Bring the files back "
+            )
+            problems.append(Problem(name, 0, f"{what}to where they were, or copy the files themselves (cp -rL)."))
         for name, why in below.closed:
             what = f"This folder cannot be read ({why}). Change its permissions."
             problems.append(Problem(f"{place.name}/{name}", 0, what))
@@ -333,7 +343,7 @@ def _sorted_image(root, path, beside):
         return [], []
     content = identity.content(path)
     if path.parent not in beside:
-        beside[path.parent] = _told(path.parent / BY_MODEL)
+        beside[path.parent] = _told(path.parent / DELIVERED)
     if content in beside[path.parent]:
         return [], []
     person = parts[0] if len(parts) > 1 else ""
@@ -341,14 +351,14 @@ def _sorted_image(root, path, beside):
 
 
 def _told(path):
-    """Hashes of the images that a delivered class folder's table names as sorted by the model; none without a table."""
+    """Hashes of the images of which a delivered class folder's table says who sorted them; none without a table."""
     if not path.exists():
         return frozenset()
     header, rows = tabular.cells(path)
     if "sha256" not in header:
         raise Unreadable(
-            f"stands beside a {BY_MODEL} without the column sha256, so nothing tells whether a person sorted it. Bring "
-            "that file back as it was delivered, or delete it to make all images in its folder people's answers."
+            f"stands beside a {DELIVERED} without the column sha256, so nothing tells whether a person sorted it. "
+            "Bring that file back as it was delivered, or delete it to make all images in its folder people's answers."
         )
     at = header.index("sha256")
     return {cells[at].strip().lower() for _, cells in rows if len(cells) > at}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelbench.common.jobs import write_result
 from labelbench.labelling import identity
-from labelbench.labelling.tabular import BY_MODEL
+from labelbench.labelling.tabular import DELIVERED
 
 COLUMNS = ("image", "sha256", "label", "source", "confidence", "annotators", "answers", "needs_eyes")
 LONGEST = 255  # bytes of a file's name, on all usual file systems
@@ -66,8 +66,8 @@ def link(folder, root, found):
     """Make `folder` anew: one folder per class, with a link to each labelled file. found: of `rows`.
 
     A link is called after its path, / becoming __; characters that no folder should have become _ in a class. Names
-    that are one to a file system, or too long for it, end in a part of a hash of the path or class. Each folder with
-    labels of the model lists them in `by_model.csv`: where it is handed back, they are no person's answers.
+    that are one to a file system, or too long for it, end in a part of a hash of the path or class. Each folder has a
+    table, `delivered.csv`, of who sorted its files: where it is handed back, only what was changed is an answer.
     """
     shutil.rmtree(folder, ignore_errors=True)
     rows_of = {}
@@ -81,10 +81,8 @@ def link(folder, root, found):
         names = _names({path: path.replace("/", "__") for path, *_ in mine})
         for path, name in names.items():
             Path(place, name).symlink_to(Path(root, path).resolve())
-        by_model = [(names[path], name, label, source) for path, name, _, source, *_ in mine if source == "model"]
-        if by_model:
-            columns = ("image", "sha256", "label", "source")
-            identity.write_table(place / BY_MODEL, columns, by_model, encoding="utf-8-sig")
+        table = ((names[row[0]], *row[1:]) for row in mine)
+        identity.write_table(place / DELIVERED, COLUMNS, table, encoding="utf-8-sig")
 
 
 def _names(wanted):

@@ -25,8 +25,8 @@ NAMES = {
     "answers": ("answers",),
 }
 KNOWN = frozenset(name for names in NAMES.values() for name in names)
-# What delivery puts into a class folder: a table of the images that the model sorted into it, and no person.
-BY_MODEL = "by_model.csv"
+# What delivery puts into each class folder: a table that says of every image who sorted it, a person or the model.
+DELIVERED = "delivered.csv"
 # What stands for an answer that is no class where there is room for one word only: in Label Studio, in folder names.
 WORDS = {"__none__": "none", "__unsure__": "unsure", "__skip__": "skip"}
 
