@@ -236,6 +236,18 @@ def test_files_of_programs_and_half_written_ones_are_passed_over(tmp_path):
     assert read(tmp_path) == ([], [])
 
 
+def test_a_class_folder_that_is_no_class_is_told_once(tmp_path):
+    images = []
+    for name in ("owl/1.jpg", "owl/2.jpg", "skip/3.jpg", "skip/4.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+        images.append(Image(answers.identity.content(tmp_path / name), name))
+    found, problems = answers.read([tmp_path], images, CLASSES, {}, "birds")
+    assert [a.label for a in found] == ["owl", "owl"]
+    assert {(p.source.rpartition("/")[2], "(2 answers)" in p.what) for p in problems} == {("owl", True), ("skip", True)}
+    assert len(problems) == 2
+
+
 def test_folders_are_read_through_links(tmp_path):
     place, elsewhere = tmp_path / "answers", tmp_path / "elsewhere"
     (elsewhere / "Dora/heron").mkdir(parents=True)

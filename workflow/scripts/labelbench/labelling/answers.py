@@ -640,12 +640,13 @@ class _Classes:
             return "label", self.names[name], ""
         if status != "new" and label in WORDS:
             return WORDS[label], "", ""
+        where = source if claim.row else source.rpartition("/")[0]  # of an image in a class folder: that folder
         if status != "new" and _folded(name) in STATUSES:
-            self.words.setdefault((source, label.strip()), []).append(claim.row)
+            self.words.setdefault((where, label.strip()), []).append(claim.row)
             return "", "", ""
         # A new class that is only another spelling of one in the list is a slip; any other is what was meant.
         if status != "new" or _folded(name) in self.folded:
-            self.unknown.setdefault((source, name), []).append(claim.row)
+            self.unknown.setdefault((where, name), []).append(claim.row)
         return "new", name, ""
 
     def renamed(self, label):

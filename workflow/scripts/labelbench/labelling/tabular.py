@@ -224,7 +224,7 @@ def claims(header, rows):
             (
                 predicted[0],
                 f"{counted(len(predicted), 'row')} {'says' if len(predicted) == 1 else 'say'} source 'model': "
-                "predictions, and no person's answers. They are not read. To confirm one, write 'person' there.",
+                "predictions, no person's answers, and not read. To confirm or correct one, write 'person' there.",
             )
         )
     return found, problems
