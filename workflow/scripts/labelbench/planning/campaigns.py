@@ -7,6 +7,7 @@ from pathlib import Path
 from labelbench.common import names
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
+from labelbench.data import contents, folders
 from labelbench.labelling import answers, identity, tabular
 from labelbench.labelling import campaign as campaigns_state
 from labelbench.labelling.campaign import NOTHING_LEARNT
@@ -175,6 +176,15 @@ def _classes(where, classes):
     return tuple(names)
 
 
+def _files_in(path):
+    """The `identity.File` of a path, or of all below a folder, through links."""
+    if not path.is_dir():
+        return [contents.listed("", str(path))]
+    found = folders.walk(path)
+    names = [*(file.path for file in found.images), *found.others]
+    return [contents.listed("", str(path / name)) for name in names]
+
+
 def renames(folder, classes):
     """Classes that were renamed or merged, old name → one of `classes`, from `classes.csv` of a campaign's folder.
 
@@ -292,8 +302,7 @@ class Labelling:
     def answers_spec(self):
         """Settings of the answers, with the date and size of every file that may hold some."""
         files = self.answer_files()
-        inside = [p for f in files for p in (sorted(f.rglob("*")) if f.is_dir() else [f]) if p.is_file()]
-        seen = [identity.File(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in inside]
+        seen = [file for path in files for file in _files_in(path)]
         return canonical(
             {
                 "campaign": self.campaign.name,
