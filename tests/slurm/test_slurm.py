@@ -63,6 +63,12 @@ def repo(cluster, local, tmp_path):
     subprocess.run(["scancel", "--user=root"], capture_output=True)
 
 
+@pytest.fixture(autouse=True)
+def four_cores_for_four_gpus(monkeypatch):
+    """The node with GPUs has fewer cores than jobs ask for by default, and what never fits waits for ever."""
+    monkeypatch.setenv("LABELBENCH_GPU_THREADS", "1")
+
+
 class Run:
     """Snakemake with the profile, in the background; `finish` gives its output."""
 
