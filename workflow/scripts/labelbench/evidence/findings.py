@@ -85,9 +85,9 @@ def _saved(strategy, rows):
     factors = [s.factor for s in found]
     if not factors:
         return ""
-    first, last = (_times(s.factor, s.low, s.high) for s in (found[0], found[-1]))
+    first, last = (f"{_times(s.factor, s.low, s.high)} {_times_interval(s.low, s.high)}" for s in (found[0], found[-1]))
     times = first if first == last else f"{first} to {last}"
-    text = f"; for the same final score random sampling needs {times} times as many labels"
+    text = f"; for {strategy}'s final score random sampling needs {times} times as many labels"
     if factors[-1].value < 1:
         return text + ": better on the way, worse at the end"
     return text + (", depending on the setting" if factors[0].value < 1 else "")
@@ -136,7 +136,8 @@ def summary(headlines, ranking, notes):
 
 def _ranked(found):
     names, ranks = found.strategies, found.ranks
-    text = f"Over all {found.settings} settings {names[0]} has the best mean rank, {ranks.mean[0]:.1f}"
+    within = " (within a dataset first)" if found.groups < found.settings else ""
+    text = f"Over all {found.settings} settings {names[0]} has the best mean rank{within}, {ranks.mean[0]:.1f}"
     if math.isnan(ranks.critical):
         return text + "; with the images of one dataset there is no test of ranks."
     beaten = [n for n, rank in zip(names, ranks.mean, strict=True) if rank - ranks.mean[0] > ranks.critical]
