@@ -173,8 +173,8 @@ def test_the_summary_is_short():
     assert len(found) == findings.MOST
     assert found[6] == "The table below has 8 datasets more."
     assert found[7] == (
-        "Over all 21 settings margin has the best mean rank (within a dataset first), 1.1 of 3; over 5 datasets of other "
-        "images it is shown to rank before random."
+        "Over all 21 settings margin has the best mean rank (within a dataset first), 1.1 of 3; over 5 datasets of "
+        "other images it is shown to rank before random."
     )
     untested = comparisons.Ranking(
         ["margin", "random"], statistics.Ranks(np.array([1, 2]), math.nan, math.nan), 3, 1, []
