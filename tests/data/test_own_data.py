@@ -1,9 +1,11 @@
 """The user's own images, in folders or listed in a table: splits, names, what can be wrong, a whole study."""
 
 import logging
+import os
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -642,3 +644,50 @@ def test_spreadsheets_and_tables_that_hold_images(tmp_path):
 def test_impossible_settings_of_pixels(settings, message):
     with pytest.raises(ValueError, match=message):
         image_folder.Config(folder="x", **settings)
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path):
+    write_folders(tmp_path, {"cat": 12, "dog": 12})
+    os.mkfifo(tmp_path / "cat/pipe")
+    os.mkfifo(tmp_path / "cat/pipe.png")
+    (tmp_path / "cat/self").symlink_to(tmp_path / "cat/self")
+    assert "pipe.png: not a file" in complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+    (tmp_path / "cat/pipe.png").unlink()
+    assert sum(sizes(image_folder.prepare(image_folder.Config(folder=str(tmp_path)))).values()) == 24
+
+
+@pytest.mark.parametrize("names", [("train_images", "test_images"), ("01_train", "02_test"), ("trainset", "valset")])
+def test_folders_that_look_like_splits_are_no_classes(tmp_path, names):
+    for at, name in enumerate(names):
+        write_folders(tmp_path / name, {"cat": 4, "dog": 4}, first=10 * at)
+    told = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+    assert "look like splits" in told and f"{names[0]}: cat, dog" in told
+
+
+def test_a_class_that_is_called_like_a_split_is_a_class(tmp_path):
+    write_folders(tmp_path, {"train": 8, "tram": 8})
+    assert set(image_folder.prepare(image_folder.Config(folder=str(tmp_path))).class_names) == {"train", "tram"}
+
+
+def test_a_column_that_may_hold_splits_is_told(tmp_path, capsys):
+    write_folders(tmp_path, {"cat": 8, "dog": 8})
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name},train" for path in sorted(tmp_path.rglob("*.png"))]
+    write_table(tmp_path / "list.csv", "path,label,Split", *rows)
+    table.prepare(table.Config(table=str(tmp_path / "list.csv")))
+    assert "set `split: Split`" in capsys.readouterr().err
+
+
+def test_paths_that_no_file_can_have_and_tables_that_moved(tmp_path):
+    rows = [f"gone/{n}.png,{'cat' if n % 2 else 'dog'}" for n in range(8)]
+    write_table(tmp_path / "list.csv", "path,label", *rows, "a\0b.png,cat")
+    told = complaints(table, table.Config(table=str(tmp_path / "list.csv"), val=0.3, test=0.3))
+    assert "no path: it holds a character" in told
+    assert "Splits without images" not in told
+
+
+def test_other_columns_of_parquet_may_hold_bytes(tmp_path):
+    write_folders(tmp_path, {"cat": 8, "dog": 8})
+    paths = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*.png"))]
+    frame = pd.DataFrame({"path": paths, "label": [path[:3] for path in paths], "thumb": [b"\x89PNG"] * len(paths)})
+    frame.to_parquet(tmp_path / "list.parquet")
+    assert sum(sizes(table.prepare(table.Config(table=str(tmp_path / "list.parquet")))).values()) == 16

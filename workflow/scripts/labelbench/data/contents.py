@@ -38,7 +38,7 @@ def stat(root, path):
     """The `File` at a path, or None where there is none: a dangling link, or a file that went meanwhile."""
     try:
         found = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  a million Paths cost more than their stats
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a character that no path can have
         return None
     return File(path, found.st_size, found.st_mtime_ns)
 

@@ -52,7 +52,7 @@ def _look_into(found, folder, below, above):
         if entry.name.startswith("."):
             continue
         path = below + entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             if entry.name not in NOT_OF_THE_USER:
                 found.folders.append(path)
                 _look_into(found, folder, f"{path}/", [*above, (here.st_dev, here.st_ino)])
@@ -60,6 +60,14 @@ def _look_into(found, folder, below, above):
             found.images.append(contents.stat(folder, path) or contents.File(path, -1, 0))
         else:
             found.others.append(path)
+
+
+def _is_folder(entry):
+    """Whether it is a folder, or a link to one; a link that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_image(entry):

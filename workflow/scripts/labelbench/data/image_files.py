@@ -200,7 +200,9 @@ def reads_heif():
 
 
 def looks_like_image(path):
-    """Whether a file begins as an image does; False for one that cannot be read."""
+    """Whether a file begins as an image does; False for one that cannot be read, or is none, such as a pipe."""
+    if _missing(path):
+        return False
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             head = file.read(12)
@@ -229,14 +231,19 @@ def check(paths, dataset, level):
     return found
 
 
+EMPTY = "empty file"
+
+
 def _missing(path):
     try:
         found = os.stat(path)  # noqa: PTH116  a million Paths cost more than their stats
     except OSError as error:
         return error.strerror.lower()
+    except ValueError:
+        return "no path: it holds a character that no path can have"
     if not stat.S_ISREG(found.st_mode):
         return "not a file"
-    return "" if found.st_size else "empty file"
+    return "" if found.st_size else EMPTY
 
 
 def undecodable(path):
@@ -252,6 +259,8 @@ def examined(path, decoding=AS_IS):
     from PIL import UnidentifiedImageError
 
     reason, digest = _missing(path), ""
+    if reason and reason != EMPTY:  # a pipe, say, would be waited for
+        return digest, reason, ()
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             content = file.read()

@@ -10,12 +10,13 @@ PARQUET = (".parquet", ".pq", ".pqt")
 SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
 
-def refuse_embedded(table, columns):
+def refuse_embedded(table, columns, path=()):
     """Raise `UserError` where cells hold images themselves, as `{bytes, path}` or as bytes.
 
-    table: the file; columns: sequence of values by name.
+    table: the file; columns: sequence of values by name; path: names that the column of paths may have. Where one of
+    these is there, other columns may hold what they like.
     """
-    for name, values in columns.items():
+    for name, values in {n: columns[n] for n in [n for n in columns if n in path] or columns}.items():
         cell = next((value for value in values if value is not None), None)
         if isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell):
             get = f"row[{name!r}]" if isinstance(cell, bytes) else f"row[{name!r}]['bytes']"

@@ -91,7 +91,7 @@ def cells(path):
         found = pyarrow.parquet.read_table(path).to_pydict()
     except (pyarrow.ArrowException, ValueError) as error:
         raise Unreadable(f"cannot be read as Parquet: {str(error).rstrip('.')}.") from None
-    tables.refuse_embedded(path, found)
+    tables.refuse_embedded(path, found, NAMES["image"])
     rows = zip(*([("" if v is None else str(v)) for v in column] for column in found.values()), strict=True)
     return [name.strip().casefold() for name in found], [(n, list(row)) for n, row in enumerate(rows, 1)]
 

@@ -182,7 +182,9 @@ def dataset(config, where, examples, memory=None):
     kept = _copies(config, examples, known, splits, readable, problems)
     kept &= _labelled(config, labels, splits, kept, problems)
     shares = {name: getattr(config, name) for name in ("test", "val") if name not in splits}
-    _draw(shares, splits, labels, kept, [k.sha256 for k in known])
+    # What cannot be read is no copy of anything else that cannot.
+    hashes = [k.sha256 or hashlib.sha256(repr(k.file.path).encode()).hexdigest() for k in known]
+    _draw(shares, splits, labels, kept, hashes)
 
     columns = {"labels": labels}
     if examples.groups is not None:
@@ -241,6 +243,15 @@ def _readable(config, examples, known, problems):
     if config.on_corrupt == "drop":
         for line in lines:
             log().warning("left out: %s", shown(line))
+        if lines:
+            of_class = Counter(
+                label or "no label" for label, k in zip(examples.labels, known, strict=True) if k.problem
+            )
+            counts = ", ".join(f"{label} ({n})" for label, n in of_class.most_common(10))
+            jobs.tell(
+                f"{len(lines)} of {len(known)} images cannot be read and are left out (on_corrupt: drop): {counts}. "
+                "The log names each."
+            )
     else:
         readable[:] = True
         remedy = "Mend or remove them, or leave them out with `on_corrupt: drop` in the config."

@@ -6,6 +6,7 @@ without one; hidden files and folders are passed over.
 """
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
 
 # What a first folder that holds folders of images is called where it is meant as a split, rightly or not.
+SPLIT_INSIDE = re.compile(r"(?i)(?<![a-z])(train|val|test|dev|fold)")
 SPLIT_LIKE = {"train", "training", "pool", "val", "valid", "validation", "dev", "test", "testing"}
 
 
@@ -90,6 +92,11 @@ def prepare(config, memory=None):
             [path for path, fits in zip(images, placed, strict=True) if not fits],
             "Move them into the folder of their class.",
         ),
+        Problem(
+            "Folders that look like splits and hold the same folders",
+            _unknown_splits(parts) if depth == 1 else [],
+            "Call them train, val and test (or test_NAME), or name one of them as `folder` in the config.",
+        ),
         Problem("Class folders one level below", _too_high(config.folder, parts), "Name that folder in the config."),
     ]
     holding = {tuple(p[:length]) for p in parts for length in (1, depth)}
@@ -105,6 +112,17 @@ def prepare(config, memory=None):
         problems=problems,
     )
     return _own.dataset(config, config.folder, examples, memory)
+
+
+def _unknown_splits(parts):
+    """Folders taken for classes that are called much like splits (`train_images`), and share two folders or more."""
+    below = {}
+    for p in parts:
+        if len(p) > 2:
+            below.setdefault(p[0], set()).add(p[1])
+    like = [name for name in below if SPLIT_INSIDE.search(name)]
+    shared = set.intersection(*(below[name] for name in like)) if len(like) > 1 else set()
+    return [f"{name}: {', '.join(sorted(below[name])[:5])}" for name in like] if len(shared) > 1 else []
 
 
 def _too_high(folder, parts):
@@ -124,7 +142,7 @@ def _tell_of_others(images, others, depth):
         f"{len(others)} files are no images and ignored: {dict(kinds.most_common(5))}; first {_own.shown(others[0])}"
     )
     of_class = Counter("/".join(path.split("/")[:depth]) for path in images)
-    lost = Counter("/".join(path.split("/")[:depth]) for path in others)
+    lost = Counter("/".join(path.split("/")[:depth]) for path in others if path.count("/") >= depth)
     poor = [f"{name} ({n} of {n + of_class[name]})" for name, n in lost.items() if n > 0.1 * (n + of_class[name])]
     many = len(others) > 0.1 * len(images)
     if many or poor:

@@ -10,12 +10,16 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelbench.common import jobs
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.data import contents, remembered, tables
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
 
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")  # pandas reads them
+# What a column of splits may be called that is not called `split`.
+SPLITS_TOO = {"split", "splits", "subset", "partition", "set", "fold", "train_test", "usage"}
 # What annotation tools write into one cell for several answers.
 SEVERAL = re.compile(r"\s*(\{\s*\"choices\"|\[\s*\")")
 
@@ -42,8 +46,8 @@ class Config(_own.Own):
         _own.expand(self, "table")
         if self.separator == "\\t":  # as YAML gives it between single quotes, or between none
             object.__setattr__(self, "separator", "\t")
-        if not self.separator:
-            raise ValueError("separator is empty: write the character between fields")
+        if len(self.separator) != 1:
+            raise ValueError("separator is the one character between fields, such as ';' or \"\\t\"")
 
 
 def sources(config):
@@ -100,7 +104,11 @@ def _read(config):
             raise UserError(f"{where} needs a reader: pip install pyarrow. Or save the table as CSV.") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{where} cannot be read as Parquet: {error}. Write it again, or save it as CSV.") from None
-        tables.refuse_embedded(config.table, frame)
+        tables.refuse_embedded(config.table, frame, (config.path,))
+        # What holds thumbnails, vectors and the like beside the paths is no text, and not asked for.
+        named = {config.path, config.label, config.split, config.group, config.annotator}
+        values = {name: next((v for v in frame[name] if v is not None), None) for name in frame.columns}
+        frame = frame[[n for n, value in values.items() if n in named or not isinstance(value, bytes | dict)]]
         # Whole numbers with gaps come as floats otherwise, and their labels as "3.0".
         return frame.convert_dtypes().astype("string").fillna("")
     try:
@@ -145,6 +153,11 @@ def _check_columns(config, found):
     if len(found) == 1 and (other := re.search(r"[;\t|,]", found[0])):
         remedy = f"Its fields seem to be separated otherwise: set `separator: {_quoted(other[0])}` in the config."
     _own.raise_all(config.table, [Problem("Missing columns", absent, remedy)])
+    if config.split not in found and (others := [name for name in found if name.strip().lower() in SPLITS_TOO]):
+        jobs.tell(
+            f"The table {config.table} has no column {config.split!r}, so images for validation and test are drawn. If "
+            f"its column {others[0]!r} says which they are, set `split: {others[0]}`."
+        )
 
 
 def _places(config, rows):
@@ -152,7 +165,7 @@ def _places(config, rows):
 
     Empty lines are no rows, and a field in quotes may go over several lines.
     """
-    if not rows or config.table.lower().endswith(tables.PARQUET) or len(config.separator) > 1:
+    if not rows or config.table.lower().endswith((*tables.PARQUET, *COMPRESSED)):
         return [f"row {row + 1}" for row in rows]
     begins, last = [], 0
     with open(config.table, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
