@@ -173,7 +173,8 @@ def test_models_that_the_packages_know():
 
     for module, former in ((open_clip, ()), (timm, ("adv_inception_v3", "convnext_base_in22k"))):
         place, (knows, names) = Path(module.__file__).parent, sizes._KNOWN[module.__name__]
-        assert set(names(place)) == set(module.list_models())
+        ours = {"glyphclip"}  # another test may have shown it to open_clip
+        assert set(names(place)) == set(module.list_models()) - ours
         assert all(knows(place, name) for name in (*sorted(names(place))[::50], *filter(timm.is_model, former)))
     sizes.check_models(encoder(name="timm", model="vit_small_patch14_dinov2.lvd142m", weights="pretrained"))
     sizes.check_models(encoder(name="open_clip", model="ViT-B/32", pretrained="openai"))

@@ -41,6 +41,7 @@ def test_zero_shot_guesses_balance_the_classes(fresh):
     assert np.mean(guesses[index] == label) > 0.6
 
 
+@pytest.mark.slow  # daily without Snakemake: tests/planning/test_sizes.py, tests/selection/test_initial.py
 def test_a_cold_start_has_fewer_labels_than_classes(fresh):
     configure(fresh, {"budgets": {"default": {"initial": 3, "batches": [3]}}, "run": {"initial": "typiclust"}})
     run = "results/runs/digits/glyphclip/linear-flexmatch/badge/trial0/round02"

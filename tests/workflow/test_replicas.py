@@ -9,10 +9,8 @@ from conftest import configure, copy_workflow, snakemake
 from labelbench.data import dataset_file
 
 
-# Daily the dataset that has most: a table, groups, and a second test set.
-@pytest.mark.parametrize(
-    "studied", [["iwildcam"], pytest.param(["cifar10", "imagenet"], marks=pytest.mark.slow)], ids="-".join
-)
+@pytest.mark.slow  # tests/data/test_published_datasets.py reads every replica every day
+@pytest.mark.parametrize("studied", [["iwildcam"], ["cifar10", "imagenet"]], ids="-".join)
 def test_replicas_through_the_whole_workflow(studied, tmp_path):
     """A study of one dataset of each kind (arrays, folders, a table); the others as far as their dataset file."""
     written = {name: write(tmp_path / "published" / name) for name, write in replicas.ALL.items()}

@@ -53,6 +53,7 @@ def test_finished_shards_survive_a_kill_and_make_the_file_of_a_single_job(fresh)
     assert (fresh / clean).read_bytes() == gathered
 
 
+@pytest.mark.slow
 def test_a_changed_setting_embeds_all_shards_again(fresh):
     configure(fresh, {"datasets": {"digits": {"shards": 2}}})
     target = f"{EMBEDDINGS}/aug0.h5"
