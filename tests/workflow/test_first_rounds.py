@@ -5,6 +5,7 @@ import re
 
 import h5py
 import numpy as np
+import pytest
 
 from conftest import configure, snakemake
 from labelbench.common import jobs
