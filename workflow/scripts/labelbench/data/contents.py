@@ -34,6 +34,11 @@ class Known(NamedTuple):
     notes: str = ""
 
 
+def expanded(path):
+    """A path as people write it, with `~` and `$VARIABLES` for what they stand for."""
+    return os.path.expandvars(os.path.expanduser(path))  # noqa: PTH111
+
+
 def stat(root, path):
     """The `File` at a path, or None where there is none: a dangling link, or a file that went meanwhile."""
     try:

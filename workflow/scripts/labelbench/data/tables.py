@@ -33,7 +33,7 @@ def located(root, written):
     The name is taken as it is written, else without spaces around it, or as the disk spells characters that look the
     same (composed or not).
     """
-    path = os.path.expandvars(os.path.expanduser(written)) if written[:1] in "~$" else written  # noqa: PTH111
+    path = contents.expanded(written) if written[:1] in "~$" else written
     for spelling in (path, path.strip(), unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
         if contents.stat(root, spelling):
             path = os.path.abspath(os.path.join(root, spelling))  # noqa: PTH100, PTH118

@@ -6,7 +6,6 @@ are one image with several paths, and a file whose content is replaced is anothe
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from labelbench.data.contents import (  # noqa: F401
     Known,
     content,
     digest,
+    expanded,
     look,
     read_known,
     read_table,
@@ -49,17 +49,12 @@ class Image(NamedTuple):
     problem: str = ""
 
 
-def expanded(path):
-    """A path of the config, with ~ and variables for what they stand for."""
-    return Path(os.path.expandvars(path)).expanduser()
-
-
 def source(images):
     """(root, table) of a campaign's images: a folder, or the folder of a table that names paths, and that table.
 
     Raises `UserError` where there is neither.
     """
-    path = expanded(images)
+    path = Path(expanded(images))
     if path.is_dir():
         return path, None
     if path.suffix.lower() in TABLES and path.is_file():

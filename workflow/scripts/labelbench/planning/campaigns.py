@@ -153,7 +153,7 @@ def _check_strategy(where, name, entry):
 def _classes(where, classes):
     """The class names as a tuple, from a list or a text file."""
     if isinstance(classes, str):
-        path = identity.expanded(classes)
+        path = Path(contents.expanded(classes))
         if not path.is_file():
             raise UserError(
                 f"{where}: there is no file {classes} with a name on each line. A list of names is written "
@@ -283,7 +283,7 @@ class Labelling:
         A `batch.csv` counts once it holds an answer, so that a new batch is no new answer. Its date says nothing: it
         is another one where a campaign was copied.
         """
-        found = [identity.expanded(path) for path in self.settings.existing]
+        found = [Path(contents.expanded(path)) for path in self.settings.existing]
         if missing := [str(path) for path in found if not path.exists()]:
             raise UserError(f"config, label: existing: there is no {', '.join(missing)}.")
         _, table = identity.source(self.settings.images)

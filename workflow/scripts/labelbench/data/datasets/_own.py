@@ -65,8 +65,7 @@ def expand(config, *names):
     """Replace `~`, `$VARIABLES` and repeated slashes in settings of a frozen `Config` that are paths."""
     for name in names:
         if value := getattr(config, name):
-            path = os.path.expandvars(os.path.expanduser(value.strip()))  # noqa: PTH111
-            object.__setattr__(config, name, os.path.normpath(path))
+            object.__setattr__(config, name, os.path.normpath(contents.expanded(value.strip())))
 
 
 class Problem(NamedTuple):

@@ -19,8 +19,9 @@ from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
 
 # What a first folder that holds folders of images is called where it is meant as a split, rightly or not.
-SPLIT_INSIDE = re.compile(r"(?i)(?<![a-z])(train|val|test|dev|fold)")
 SPLIT_LIKE = {"train", "training", "pool", "val", "valid", "validation", "dev", "test", "testing"}
+# How such names begin, at any word in them, where they are none of these: `train_images`, `01_test`.
+SPLIT_INSIDE = re.compile(r"(?i)(?<![a-z])(train|val|test|dev|fold)")
 
 
 @dataclass(frozen=True, kw_only=True)
