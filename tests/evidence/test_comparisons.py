@@ -68,7 +68,7 @@ def test_all_comparisons_of_a_dataset_may_be_one_family(metrics, digits):
     note = pages.comparisons_note(digits, EQUIVALENCE)
     assert "The page has 16 tests in 4 such families" in note
     note = pages.comparisons_note(together, EQUIVALENCE, "dataset")
-    assert "Corrected by Holm for all 16 tests of this page together." in note
+    assert "Corrected by Holm for all 16 tests of single settings together." in note
     assert "all comparisons of a dataset together" in findings.note(KINDS, EQUIVALENCE, "dataset")
 
 
@@ -234,7 +234,7 @@ def test_ranks_are_those_of_the_areas(metrics):
     assert found.ranks.mean.tolist() == sorted(found.ranks.mean)
     assert found.left_out == []
     page = pages.ranks_page(comparisons.ranking(metrics, LEADS, KINDS), KINDS)
-    assert "No two strategies can lie that far apart" in page.note
+    assert "No two can lie that far apart" in page.note
     assert found.groups == 2
     # Two datasets of the same images are no two blocks: mean ranks, and no test.
     images = dict.fromkeys(LEADS, "digits")
@@ -311,6 +311,50 @@ def test_noise_of_predictions_in_the_pool_is_measured(metrics):
     assert predicted.any()
     found = noise.measured(table, "digits", SETTING, study.MODEL_POOL, "pool_model_accuracy")
     assert found.labels.tolist() == [30, 80]
+
+
+def apart(metrics, seen):
+    """The table where each strategy trained its first models itself; seen: by strategy, which draw of noise it has."""
+    first = (metrics["round"] == 1) & (metrics["split"] != "") & (metrics["stage"] == "proxy")
+    draws = np.random.default_rng(3).normal(0, 0.01, (3, first.sum() // len(STRATEGIES)))
+    parts = [metrics[~first]]
+    for strategy, draw in seen.items():
+        own = metrics[first & (metrics["strategy"] == strategy)]
+        parts.append(own.assign(value=own["value"] + draws[draw, : len(own)]))
+    return pd.concat(parts)
+
+
+def test_first_rounds_trained_apart_measure_noise_and_the_same_model_counts_once(metrics):
+    """Scores that are the same to the last bit are one training, however many strategies show it."""
+    twice = apart(metrics, dict(zip(STRATEGIES, (0, 0, 1, 1), strict=False)))
+    found = noise.measured(twice, "digits", SETTING, "test", "accuracy")
+    rows = twice[twice["round"].eq(1) & twice["dataset"].eq("digits") & twice["stage"].eq("proxy")]
+    rows = rows[rows["split"].eq("test") & rows["metric"].eq("accuracy")]
+    variances = rows.groupby("trial")["value"].agg(lambda values: np.var(values.unique(), ddof=1))
+    assert (found.labels.tolist(), found.freedom) == ([30], len(variances))
+    assert found.sd[0] == pytest.approx(math.sqrt(variances.mean()))
+    # Two models that happen to have the same accuracy are two, by all that else was measured of them.
+    same = twice["split"].eq("test") & twice["metric"].eq("accuracy") & twice["round"].eq(1)
+    alike = noise.measured(twice.assign(value=twice["value"].where(~same, 0.9)), "digits", SETTING, "test", "accuracy")
+    assert (alike.sd[0], alike.freedom) == (0.0, len(variances))
+    assert noise.measured(apart(metrics, dict.fromkeys(STRATEGIES, 0)), "digits", SETTING, "test", "accuracy") is None
+
+
+def test_noise_of_the_first_round_is_not_taken_for_that_of_the_last(metrics):
+    twice = apart(metrics, dict(zip(STRATEGIES, (0, 0, 1, 1), strict=False)))
+    table = comparisons.comparisons_table(twice, "digits", "accuracy", KINDS, EQUIVALENCE)
+    assert table["noise"].isna().all()
+    assert set(table["noise_labels"]) == {30}
+    sd = noise.measured(twice, "digits", SETTING, "test", "accuracy").sd[0]
+    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
+    assert {cells[1][0] for _, name, cells in page.lines if name == pages.NOISE} == {"first round only"}
+    assert "Training noise was measured after the first round only: " in page.note
+    text = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0]
+    assert f"known of the first round only: a score after 30 labels spreads by ±{100 * sd:.2f} points [" in text
+    final = tables.final_table(twice, "digits", "accuracy", KINDS)
+    assert final["noise"].isna().all()
+    floor = noise.Noise(np.array([30, 80]), np.array([0.02, 0.01]), 10)
+    assert np.isnan(floor.at([25, 27.5, 30, 80, 87, 90])).tolist() == [True, False, False, False, False, True]
 
 
 @pytest.mark.parametrize("later", [0, 1])

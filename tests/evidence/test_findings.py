@@ -64,8 +64,12 @@ def test_without_a_winner_the_direction_comes_first_and_then_what_is_missing(tab
     start = "digits: no strategy is shown to beat random sampling in test accuracy over 2 trials; margin comes nearest "
     start += "(+1.20 points of AULC [+0.80, +1.60], above it in 2 of 2 trial differences)"
     for needed, luck, words in (
-        (5.0, math.nan, "; 2 trials cannot decide, 5 would, at this spread."),
-        (math.inf, math.nan, "; more than a hundred trials would be needed, at this spread."),
+        (5.0, math.nan, "; 2 trials cannot decide, 5 would if difference and spread stayed as they are."),
+        (
+            math.inf,
+            math.nan,
+            "; more than 100 trials would be needed if difference and spread stayed as they are.",
+        ),
         (math.inf, 0.02, "; no number of trials would decide, for the test set is too small."),
         (math.nan, math.nan, "."),
     ):
@@ -73,8 +77,10 @@ def test_without_a_winner_the_direction_comes_first_and_then_what_is_missing(tab
         assert headline(rows) == start + words
     rows = told(table, **GAPS, **undecided, needed=(5.0, 9.0), image_se=(math.nan,) * 2)
     text = paragraph(rows)
-    assert "No strategy is shown to beat random sampling; margin lies above it in every trial: " in text
-    assert "2 trials cannot decide, 5 would, at this spread for margin." in text
+    assert "No strategy is shown to beat random sampling; margin lies above it in every trial; " in text
+    assert "; for margin, 2 trials cannot decide, 5 would if difference and spread stayed as they are." in text
+    both = told(table, **GAPS, **(undecided | {"above": (2, 2)}), needed=(9.0, 5.0), image_se=(math.nan,) * 2)
+    assert "margin and badge lie above it in every trial; for badge, 2 trials cannot decide, 5 would" in paragraph(both)
     assert "not after correction for all strategies compared: margin (" in text
     assert "with zero in the interval: badge (" in text
 
@@ -117,6 +123,12 @@ def test_digits_follow_the_width_of_the_interval():
     assert pages.interval(0.012, -0.153, 0.178) == "+1.2 [−15.3, +17.8]"
     assert pages.interval(0.012, math.nan, math.nan) == "+1.20"
     assert pages.interval(-0.002, -0.002, -0.002) == "−0.20 in every trial"
+    # An end beside zero says on which side it lies.
+    assert pages.interval(0.0031, -0.00002, 0.0061) == "+0.310 [−0.002, +0.610]"
+    assert pages.interval(0.0031, 0.0, 0.0061) == "+0.31 [+0.00, +0.61]"
+    assert pages.interval(0.0031, -1e-9, 0.0061) == "+0.31 [−0.00, +0.61]"
+    # The same mean has the same digits, in whatever order it was summed.
+    assert {pages._percent(x) for x in (0.97965, 0.97965 - 1e-16, 0.97965 + 1e-16)} == {"97.97"}
     for width in (1e-6, 1e-4, 0.0007, 0.003, 0.2):
         low, high = (pages.points(x, pages.digits_of(width)) for x in (0.001, 0.001 + width))
         assert low != high or width < 1e-5
@@ -146,7 +158,9 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     for i in range(6):
         gaps = np.array([0.010, 0.014]) + 0.0003 * i
         gap = statistics.estimate(gaps)
-        row = told(table, gaps=(gaps, -0.1 * gaps)).assign(trainer=f"t{i}", trials=2, verdict="undecided")
+        row = told(table, gaps=(gaps, -0.1 * gaps), paired=([0, 1], [0, 1])).assign(
+            trainer=f"t{i}", trials=2, verdict="undecided"
+        )
         row["difference"], row["low"], row["high"] = float(gap.mean), float(gap.low), float(gap.high)
         rows.append(row)
         judged["glyphclip", "linear", f"t{i}"] = ("proxy", "")
@@ -158,10 +172,36 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     assert (found.loc["badge", "above"], found.loc["badge", "of"]) == (0, 12)
     text = findings.headline("digits", rows, found.reset_index(), judged)
     assert text.startswith("digits: margin beats random sampling by +1.27 points of AULC [")
-    assert "in test accuracy over 6 settings of 2 trials" in text
+    assert "in test accuracy over 6 settings of 2 trials (by itself in 0 of the 6)" in text
     page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert f"{comparisons.POOLED}: test accuracy" in {heading for heading, _, _ in page.lines}
     assert "All settings: the mean difference over the settings" in page.note
+    assert "With fewer than 4 trials" in page.note and "Each trial counts once" not in page.note
+    families = 6 + 1
+    assert f"The page has {len(rows) + len(found)} tests in {families} such families" in page.note
+    assert not any(name == pages.NOISE and heading.startswith(comparisons.POOLED) for heading, name, _ in page.lines)
+
+
+def test_with_four_trials_a_trial_counts_once_over_settings(table):
+    draw = np.random.default_rng(5)
+    gaps = draw.normal(0.004, 0.001, (3, 4)) + draw.normal(0, 0.002, 4)
+    rows = pd.concat(
+        [
+            told(table, gaps=(gap, -gap), paired=(range(4), range(4))).assign(trainer=f"t{i}", trials=4)
+            for i, gap in enumerate(gaps)
+        ],
+        ignore_index=True,
+    )
+    judged = {("glyphclip", "linear", f"t{i}"): ("proxy", "") for i in range(3)}
+    found = comparisons.pooled(rows, judged, EQUIVALENCE).set_index("strategy")
+    expected = statistics.estimate(gaps.mean(axis=0))
+    margin = found.loc["margin"]
+    assert (margin["low"], margin["high"]) == pytest.approx((expected.low, expected.high))
+    assert margin["p"] == pytest.approx(statistics.student_t_p(gaps.mean(axis=0)))
+    assert margin["needed"] > 4 or margin["p_holm"] < 0.05
+    page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
+    assert "Each trial counts once, with its mean over the settings" in page.note
+    assert "With fewer than 4 trials" not in page.note
 
 
 def test_the_summary_is_short():
@@ -176,6 +216,8 @@ def test_the_summary_is_short():
         "Over all 21 settings margin has the best mean rank (within a dataset first), 1.1 of 3; over 5 datasets of "
         "other images it is shown to rank before random."
     )
+    again = findings.summary({"a": "a: x.", "b": "b: y."}, None, [], {"a": "photos", "b": "photos"})
+    assert again == ["a: x.", "b: y. (These are the images of a again, not others that bear it out.)"]
     untested = comparisons.Ranking(
         ["margin", "random"], statistics.Ranks(np.array([1, 2]), math.nan, math.nan), 3, 1, []
     )

@@ -2,6 +2,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -183,9 +184,25 @@ def test_ranks_of_the_textbook():
     )
     found = statistics.ranks(scores)
     assert found.mean == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=6e-4)
-    assert found.p == pytest.approx(stats.friedmanchisquare(*scores.T).pvalue)
-    assert found.p < 0.05
+    # With as many blocks the approximation of the textbook is near.
+    assert found.p == pytest.approx(stats.friedmanchisquare(*scores.T).pvalue, abs=0.005)
     assert found.critical == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+
+
+@pytest.mark.parametrize("blocks", [[[1, 2, 3], [1, 3, 2]], [[1, 2, 3], [1.5, 1.5, 3], [2, 1, 3]], [[1, 2, 3, 4]] * 2])
+def test_friedmans_p_is_the_share_of_all_orders(blocks):
+    """Visited one by one, all blocks permuted; drawn, the share is near."""
+
+    def spread(rows):
+        return ((np.sum(rows, axis=0) - np.sum(rows) / len(rows[0])) ** 2).sum()
+
+    orders = itertools.product(*[list(itertools.permutations(block)) for block in blocks])
+    share = np.mean([spread(rows) >= spread(blocks) - 1e-9 for rows in orders])
+    assert statistics.friedman_p(blocks, rng()) == pytest.approx(share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "EXACT_ORDERS", 1)
+        patch.setattr(statistics, "RANDOM_ORDERS", 20_000)
+        assert statistics.friedman_p(blocks, rng()) == pytest.approx(share, abs=0.015)
 
 
 def test_ranks_of_too_little():
@@ -212,8 +229,10 @@ def studies_of_equal_strategies(draw, datasets, settings, strategies=7, shared=0
 
 
 @pytest.mark.parametrize(("datasets", "settings"), [(2, 3), (3, 4), (6, 3)])
-def test_equal_strategies_are_seldom_told_apart_by_ranks(datasets, settings):
+def test_equal_strategies_are_seldom_told_apart_by_ranks(datasets, settings, monkeypatch):
     """Settings that share a dataset share its luck: taken for blocks, they would find differences in most studies."""
+    monkeypatch.setattr(statistics, "EXACT_ORDERS", 10_000)
+    monkeypatch.setattr(statistics, "RANDOM_ORDERS", 1_000)
     draw, studies = rng(5), 400
     wrong = {"friedman": 0, "nemenyi": 0, "settings as blocks": 0}
     for _ in range(studies):
@@ -238,26 +257,45 @@ def test_settings_of_one_dataset_have_ranks_and_no_test():
     assert weighed.mean.tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize(("settings", "trials"), [(6, 2), (3, 4)])
-@pytest.mark.parametrize("shared", [0.0, 0.5])
-def test_pooled_settings_seldom_tell_equal_strategies_apart(settings, trials, shared):
-    """Also where they share half of the luck of their trials; taken for independent, they find differences."""
-    draw, studies, wrong, naive = rng(7), 1000, 0, 0
+def pooled_studies(settings, trials, shared, studies=1000):
+    """Paired differences of equal strategies, lists of Series: settings share a part of their trials' luck."""
+    draw = rng(7)
     for _ in range(studies):
         luck = draw.normal(0, math.sqrt(shared), (1, trials))
-        gaps = luck + draw.normal(0, math.sqrt(1 - shared), (settings, trials))
-        mean, se, freedom = statistics.pooled(list(gaps))
-        assert (mean, freedom) == (pytest.approx(gaps.mean()), settings * (trials - 1))
-        wrong += abs(mean) > stats.t.ppf(0.975, freedom) * se
-        whole = statistics.estimate(gaps.ravel())
+        yield [pd.Series(gap) for gap in luck + draw.normal(0, math.sqrt(1 - shared), (settings, trials))]
+
+
+def claims(mean, se, freedom):
+    return abs(mean) > stats.t.ppf(0.975, freedom) * se
+
+
+@pytest.mark.parametrize(
+    ("settings", "trials", "shared"), [(6, 2, 0.0), (6, 2, 0.5), (3, 4, 0.0), (3, 4, 0.5), (3, 4, 1.0)]
+)
+def test_pooled_settings_seldom_tell_equal_strategies_apart(settings, trials, shared):
+    """With four trials whatever settings share, with two up to half of it; taken for independent, they often do."""
+    wrong, naive, studies = 0, 0, 1000
+    for gaps in pooled_studies(settings, trials, shared, studies):
+        mean, se, freedom = statistics.pooled(gaps)
+        assert mean == pytest.approx(np.mean(gaps))
+        assert freedom == (trials - 1 if trials == 4 else settings * (trials - 1))
+        wrong += claims(mean, se, freedom)
+        whole = statistics.estimate(np.ravel(gaps))
         naive += whole.low > 0 or whole.high < 0
-    assert wrong / studies <= 0.06
+    assert wrong / studies <= 0.064  # 5 % and two standard errors
     if shared:
         assert naive / studies > 0.1
 
 
+def test_pooled_trials_that_settings_do_not_share_are_no_unit():
+    gaps = [pd.Series([0.1, 0.2, 0.3, 0.2]), pd.Series([0.1, 0.2, 0.4], index=[0, 1, 2])]
+    mean, se, freedom = statistics.pooled(gaps)
+    assert (mean, freedom) == (pytest.approx((gaps[0].mean() + gaps[1].mean()) / 2), 5)
+    assert se == pytest.approx(math.hypot(*(gap.sem() for gap in gaps)) / math.sqrt(2))
+
+
 def test_pooled_settings_find_what_two_trials_cannot():
-    gaps = [np.array([0.006, 0.008]) + 0.0005 * i for i in range(6)]
+    gaps = [pd.Series([0.006, 0.008]) + 0.0005 * i for i in range(6)]
     mean, se, freedom = statistics.pooled(gaps)
     assert statistics.student_t_p(gaps[0]) > 0.05
     assert abs(mean) > stats.t.ppf(0.999, freedom) * se

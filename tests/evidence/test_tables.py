@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import synthetic_study
 from labelbench.common.errors import UserError
@@ -350,8 +351,11 @@ def test_trainers_are_compared_on_the_labels_of_random_at_every_number_of_labels
         for trainer, values in found.items():
             assert rows.loc[trainer, "mean"] == pytest.approx(values.mean())
             assert rows.loc[trainer, "se"] == pytest.approx(values.std(ddof=1) / 2)
-            low = statistics.paired_difference(found[highest], values).low
-            assert rows.loc[trainer, "best"] == (trainer == highest or low <= 0)
+            shown = {t: stats.ttest_rel(found[highest], found[t]).pvalue for t in TRAINERS if t != highest}
+            # Holm: a mean is shown to be lower where each of those with smaller p is, too.
+            ordered = sorted(shown, key=shown.get)
+            last = next((i for i, t in enumerate(ordered) if shown[t] * (3 - i) >= 0.05), 3)
+            assert rows.loc[trainer, "best"] == (trainer not in ordered[:last])
             if trainer != "passive":
                 gap = statistics.paired_difference(values, found["passive"])
                 assert rows.loc[trainer, "difference"] == pytest.approx(gap.mean)
@@ -361,7 +365,7 @@ def test_trainers_are_compared_on_the_labels_of_random_at_every_number_of_labels
 
 
 def test_trainers_stand_beside_the_noise_of_their_training(of_trainers):
-    first = of_trainers[(of_trainers["round"] == 1) & (of_trainers["stage"] == "proxy") & (of_trainers["split"] != "")]
+    first = of_trainers[(of_trainers["round"] != 2) & (of_trainers["stage"] == "proxy") & (of_trainers["split"] != "")]
     again = first.assign(stage="replicate1", value=first["value"] + 0.01 * (1 - 2 * (first["trial"] % 2)))
     table = tables.trainers_table(pd.concat([of_trainers, again]), "digits", "accuracy", KINDS, ["passive"])
     # Two trainings 0.01 apart: a standard deviation of 0.01/√2 for both, over four trials.
@@ -639,6 +643,14 @@ def test_latex_rows_have_all_columns(digits, longtail):
         assert "4 paired trials" in text
 
 
+def test_the_one_that_is_truly_best_is_seldom_left_out_of_the_best():
+    """Equal strategies, any of which may be the best: it is among those in bold in at least 95 % of studies."""
+    draw, studies, kept = np.random.default_rng(3), 300, 0
+    for scores in draw.normal(0, 1, (studies, 4, 7)) + draw.normal(0, 1, (studies, 4, 1)):
+        kept += 0 in tables._best({i: pd.Series(scores[:, i]) for i in range(7)})
+    assert kept / studies >= 0.95
+
+
 def test_csv_has_a_number_per_cell(metrics, digits):
     found = pd.read_csv(io.StringIO(tables.to_csv(digits)))
     proxies = found[(found["model"] == "selector's model") & (found["split"] == "pool")].set_index("strategy")
@@ -662,7 +674,7 @@ def test_censored_savings_show_their_sign(digits):
 
 def test_summary_is_short_and_aligned(digits, longtail):
     text = pages.summary([digits, longtail], [])
-    first, second = text.strip().split("\n\n")
+    first, second, legend = text.strip().split("\n\n")
     lines = first.splitlines()
     assert lines[0] == "digits: 80 labels, 4 paired trials"
     assert lines[1].split("  ")[1] == "strategy"
@@ -670,7 +682,10 @@ def test_summary_is_short_and_aligned(digits, longtail):
     margin = next(line for line in lines if line.startswith("  margin"))
     found = row(digits, "margin", split="pool")
     assert margin[column:].startswith(f"{100 * found['mean']:.2f} ± {100 * found['se']:.2f} ")
-    assert margin.endswith(f"{found['savings'].factor.value:.2f}×")
+    assert margin.endswith("  " + pages.savings_text(found))
+    assert legend.startswith("label savings: ") and "label savings: " not in pages.summary(
+        [digits.assign(savings=None)], []
+    )
     assert "balanced accuracy" in second
     assert max(map(len, text.splitlines())) <= 120
 

@@ -81,7 +81,7 @@ further = [
     if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
 ]
 about = findings.note(spec["kinds"], equivalence, spec["family"])
-summed = findings.summary(headlines, ranking, findings.caveats(compared, left_out))
+summed = findings.summary(headlines, ranking, findings.caveats(compared, left_out), spec["images"])
 overview = findings.overview(compared, judged)
 for path, text in (
     (job.output.summary, pages.summary(finals, further)),

@@ -18,8 +18,9 @@ BLOCK, DATASET = FAMILIES = ("block", "dataset")  # what p-values are corrected 
 _COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "kind", "reference"]
 _COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
 _IMAGES = ("images", "image_se", "other_low", "other_high")
-_WITHOUT = ("difference", "low", "high", "p_holm", "verdict", "gaps")
-_COLUMNS += ["p_holm", "verdict", "noise", "noise_freedom", *_IMAGES, "needed", "savings", "gaps"]
+_NOISE = ("noise", "noise_freedom", "noise_sd", "noise_labels")
+_WITHOUT = ("difference", "low", "high", "p_holm", "verdict", "gaps", "paired")
+_COLUMNS += ["p_holm", "verdict", *_NOISE, *_IMAGES, "needed", "savings", "gaps", "paired"]
 _COLUMNS += ["collapsed", *(f"{column}_without" for column in _WITHOUT), "settings", "above", "of"]
 
 
@@ -37,15 +38,16 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None, f
     5 % after correction (`test` "sign flip"), else that of the paired t test ("t"); `p_holm`: corrected by Holm for all
     strategies compared with the reference in the same block (`family` "block"), or for all comparisons of the dataset
     ("dataset"); upper bounds are no part of a family. `verdict`: `statistics.verdict`. `noise`: standard deviation that
-    training on identical labels gives to the difference, NaN where it was not measured, from `noise_freedom` degrees of
-    freedom. `savings`: `savings.Savings`, to random sampling only.
+    training on identical labels gives to the difference, NaN where it was not measured for all of the curve, from
+    `noise_freedom` degrees of freedom; `noise_sd`: that of one model's score after `noise_labels` labels, the fewest
+    for which it was measured. `savings`: `savings.Savings`, to random sampling only.
 
     `images`: `images.TestImages`. Where all models of a comparison kept their hits, `images` is how many test images
     there are, `image_se` the standard error that these alone give the difference, and `other_low`, `other_high` its
     95 % interval about other images of this kind, for trials and images together. Then the p-value (`test` "images")
     and the verdict are about other images as well; `low` and `high` stay those on these images. `needed`: trials at
     which the p-value would fall below 5 % after correction, with this mean and spread; inf where none are enough.
-    `gaps`: the paired differences (trials,); `above` of `of` of them are positive.
+    `gaps`: the paired differences (trials,), of the trials `paired`; `above` of `of` of them are positive.
 
     `collapsed`: how many models of either side collapsed (`collapses.found`). In blocks that have any, `…_without` are
     the same columns of `collapses.mended`, on these very images.
@@ -107,12 +109,13 @@ def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images, family)
     rows = [keys | row for keys, block in found for row in block]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table["collapsed"] = 0
-    for column in ("verdict_without", "gaps_without"):
+    for column in ("verdict_without", "gaps_without", "paired_without"):
         table[column] = table[column].astype(object)
     return table
 
 
 POOLED = "all settings"  # stands in place of a setting where all of a dataset are taken together
+BY_TRIAL, BY_SETTING = "trial means", "pooled"  # the tests over all settings, of `statistics.pooled`
 
 
 def pooled(table, judged, equivalence):
@@ -120,18 +123,16 @@ def pooled(table, judged, equivalence):
 
     judged: by setting, the (stage, model) that is told about. Of strategies that were compared in two settings or more
     with two trials or more: for where a setting has too few trials to decide. `difference` is the mean over `settings`;
-    `above` of `of` trial differences are positive. Settings share trials: the first labels, and all labels that random
-    sampling buys. So the standard error is that of one setting, √ of the mean of their squares, not smaller by the root
-    of their number; what settings add is degrees of freedom, the sum of theirs. If they share half of their luck or
-    less, at most 5 % of equal strategies are told apart (docs/statistics.md). The p-value (`test` "pooled") is
-    corrected by Holm for all strategies of a split.
+    `above` of `of` trial differences are positive. Interval and p-value are those of `statistics.pooled`, for settings
+    share their trials' luck (`test` `BY_TRIAL` or `BY_SETTING`). The p-value is corrected by Holm for all strategies of
+    a split.
     """
     made = _pooled(table, judged, equivalence)
     if table["collapsed"].any():
         again = _pooled(without_collapses(table), judged, equivalence)
         counts = table[table["reference"] == REFERENCE].groupby(["split", "strategy"])["collapsed"].sum()
         made["collapsed"] = [int(counts[row.split, row.strategy]) for row in made.itertuples()]
-        for column in _WITHOUT[:-1]:
+        for column in _WITHOUT[:-2]:
             made[f"{column}_without"] = again[column]
     return made
 
@@ -148,6 +149,8 @@ def _pooled(table, judged, equivalence):
             if len(found) > 1:
                 family.append(_pooled_row(found) | {"split": split, "strategy": strategy})
         tested = [row for row in family if row["kind"] != "upper bound"]
+        for row in tested:
+            row["needed"] = test_images.trials_needed(row.pop("by_trial"), row["image_se"], len(tested), ALPHA)
         for row, adjusted in zip(tested, statistics.holm([row["p"] for row in tested]), strict=True):
             row["p_holm"] = float(adjusted)
         for row in family:
@@ -160,7 +163,7 @@ def _pooled(table, judged, equivalence):
 
 def _pooled_row(found):
     """One strategy's row of `pooled`, from its rows in several settings."""
-    gaps = [np.asarray(gap) for gap in found["gaps"]]
+    gaps = [pd.Series(gap, index=trials) for gap, trials in zip(found["gaps"], found["paired"], strict=True)]
     mean, se, freedom = statistics.pooled(gaps)
     luck = float(found["image_se"].mean()) if found["image_se"].notna().all() else math.nan
     known = 0.0 if math.isnan(luck) else luck
@@ -169,14 +172,16 @@ def _pooled_row(found):
     row |= {"rounds": int(found["rounds"].max()), "num_labels": int(found["num_labels"].max())}
     row |= {"trials": int(found["trials"].max()), "aulc": float(found["aulc"].mean()), "se": math.nan}
     half, wide = (test_images.half_width(se, freedom + 1, part) for part in (0.0, known))
-    row |= {"difference": mean, "low": mean - half, "high": mean + half, "test": "pooled"}
+    row |= {"difference": mean, "low": mean - half, "high": mean + half}
+    row["test"] = BY_TRIAL if freedom < row["trials"] else BY_SETTING
     row |= {"image_se": luck, "images": found["images"].max(), "other_low": math.nan, "other_high": math.nan}
     if not math.isnan(luck):
         row |= {"other_low": mean - wide, "other_high": mean + wide}
     row["p"] = row["p_holm"] = test_images.p_value(mean, se, freedom + 1, known)
     every = np.concatenate(gaps)
     row |= {"settings": len(found), "above": int((every > 0).sum()), "of": len(every), "gaps": every}
-    return row | {"noise": math.nan, "savings": None, "needed": math.nan, "p_sign_flip": math.nan}
+    by_trial = pd.concat(gaps, axis=1).mean(axis=1).to_numpy() if row["test"] == BY_TRIAL else []
+    return row | {"savings": None, "needed": math.nan, "p_sign_flip": math.nan, "by_trial": by_trial}
 
 
 def _curves(metrics, dataset, setting, split, lead, stage, model, images=None):
@@ -217,13 +222,15 @@ def _compared(curves, reference, kinds, measured, measure):
         row = _described(strategy, curve, kinds) | {"reference": reference}
         rounds = int(np.isin(curve.labels, own.labels).sum())
         row |= {"rounds": rounds, "num_labels": int(own.labels[-1]), "trials": len(own.trials)}
-        row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high), "gaps": gaps}
+        row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high)}
+        row |= {"gaps": gaps, "paired": np.asarray(own.trials)}
         luck = test_images.luck(own.hits, other.hits, statistics.aulc_weights(own.labels), measure)
         row |= _on_other_images(gap, len(own.trials), luck)
         row |= {"settings": 1, "above": int((gaps > 0).sum()), "of": len(gaps)}
         if measured is not None:
             row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
             row["noise_freedom"] = measured.freedom
+            row |= {"noise_sd": float(measured.sd[0]), "noise_labels": int(measured.labels[0])}
         if reference == REFERENCE:
             row["savings"] = label_savings(own.labels, own.scores, other.labels, other.scores, statistics.bootstrap())
         rows.append(row)

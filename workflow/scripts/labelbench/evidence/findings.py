@@ -6,6 +6,7 @@ import re
 import textwrap
 
 from labelbench.evidence import collapses, comparisons, pages, statistics, study, typeset
+from labelbench.evidence.images import MOST_TRIALS
 from labelbench.evidence.study import REFERENCE
 
 TITLE = "What this study says"
@@ -65,6 +66,9 @@ def headline(dataset, table, pooled, judged):
     better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda row: -row["difference"])
     if better:
         text = f"{dataset}: {_name(better[0])} beats random sampling by {_gap(better[0])} in {measure}{settings}"
+        if len(several):
+            alone = [row["verdict"] == "better" for row in usable if row["strategy"] == better[0]["strategy"]]
+            text += f" (by itself in {sum(alone)} of the {len(alone)})"
         if len(better) > 1:
             do = "does" if len(better) == 2 else "do"
             text += f", and so {do} {_listed(map(_name, better[1:]))}"
@@ -112,18 +116,23 @@ def _missing(row):
     if not math.isinf(needed):
         if needed <= trials:
             return ""
-        return f"; {trials} trials cannot decide, {int(needed)} would, at this spread"
+        return f"; {trials} trials cannot decide, {int(needed)} would if difference and spread stayed as they are"
     if 1.96 * row["image_se"] > abs(row["difference"]):
         return "; no number of trials would decide, for the test set is too small"
-    return "; more than a hundred trials would be needed, at this spread"
+    return f"; more than {MOST_TRIALS} trials would be needed if difference and spread stayed as they are"
 
 
-def summary(headlines, ranking, notes):
+def summary(headlines, ranking, notes, images=None):
     """The summary: at most `MOST` sentences. headlines: by dataset; ranking: `comparisons.Ranking` or None.
 
-    notes: further sentences, which come last, such as on collapsed trainings.
+    notes: further sentences, which come last, such as on collapsed trainings. images: by dataset, a name that datasets
+    of the same images share (None: each has its own).
     """
-    told = list(headlines.values())
+    told, first = [], {}
+    for dataset, text in headlines.items():
+        same = first.setdefault((images or {}).get(dataset, dataset), dataset)
+        again = f" (These are the images of {same} again, not others that bear it out.)"
+        told.append(text + (again if same != dataset else ""))
     after = []
     if ranking is not None and ranking.strategies:
         after.append(_ranked(ranking))
@@ -245,9 +254,9 @@ def _none_better(rows):
     above = [row for row in rows if row["above"] == row["of"] and row["verdict"] == "undecided"]
     if above:
         text += f"; {_listed(map(_name, above))} {'lies' if len(above) == 1 else 'lie'} above it in every trial"
-        best = max(above, key=lambda row: row["difference"])
+        best = min(above, key=lambda row: row["needed"])
     missing = _missing(best)
-    return text + (f"{missing.replace('; ', ': ', 1)} for {_name(best)}." if missing else ".")
+    return text + (f"; for {_name(best)}, {missing.removeprefix('; ')}." if missing else ".")
 
 
 def _undecided(rows):
@@ -345,17 +354,37 @@ def _about_images(rows, equivalence):
 def _noise(rows):
     measured = [row for row in rows if not math.isnan(row["noise"])]
     if not measured:
-        return "Training noise was not measured; the intervals hold it, together with the luck of the first labels."
+        return _first_noise(rows)
     most = max(measured, key=lambda row: row["noise"])
     low, high = statistics.deviation_interval(most["noise"], most["noise_freedom"])
     text = (
-        f"Training noise: with the very same labels a difference would spread by ±{100 * most['noise']:.2f} points "
-        f"{_interval(f'{100 * low:.2f}', f'{100 * high:.2f}')} (one standard deviation)"
+        "Training noise: with the very same labels a difference would spread by "
+        f"{_deviation(most['noise'], low, high)} (one standard deviation)"
     )
     small = [row for row in measured if row["verdict"] in ("better", "worse") and abs(row["difference"]) < low]
     if small:
         text += f"; {_listed(map(_name, small))} differ{'s' * (len(small) == 1)} by less than the lower end of that"
     return text + "."
+
+
+def _first_noise(rows):
+    """What is known of training noise where it was not measured for whole curves."""
+    known = [row for row in rows if not math.isnan(row["noise_sd"])]
+    if not known:
+        return "Training noise was not measured; the intervals hold it, together with the luck of the first labels."
+    row = known[0]
+    ends = statistics.deviation_interval(row["noise_sd"], row["noise_freedom"])
+    return (
+        f"Training noise is known of the first round only: a score after {int(row['noise_labels']):,} labels spreads "
+        f"by {_deviation(row['noise_sd'], *ends)} when a model is trained anew on the same labels (one standard "
+        "deviation). It falls as labels grow, and the intervals hold it."
+    )
+
+
+def _deviation(sd, low, high):
+    digits = pages.digits_of(sd)
+    number, *ends = (pages.points(x, digits)[1:] for x in (sd, low, high))
+    return f"±{number} points {_interval(*ends)}"
 
 
 def note(kinds, equivalence, family=comparisons.BLOCK):
@@ -364,9 +393,10 @@ def note(kinds, equivalence, family=comparisons.BLOCK):
         corrected = "The correction is for all comparisons of a dataset together."
     else:
         corrected = (
-            "The correction is for the strategies of one setting, model and split against one reference: over many "
-            "such families some of 20 true zeros are taken for differences (`statistics: family: dataset` corrects for "
-            "all of a dataset together)."
+            "The correction is for the strategies of one setting, model and split against one reference. Each such "
+            "group of comparisons may find a difference where there is none with a chance of up to 5 %, so that a page "
+            "with many groups may hold a few (`statistics: family: dataset` corrects for all of a dataset together). "
+            "The table of wins, where there is one, corrects for all pairs of strategies, and so finds fewer."
         )
     text = (
         "Written from the numbers in comparisons_*.csv. Differences are those of the areas under the learning curves "
@@ -374,8 +404,9 @@ def note(kinds, equivalence, family=comparisons.BLOCK):
         f"if the interval lies on one side of zero and reaches beyond ±{100 * equivalence:g} points, and the p-value, "
         "corrected by Holm for all strategies compared, is below 0.05; it ties if the interval lies within "
         f"±{100 * equivalence:g} points; else the study does not decide. "
-        f"{corrected} A training collapsed where it scores more than {collapses.TIMES} times the noise below an "
-        "earlier and a later round."
+        f"{corrected} Label savings are told of strategies that are better or worse, with intervals that are not "
+        "corrected; those of all stand in the comparisons. A training collapsed where it scores more than "
+        f"{collapses.TIMES} times the noise below an earlier and a later round."
     )
     return text + pages.marks(set(kinds.values()))
 

@@ -3,12 +3,13 @@
 import itertools
 import math
 
-from labelbench.evidence import collapses, comparisons, study, tables, typeset
+from labelbench.evidence import collapses, comparisons, statistics, study, tables, typeset
 from labelbench.evidence.savings import Savings
 from labelbench.evidence.study import REFERENCE
 
 NONE = "–"
 NOISE = "training noise"  # name of the line that ends a block with it
+_UNMEASURED = "not measured"
 
 
 def _pool(table):
@@ -48,8 +49,9 @@ def note(table):
         f"{_noise_note(table)} "
         "Label savings: the labels random sampling needs divided by the labels the strategy needs, at the highest "
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
-        f"{_pool(table)} Bold: the best mean of its block, and every mean whose paired 95 % interval to it holds zero, "
-        f"with {tables.ENOUGH} trials or more."
+        "Intervals are not corrected for the number of strategies; verdicts that are stand in the comparisons. "
+        f"{_pool(table)} Bold: the best mean of its block, and every mean that is not shown to lie below it (paired t "
+        f"test, corrected by Holm), with {statistics.ENOUGH} trials or more."
     )
     return text + marks(set(table["kind"]))
 
@@ -65,12 +67,17 @@ def _interval_note(table):
 
 
 def _percent(x):
-    return NONE if math.isnan(x) else f"{100 * x:.2f}"
+    return NONE if math.isnan(x) else f"{_rounded(x):.2f}"
+
+
+def _rounded(x):
+    """A fraction in percent without the last bits, in which the same mean differs by the order of its sum."""
+    return round(100 * x, 9)
 
 
 def points(x, digits=2):
     """A difference of fractions as text, in points with its sign."""
-    return NONE if math.isnan(x) else f"{100 * x:+.{digits}f}".replace("-", "−")
+    return NONE if math.isnan(x) else f"{_rounded(x):+.{digits}f}".replace("-", "−")
 
 
 def digits_of(width):
@@ -81,8 +88,13 @@ def digits_of(width):
 
 
 def interval(difference, low, high):
-    """A difference with its interval as text, in points; without it where it is not known, or has no width to tell."""
-    digits = digits_of(high - low)
+    """A difference with its interval as text, in points; without it where it is not known, or has no width to tell.
+
+    An end that is not zero does not read as zero, where four digits do.
+    """
+    least = digits_of(high - low)
+    told = (d for d in range(least, 5) if not any(end and not round(_rounded(end), d) for end in (low, high)))
+    digits = next(told, least)
     ends = [points(end, digits) for end in (low, high)]
     if math.isnan(low):
         return points(difference)
@@ -251,8 +263,8 @@ def trainers_page(table):
             f"Student-t interval. {_noise_note(table)} "
         )
     text += (
-        f"{_pool(table)} Bold: the best mean of its block and number of labels, and every mean whose paired 95 % "
-        "interval to it holds zero."
+        f"{_pool(table)} Bold: the best mean of its block and number of labels, and every mean that is not shown "
+        "to lie below it (paired t test, corrected by Holm)."
     )
     spans = [(title, len(names)) for title in side_by_side]
     below = names * len(side_by_side)
@@ -294,7 +306,8 @@ def selectors_page(table):
     text = (
         f"What labels are worth that were chosen by other models. Scores are of {of}, after the last round: "
         f"{_counts(table)}. Mean ± standard error over trials, in percent. {_pool(table)} Bold: the best mean of its "
-        f"column and block, and every mean whose paired 95 % interval to it holds zero.{marks(set(table['kind']))}"
+        "column and block, and every mean that is not shown to lie below it (paired t test, corrected by Holm)."
+        + marks(set(table["kind"]))
     )
     return typeset.Page(
         table["dataset"].iloc[0],
@@ -375,13 +388,16 @@ def comparisons_page(table, equivalence, dataset, family="block"):
             if REFERENCE in references:
                 found = rows[REFERENCE]["savings"] if REFERENCE in rows else None
                 cells += [_savings({"savings": found}), _mean_savings(found)]
-            enough = max(row["trials"] for row in rows.values()) >= tables.ENOUGH
+            enough = max(row["trials"] for row in rows.values()) >= statistics.ENOUGH
             shown.append((heading, name, [(cell, cell == "better" and enough) for cell in cells]))
-        if references:
+        if references and not heading.startswith(comparisons.POOLED):
             cells = [NONE]
             for reference in references:
-                noise = [rows[reference]["noise"] for rows in names.values() if reference in rows]
-                cells += [_noise(noise), *[NONE] * (3 if images else 2)]
+                told = [rows[reference] for rows in names.values() if reference in rows]
+                text = _noise([row["noise"] for row in told])
+                if text == _UNMEASURED and any(row["noise_sd"] == row["noise_sd"] for row in told):
+                    text = "first round only"
+                cells += [text, *[NONE] * (3 if images else 2)]
             cells += [NONE, NONE] if REFERENCE in references else []
             shown.append((heading, NOISE, [(cell, False) for cell in cells]))
     compared = ["points", *["these images"] * images, "Holm p", "verdict"]
@@ -414,12 +430,10 @@ def comparisons_note(table, equivalence, family="block"):
             "Label savings: labels random sampling needs divided by labels the strategy needs, on isotonic mean curves "
             "in log labels, at the highest accuracy that both reach, and as geometric mean over the accuracies "
             'from random\'s 10 % budget on, as far as both go; ">" and "<" mark what is known from one side only. '
+            "Their intervals are not corrected for the number of strategies; at the end of a curve they may point "
+            "another way than the whole of it. "
         )
-    if (table["encoder"] == comparisons.POOLED).any():
-        text += (
-            "All settings: the mean difference over the settings of the dataset, for where one of them has too few "
-            "trials; its p-value is corrected for the strategies. "
-        )
+    text += _pooled_note(table)
     if table["collapsed"].any():
         text += (
             f"¤: trainings collapsed (a score more than {collapses.TIMES} times the noise below an earlier and a later "
@@ -429,6 +443,22 @@ def comparisons_note(table, equivalence, family="block"):
     if table["split"].isin((study.POOL, study.MODEL_POOL)).any():
         text += _pool(table)
     return text.strip() + marks(set(table["kind"]))
+
+
+def _pooled_note(table):
+    """How the rows over all settings are made."""
+    pooled = table[table["encoder"] == comparisons.POOLED]
+    if pooled.empty:
+        return ""
+    text = "All settings: the mean difference over the settings of the dataset. "
+    if pooled["test"].eq(comparisons.BY_TRIAL).any():
+        text += "Each trial counts once, with its mean over the settings, whatever these share. "
+    if pooled["test"].eq(comparisons.BY_SETTING).any():
+        text += (
+            f"With fewer than {statistics.ENOUGH} trials, the interval has one setting's standard error and the "
+            "degrees of freedom of all: it holds if settings share half of their trials' luck or less. "
+        )
+    return text
 
 
 def _images_note(table, equivalence):
@@ -455,7 +485,7 @@ def _images_note(table, equivalence):
 
 
 def _p_note(table):
-    tested = table[table["test"].notna()]
+    tested = table[table["test"].notna() & table["encoder"].ne(comparisons.POOLED)]
     tests = set(tested["test"])
     if "images" in tests:
         text = (
@@ -478,18 +508,21 @@ def _p_note(table):
 
 def _family_note(table, family):
     """What p-values are corrected for, and how many tests stand on the page."""
-    tested = table[table["p"].notna() & table["kind"].ne("upper bound") & table["encoder"].ne(comparisons.POOLED)]
+    tested = table[table["p"].notna() & table["kind"].ne("upper bound")]
     if tested.empty:
         return ""
-    if family == comparisons.DATASET:
-        return f"Corrected by Holm for all {len(tested)} tests of this page together."
     blocks = [*study.SETTING, "stage", "model", "split", "reference"]
+    if family == comparisons.DATASET:
+        pooled = tested["encoder"].eq(comparisons.POOLED)
+        text = f"Corrected by Holm for all {(~pooled).sum()} tests of single settings together"
+        return text + (", and for the strategies of a split over all settings." if pooled.any() else ".")
     families = len(tested[blocks].drop_duplicates())
     text = "Corrected by Holm for all strategies of a block against one reference."
     if families > 1:
         text += (
             f" The page has {len(tested)} tests in {families} such families; where nothing differs, each of them shows "
-            "a difference with a chance of up to 5 %. `statistics: family: dataset` corrects for all of them together."
+            "a difference with a chance of up to 5 %. `statistics: family: dataset` corrects for single settings all "
+            "together."
         )
     return text
 
@@ -527,12 +560,19 @@ def _noise_note(table):
             "Training noise: the standard deviation that a difference would have if both had trained on the very same "
             "labels with other seeds."
         )
+    if "noise_sd" in table and table["noise_sd"].notna().any():
+        row = table.loc[table["noise_sd"].idxmax()]
+        return (
+            "Training noise was measured after the first round only: scores of models that were trained anew on the "
+            f"same {int(row['noise_labels']):,} labels spread by up to {_noise([row['noise_sd']])} points (one "
+            "standard deviation). It falls as labels grow, so that whole curves differ by less."
+        )
     return "Training noise was not measured (run: replicates)."
 
 
 def _noise(values):
     values = [value for value in values if not math.isnan(value)]
-    return f"±{100 * max(values):.2f}" if values else "not measured"
+    return f"±{points(max(values), digits_of(max(values)))[1:]}" if values else _UNMEASURED
 
 
 def wins_page(table, kinds, equivalence):
@@ -551,7 +591,9 @@ def wins_page(table, kinds, equivalence):
         "column, of those in which both were run. Better: the 95 % interval of the paired difference of the areas "
         "under the learning curves on the first test set lies above zero and reaches beyond "
         f"±{100 * equivalence:g} points, and its p-value, corrected by Holm for all pairs of the setting, is below "
-        "0.05. An = follows the number of settings in which the two tie, where there are any."
+        "0.05. These are more tests than those against random sampling alone, so that a strategy may be shown to be "
+        "better there (findings, comparisons) and not here. An = follows the number of settings in which the two tie, "
+        "where there are any. Settings on the same images share their luck: more of them are no replication."
     ) + marks({kinds[name] for name in names})
     spans = [("better than", len(names)), ("", 1)]
     return typeset.Page("all settings", "wins", "strategy", spans, [*shown.values(), "all"], lines, text)
@@ -587,16 +629,22 @@ def ranks_note(found):
     else:
         text += f"The test is over {found.groups} datasets of other images. "
         text += (
-            f"Friedman's test that all are equal: p {p_value(found.ranks.p)}. Ranks that lie further apart than "
-            f"{critical:.2f} differ at the 5 % level (Nemenyi). "
+            f"Friedman's test that all are equal, by permutation of ranks: p {p_value(found.ranks.p)}. Ranks that lie "
+            f"further apart than {critical:.2f} differ at the 5 % level (Nemenyi). "
         )
         if critical >= len(found.strategies) - 1:
-            text += "No two strategies can lie that far apart: this takes more datasets. "
+            text += "No two can lie that far apart: to say which strategies differ takes more datasets. "
     return " ".join([text.strip(), *found.left_out])
 
 
+_SAVINGS_LEGEND = (
+    "label savings: the labels random sampling needs over the labels the strategy needs, at the highest score\n"
+    "that both reach [95 % interval]; 1 saves nothing. ± is one standard error over trials."
+)
+
+
 def summary(finals, further):
-    """A short text for the terminal: strategy, test and pool score ± SE and label savings, per dataset and model.
+    """A text for the terminal: strategy, test and pool score ± SE and label savings, per dataset and model.
 
     `further`: pages that follow as they are.
     """
@@ -610,7 +658,7 @@ def summary(finals, further):
                 lines.append([heading])
             cells = [rows.get(key) for key, _ in columns]
             scores = [NONE if row is None else _score(row) for row in cells]
-            savings = [NONE if row is None else _savings(row).split(" ")[0] for row in cells]
+            savings = [NONE if row is None else _savings(row) for row in cells]
             lines.append([f"  {strategy}", *scores, *savings])
         header = [
             "  strategy",
@@ -619,4 +667,5 @@ def summary(finals, further):
         ]
         text = typeset.aligned([header, *lines])
         texts.append("\n".join([f"{table['dataset'].iloc[0]}: {_counts(table)}", *text]))
+    texts += [_SAVINGS_LEGEND] if any(isinstance(s, Savings) for table in finals for s in table["savings"]) else []
     return "\n\n".join([*texts, *map(typeset.to_text, further)]) + "\n"

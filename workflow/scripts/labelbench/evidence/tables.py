@@ -21,7 +21,6 @@ MEASURES = {
 # What an average over a test set hides; the first of them that was measured.
 WORST = ("worst_group_accuracy", "worst_class_accuracy")
 _IMAGES = ("image_se", "other_low", "other_high")
-ENOUGH = 4  # trials from which a best is marked
 _DIFFERENCE = ("difference", "difference_low", "difference_high", "difference_p")
 _COLUMNS = [*study.SETTING, "stage", "model", "strategy", "kind", "split", "measure"]
 _COLUMNS += ["num_labels", "trials", "mean", "se", *_DIFFERENCE, "best"]
@@ -36,8 +35,8 @@ def final_table(metrics, dataset, lead, kinds, images=None):
     The test sets' measures end with the worst group's accuracy, or the worst class's where there are no groups.
     Adds to the keys the kind, num_labels, trials, `mean`, `se`, the paired difference to random with its 95 % interval
     and sign-flip p-value, `noise` (the standard deviation that training on the same labels gives to the difference),
-    `savings` (`savings.Savings`, of models of several rounds), and `best`: the highest mean of its block, or one whose
-    paired 95 % interval to the highest holds zero. Differences are taken at the last number of labels that both sides
+    `savings` (`savings.Savings`, of models of several rounds), and `best`: the highest mean of its block, or one that
+    is not shown to lie below it. Differences are taken at the last number of labels that both sides
     reach, read on the line between rounds, and the best at random sampling's last; with fewer than four trials nothing
     is best, for intervals hold zero whatever happens. What cannot be computed (no random in the study,
     one trial) is NaN. Zero-shot heads come first, as rows of stage `zero_shot` without labels or trials.
@@ -128,16 +127,19 @@ def _scores(curves, at=-1):
 
 
 def _best(scores):
-    """Names with the highest mean of `scores`, Series by trial, or whose paired 95 % interval to it holds zero.
+    """Names with the highest mean of `scores`, Series by trial, or that are not shown to lie below it.
 
-    Of those with enough trials to tell.
+    Of those with enough trials to tell. Shown: by the paired t test at the 5 % level, corrected by Holm for all that
+    are compared with the highest, so that the one that is truly best is among them in 95 % of studies or more.
     """
-    scores = {name: values for name, values in scores.items() if len(values) >= ENOUGH}
+    scores = {name: values for name, values in scores.items() if len(values) >= statistics.ENOUGH}
     if not scores:
         return set()
     highest = max(scores, key=lambda name: scores[name].mean())
-    gaps = {name: _gap(scores[highest], values) for name, values in scores.items()}
-    return {name for name, gap in gaps.items() if name == highest or (len(gap) and statistics.estimate(gap).low <= 0)}
+    gaps = {name: _gap(scores[highest], values) for name, values in scores.items() if name != highest}
+    gaps = {name: gap for name, gap in gaps.items() if len(gap)}
+    shown = statistics.holm([statistics.student_t_p(gap) for gap in gaps.values()])
+    return {highest, *(name for name, p in zip(gaps, shown, strict=True) if not p < 0.05)}
 
 
 def _gap(scores, reference):
