@@ -404,11 +404,11 @@ def test_every_claim_has_its_interval(digits):
         rows = digits[digits["split"] == split]
         for found in rows.itertuples():
             low, high = pages.points(found.low), pages.points(found.high)
-            gap = f"{pages.points(found.difference)} points of AULC [{low}, {high}]"
+            gap = f"{pages.points(found.difference)} [{low}, {high}]"
             if found.reference == "random" or found.strategy != "random":
                 assert f"{found.strategy} ({gap}" in text
         # Numbers without an interval say nothing: each point and each factor is followed by one.
-        for number in re.findall(r"points of AULC(?! \[)|random needs \S+ (?!\[)", text):
+        for number in re.findall(r"[+−]\d+\.\d+(?! \[|[\d,\]])|×(?! \[)", text):
             pytest.fail(f"no interval after {number!r}")
         assert "not measured" in text
 

@@ -172,7 +172,8 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     assert (found.loc["badge", "above"], found.loc["badge", "of"]) == (0, 12)
     text = findings.headline("digits", rows, found.reset_index(), judged)
     assert text.startswith("digits: margin beats random sampling by +1.27 points of AULC [")
-    assert "in test accuracy over 6 settings of 2 trials (by itself in 0 of the 6)" in text
+    expected = "over 6 settings of 2 trials, if these share at most half of their luck (by itself in 0 of the 6)"
+    assert f"in test accuracy {expected}" in text
     page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert f"{comparisons.POOLED}: test accuracy" in {heading for heading, _, _ in page.lines}
     assert "All settings: the mean difference over the settings" in page.note
@@ -222,6 +223,8 @@ def test_the_summary_is_short():
         ["margin", "random"], statistics.Ranks(np.array([1, 2]), math.nan, math.nan), 3, 1, []
     )
     assert "there is no test of ranks" in findings.summary({}, untested, [])[0]
+    unpaired = comparisons.Ranking(["margin", "random"], statistics.Ranks(np.array([1.4, 1.6]), 0.02, 1.0), 3, 2, [])
+    assert findings.summary({}, unpaired, [])[0].endswith("before any, though they are not all equal (p 0.020).")
     alike = comparisons.Ranking(["margin", "random"], statistics.Ranks(np.array([1.4, 1.6]), 0.7, 1.0), 3, 2, [])
     assert findings.summary({}, alike, [])[0].endswith("it is not shown to rank before any.")
 

@@ -62,6 +62,8 @@ def headline(dataset, table, pooled, judged):
     best = max(rows, key=lambda row: row["difference"])
     trials = f"{int(best['trials'])} trials"
     settings = f" over {trials}" if len(several) == 0 else f" over {int(best['settings'])} settings of {trials}"
+    if best["test"] == comparisons.BY_SETTING:
+        settings += ", if these share at most half of their luck"
     measure = f"{split} {study.NAMES[best['measure']]}"
     better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda row: -row["difference"])
     if better:
@@ -151,9 +153,12 @@ def _ranked(found):
         return text + "; with the images of one dataset there is no test of ranks."
     beaten = [n for n, rank in zip(names, ranks.mean, strict=True) if rank - ranks.mean[0] > ranks.critical]
     text += f" of {len(names)}; over {found.groups} datasets of other images "
-    return text + (
-        f"it is shown to rank before {_listed(beaten)}." if beaten else "it is not shown to rank before any."
-    )
+    if beaten:
+        return text + f"it is shown to rank before {_listed(beaten)}."
+    text += "it is not shown to rank before any"
+    if ranks.p < comparisons.ALPHA:
+        return text + f", though they are not all equal (p {pages.p_value(ranks.p)})."
+    return text + "."
 
 
 def caveats(tables, left_out):
@@ -208,16 +213,17 @@ def _paragraph(rows, equivalence):
     text = f"{first['split'].capitalize()} {study.NAMES[first['measure']]} of {model}"
     trials = sorted({row["trials"] for row in rows})
     paired = f"{trials[-1]} paired trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} paired trials"
-    text += f", up to {max(row['num_labels'] for row in rows):,} labels, {paired}. "
+    text += f", up to {max(row['num_labels'] for row in rows):,} labels, {paired}"
     if not compared:
         alone = all(row["strategy"] == REFERENCE for row in rows)
         return text + (
-            "Nothing whole was run beside random sampling, so there is nothing to compare."
+            ". Nothing whole was run beside random sampling, so there is nothing to compare."
             if alone
-            else "Random sampling was not run, so nothing here says what a strategy is worth."
+            else ". Random sampling was not run, so nothing here says what a strategy is worth."
         )
     if all(math.isnan(row["low"]) for row in compared):
-        return text + "With one trial there are no intervals, and without intervals nothing can be claimed."
+        return text + ". With one trial there are no intervals, and without intervals nothing can be claimed."
+    text += "; in brackets points of AULC, and label savings at the end of the curve and on average. "
     usable = [row for row in compared if row["kind"] != "upper bound"]
     by = {verdict: [row for row in usable if row["verdict"] == verdict] for verdict in _VERDICTS}
     said = [f"{_VERDICTS[verdict]}: {_listed(map(_claim, found))}." for verdict, found in by.items() if found]
@@ -289,20 +295,17 @@ def _gap(row):
 
 
 def _brief(row):
-    return f"{_name(row)} ({_gap(row)})"
+    return f"{_name(row)} ({pages.interval(row['difference'], *comparisons.told(row))})"
 
 
 def _claim(row):
     """A strategy with its difference and, where they are known, its label savings; contradictions in words."""
-    text = f"{_name(row)} ({_gap(row)}"
+    text = _brief(row).removesuffix(")")
     savings = row["savings"]
     if savings is not None and not math.isnan(savings.low.value):
-        ends = savings.low, savings.high
-        factor = f"{_times(savings.factor, *ends)} {_times_interval(*ends)}"
-        text += f"; random needs {factor} times as many labels for the same final score"
+        text += f"; saves {pages.factor(savings.factor, savings.low, savings.high)}"
         if not math.isnan(savings.mean_low.value):
-            ends = savings.mean_low, savings.mean_high
-            text += f", {_times(savings.mean, *ends)} {_times_interval(*ends)} times on average over the curve"
+            text += f", {pages.factor(savings.mean, savings.mean_low, savings.mean_high)}"
         if row["verdict"] == "worse" and savings.factor.value > 1:
             text += ": worse on the way, better at the end"
         if row["verdict"] == "better" and savings.factor.value < 1:
@@ -404,6 +407,7 @@ def note(kinds, equivalence, family=comparisons.BLOCK):
         f"if the interval lies on one side of zero and reaches beyond ±{100 * equivalence:g} points, and the p-value, "
         "corrected by Holm for all strategies compared, is below 0.05; it ties if the interval lies within "
         f"±{100 * equivalence:g} points; else the study does not decide. "
+        "Label savings: how many times the labels of the strategy random sampling needs for the same score. "
         f"{corrected} Label savings are told of strategies that are better or worse, with intervals that are not "
         "corrected; those of all stand in the comparisons. A training collapsed where it scores more than "
         f"{collapses.TIMES} times the noise below an earlier and a later round."

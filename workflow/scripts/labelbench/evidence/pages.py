@@ -119,10 +119,10 @@ def precision(low, high):
     return 2 if high.value > 1.5 * low.value else 3
 
 
-def _factor(factor, low, high):
+def factor(value, low, high):
     """A factor with its interval, three `savings.Bounded`, as text."""
     digits = precision(low, high)
-    text = f"{times(factor, digits)}×"
+    text = f"{times(value, digits)}×"
     return text if math.isnan(low.value) else f"{text} [{times(low, digits)}, {times(high, digits)}]"
 
 
@@ -142,7 +142,7 @@ def _difference(row):
 def _savings(row):
     if not isinstance(row["savings"], Savings):
         return NONE
-    return _factor(row["savings"].factor, row["savings"].low, row["savings"].high)
+    return factor(row["savings"].factor, row["savings"].low, row["savings"].high)
 
 
 def savings_text(row):
@@ -551,7 +551,7 @@ def p_value(p):
 def _mean_savings(savings):
     if savings is None or math.isnan(savings.mean.value):
         return NONE
-    return _factor(savings.mean, savings.mean_low, savings.mean_high)
+    return factor(savings.mean, savings.mean_low, savings.mean_high)
 
 
 def _noise_note(table):
