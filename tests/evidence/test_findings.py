@@ -177,7 +177,7 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert f"{comparisons.POOLED}: test accuracy" in {heading for heading, _, _ in page.lines}
     assert "All settings: the mean difference over the settings" in page.note
-    assert "With fewer than 4 trials" in page.note and "Each trial counts once" not in page.note
+    assert "With fewer than 4 trials that all have" in page.note and "Each trial counts once" not in page.note
     families = 6 + 1
     assert f"The page has {len(rows) + len(found)} tests in {families} such families" in page.note
     assert not any(name == pages.NOISE and heading.startswith(comparisons.POOLED) for heading, name, _ in page.lines)
@@ -202,7 +202,7 @@ def test_with_four_trials_a_trial_counts_once_over_settings(table):
     assert margin["needed"] > 4 or margin["p_holm"] < 0.05
     page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert "Each trial counts once, with its mean over the settings" in page.note
-    assert "With fewer than 4 trials" not in page.note
+    assert "With fewer than 4 trials that all have" not in page.note
 
 
 def test_the_summary_is_short():
