@@ -455,8 +455,8 @@ def _pooled_note(table):
         text += "Each trial counts once, with its mean over the settings, whatever these share. "
     if pooled["test"].eq(comparisons.BY_SETTING).any():
         text += (
-            f"With fewer than {statistics.ENOUGH} trials that all have, the interval has one setting's standard error and the "
-            "degrees of freedom of all: it holds if settings share half of their trials' luck or less. "
+            f"With fewer than {statistics.ENOUGH} trials that all have, the interval has one setting's standard error "
+            "and the degrees of freedom of all: it holds if settings share half of their trials' luck or less. "
         )
     return text
 
