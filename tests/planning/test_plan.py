@@ -110,7 +110,7 @@ def test_a_dataset_may_have_a_first_round_of_its_own(config):
     [
         ("typicalst", "config, datasets: typical: initial: 'typicalst' is not defined. Did you mean 'typiclust'?"),
         ("galaxy", "config, datasets: typical: initial: galaxy learns from labels as it goes"),
-        (["kmeans"], "config, datasets: typical: initial: [.kmeans.] stands where the name of a strategy is due"),
+        (["kmeans"], "config, datasets: typical: initial: ['kmeans'] stands where the name of a strategy is due"),
         ("labelbench", "published first batches of 4 runs, but trials is 5"),
     ],
 )
