@@ -317,12 +317,13 @@ class Study:
 
     grids: the products of names that are run, one unless the config's `run` has `grids`; run: all that stands in any of
     them, each name once, with the largest number of trials; initial: by dataset, the strategy that buys the labels of
-    round 1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
-    dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
-    end_to_end: `EndToEnd` by encoder; refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by
-    trainer, for those that have candidates; budgets: `Schedule` by dataset; imports: results of others, entries of
-    importers by name; augmentations: seeds of augmented views; replicates: trainings from other seeds; equivalence: a
-    share of accuracy that does not matter; family: what p-values are corrected for, `comparisons.FAMILIES`.
+    round 1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded;
+    noise: by dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who
+    makes none; end_to_end: `EndToEnd` by encoder; refreshes: `Refresh` by selector, for those that blend; tuning:
+    `Tuning` by trainer, for those that have candidates; budgets: `Schedule` by dataset; imports: results of others,
+    entries of importers by name; augmentations: seeds of augmented views; replicates: trainings from other seeds;
+    equivalence: a share of accuracy that does not matter; family: what p-values are corrected for,
+    `comparisons.FAMILIES`.
     """
 
     seed: int
@@ -610,6 +611,12 @@ def initial_uses(study, dataset):
     """What the strategy of round 1 of a dataset asks the pool for."""
     module = study.initial[dataset].module
     return module.USES if module else ()
+
+
+def initial_name(study, dataset):
+    """The name of the strategy of round 1 of a dataset, as the study defines it."""
+    entry = study.initial[dataset]
+    return next((name for name, defined in study.strategies.items() if defined == entry), entry.name)
 
 
 def _check_inputs(section, entries, function):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labelbench.common.provenance import canonical
 from labelbench.data.datasets._own import Own
 from labelbench.evidence import contents, paper
 from labelbench.planning import plan
@@ -88,7 +89,8 @@ class Shown:
     """What readers see.
 
     own: `contents.Contents` by dataset of the study itself; imported: of each import, by its name; contents: both
-    together; renames: by import, names that were taken; order: names in the order of tables, by field.
+    together; renames: by import, names that were taken; order: names in the order of tables, by field; starts: of
+    `cold_starts`, imported datasets included.
     """
 
     own: dict
@@ -96,6 +98,7 @@ class Shown:
     contents: dict
     renames: dict
     order: dict
+    starts: dict = field(default_factory=dict)
 
 
 def shown(study, models):
@@ -105,7 +108,21 @@ def shown(study, models):
     others = [(n, imported[n], e.module.definitions(e.config)) for n, e in study.imports.items()]
     contents.check_joint([("", own, own_definitions(study)), *others])
     joint, renames = contents.joint(own, imported)
-    return Shown(own, imported, joint, renames, contents.order(joint))
+    starts = {dataset: [dataset, ""] for dataset in joint} | cold_starts(study, own)
+    return Shown(own, imported, joint, renames, contents.order(joint), starts)
+
+
+def cold_starts(study, datasets):
+    """[name, cold start] by dataset: those of one name differ in nothing but the strategy of their first round.
+
+    The name is that of the first of them.
+    """
+    names, found = {}, {}
+    for dataset in datasets:
+        parts = study.datasets[dataset].spec, study.views[dataset], study.noise[dataset], study.budgets[dataset]
+        name = names.setdefault(canonical(parts), dataset)
+        found[dataset] = [name, plan.initial_name(study, dataset)]
+    return found
 
 
 def compared(found):
@@ -114,6 +131,7 @@ def compared(found):
         "lead": {dataset: held.lead for dataset, held in found.contents.items()},
         "images": {dataset: held.images or dataset for dataset, held in found.contents.items()},
         "kinds": {s: kind for held in found.contents.values() for s, kind in held.kinds.items()},
+        "starts": found.starts,
     }
 
 
@@ -159,7 +177,21 @@ def files(found):
     settings = {(name, *run[:3]) for name, held in found.contents.items() for run in held.runs}
     if made.overall_tables and len(settings) > 1 and len(found.order["strategy"]) > 2:
         made.overall_tables["ranks"] = made.overall_figures["ranks"] = "ranks over settings"
+    if _several_levers(found):
+        made.overall_tables["levers"] = made.overall_figures["levers"] = "which lever pays"
     return made
+
+
+def _several_levers(found):
+    """Whether more than one lever is moved on some images: encoder, cold start, strategy, trainer."""
+    moved = {}
+    for dataset, (name, start) in found.starts.items():
+        held, levels = found.contents[dataset], moved.setdefault(name, ({}, {}, {}, {}))
+        for encoder, selector, trainer, strategy in held.runs:
+            usable = held.kinds[strategy] != "upper bound"
+            for of_lever, level in zip(levels, (encoder, start, strategy, (selector, trainer)), strict=True):
+                of_lever |= {level: None} if usable else {}
+    return any(sum(len(of_lever) > 1 for of_lever in levels) > 1 for levels in moved.values())
 
 
 def trials(found):
