@@ -1,5 +1,6 @@
 """What tables and figures show: what the study itself runs, what it imports, and the files that follow from both."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def own_contents(study, models):
             costs=True,
             published=published_setting(study, dataset, names, finals),
             images=_images(study.datasets[dataset]),
+            alike=_alike(study, dataset),
+            start=plan.initial_name(study, dataset),
         )
         for dataset, (names, finals, trials, several) in found.items()
     }
@@ -57,6 +60,12 @@ def _images(entry):
     """What names the images of a dataset: its plug-in, and the place where that says nothing about them."""
     own = entry.module.sources(entry.config) if isinstance(entry.config, Own) else []
     return " ".join([entry.name, *map(str, own)])
+
+
+def _alike(study, dataset):
+    """A digest of all that makes a dataset of the study, but for the strategy of its first round."""
+    parts = study.datasets[dataset].spec, study.views[dataset], study.noise[dataset], study.budgets[dataset]
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
 
 
 def own_definitions(study):
@@ -89,8 +98,7 @@ class Shown:
     """What readers see.
 
     own: `contents.Contents` by dataset of the study itself; imported: of each import, by its name; contents: both
-    together; renames: by import, names that were taken; order: names in the order of tables, by field; starts: of
-    `cold_starts`, imported datasets included.
+    together; renames: by import, names that were taken; order: names in the order of tables, by field.
     """
 
     own: dict
@@ -98,7 +106,6 @@ class Shown:
     contents: dict
     renames: dict
     order: dict
-    starts: dict = field(default_factory=dict)
 
 
 def shown(study, models):
@@ -108,21 +115,7 @@ def shown(study, models):
     others = [(n, imported[n], e.module.definitions(e.config)) for n, e in study.imports.items()]
     contents.check_joint([("", own, own_definitions(study)), *others])
     joint, renames = contents.joint(own, imported)
-    starts = {dataset: [dataset, ""] for dataset in joint} | cold_starts(study, own)
-    return Shown(own, imported, joint, renames, contents.order(joint), starts)
-
-
-def cold_starts(study, datasets):
-    """[name, cold start] by dataset: those of one name differ in nothing but the strategy of their first round.
-
-    The name is that of the first of them.
-    """
-    names, found = {}, {}
-    for dataset in datasets:
-        parts = study.datasets[dataset].spec, study.views[dataset], study.noise[dataset], study.budgets[dataset]
-        name = names.setdefault(canonical(parts), dataset)
-        found[dataset] = [name, plan.initial_name(study, dataset)]
-    return found
+    return Shown(own, imported, joint, renames, contents.order(joint))
 
 
 def compared(found):
@@ -131,8 +124,12 @@ def compared(found):
         "lead": {dataset: held.lead for dataset, held in found.contents.items()},
         "images": {dataset: held.images or dataset for dataset, held in found.contents.items()},
         "kinds": {s: kind for held in found.contents.values() for s, kind in held.kinds.items()},
-        "starts": found.starts,
+        "starts": _starts(found),
     }
+
+
+def _starts(found):
+    return contents.cold_starts([found.own, *found.imported.values()])
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,7 @@ def files(found):
 def _several_levers(found):
     """Whether more than one lever is moved on some images: encoder, cold start, strategy, trainer."""
     moved = {}
-    for dataset, (name, start) in found.starts.items():
+    for dataset, (name, start) in _starts(found).items():
         held, levels = found.contents[dataset], moved.setdefault(name, ({}, {}, {}, {}))
         for encoder, selector, trainer, strategy in held.runs:
             usable = held.kinds[strategy] != "upper bound"
