@@ -21,8 +21,8 @@ class Contents(NamedTuple):
     selectors' own were; costs: whether costs were measured;
     published: which setting of the LabelBench paper this is (`paper.setting`); images: a name that datasets of the same
     images share, whatever is done with their labels; "" where nothing says, and then the dataset's own stands for it.
-    start: the strategy of the first round; alike: a text that datasets share which differ in nothing else; both "" where
-    nothing says.
+    start: the strategy of the first round; alike: a text that datasets share which differ in nothing else; both are ""
+    where nothing says.
     """
 
     lead: str
@@ -67,8 +67,8 @@ def order(contents):
 def cold_starts(sources):
     """(name, cold start) by dataset: of one name are datasets of a source that differ in nothing but the cold start.
 
-    sources: dicts of `Contents` by dataset. The name is that of the first of them. One that does not differ at all keeps
-    a name of its own.
+    sources: dicts of `Contents` by dataset. The name is that of the first of them. One that does not differ at all
+    keeps a name of its own.
     """
     found = {}
     for held in sources:
