@@ -48,8 +48,8 @@ def note(found, equivalence):
         "the selector's own. The trainer is what is trained in every round, so it also chooses. p is corrected by Holm "
         f"for all changes of a block; verdicts as for strategies, with a region of ±{100 * equivalence:g} points for a "
         "tie. Combinations above zero: in how many the mean over trials is positive; all or none, and the sign does "
-        "not hang on the other levers. Ahead of the next lever: how much larger the effect is, not corrected; both were "
-        "picked as their levers' largest by these numbers."
+        "not hang on the other levers. Ahead of the next lever: how much larger the effect is, not corrected; both "
+        "were picked as their levers' largest by these numbers."
     )
     if (found["dataset"] == levers.EVERY).any():
         text += (
