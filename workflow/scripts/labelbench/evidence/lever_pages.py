@@ -38,7 +38,7 @@ def note(found, equivalence):
     text = (
         f"What changing one lever is worth after {_labels(found)} labels, all others held: in points, the mean of the "
         "paired differences over all combinations of the other levers that were run with both levels, taken trial by "
-        f"trial ({_trials(found)} trials; the trial is the unit). Brackets are 95 % intervals"
+        f"trial ({_trials(found)}; the trial is the unit). Brackets are 95 % intervals"
     )
     if found["other_low"].notna().any():
         text += ", on test sets of trials and test images together; beside them those on these very images"
@@ -65,7 +65,9 @@ def _labels(found):
 
 def _trials(found):
     low, high = found["trials"].min(), found["trials"].max()
-    return str(high) if low == high else f"{low} to {high}"
+    if low == high:
+        return "one trial" if high == 1 else f"{high} trials"
+    return f"{low} to {high} trials"
 
 
 def sentences(found):
@@ -100,7 +102,7 @@ def paragraphs(found):
     texts = []
     for (dataset, split), block in found.groupby(["dataset", "split"], sort=False):
         rows = block.to_dict("records")
-        text = f"{dataset}, {split} {_measure(rows[0])} after {_labels(block)} labels, {_trials(block)} trials. "
+        text = f"{dataset}, {split} {_measure(rows[0])} after {_labels(block)} labels, {_trials(block)}. "
         if any(math.isnan(row["low"]) for row in rows):
             texts.append(text + "With one trial there are no intervals, and without intervals nothing can be claimed.")
             continue
