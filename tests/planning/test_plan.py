@@ -3,13 +3,14 @@
 import copy
 import json
 import types
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from conftest import REPO, merged
 from labelbench.common.errors import UserError
-from labelbench.planning import grid, plan, specs
+from labelbench.planning import grid, paths, plan, specs
 
 
 @pytest.fixture
@@ -83,10 +84,40 @@ def test_schedule_repeats_its_last_batch():
 
 
 def test_first_round_is_random_unless_a_strategy_is_named(config):
-    assert plan.study(config).initial.name == "random"
+    assert plan.study(config).initial["digits"].name == "random"
     chosen = merged(config, {"run": {"initial": "coreset"}})
-    assert plan.study(chosen).initial.name == "coreset"
-    assert plan.initial_uses(plan.study(chosen)) == ("features",)
+    assert plan.study(chosen).initial["digits"].name == "coreset"
+    assert plan.initial_uses(plan.study(chosen), "digits") == ("features",)
+
+
+def test_a_dataset_may_have_a_first_round_of_its_own(config):
+    datasets = {"typical": {"name": "digits", "initial": "typiclust"}}
+    run = {"datasets": ["digits", "typical"], "initial": "kmeans"}
+    found = plan.study(merged(config, {"datasets": datasets, "run": run, "strategies": {"typiclust": None}}))
+    assert {name: entry.name for name, entry in found.initial.items() if name in run["datasets"]} == {
+        "digits": "kmeans",
+        "typical": "typiclust",
+    }
+    # It is how the dataset is labelled, not what it is: images and labels are the same, and so is the file of them.
+    assert found.datasets["typical"].spec == found.datasets["digits"].spec
+    at = SimpleNamespace(dataset="typical")
+    assert json.loads(specs.initial_spec(found, at))["initial"]["name"] == "typiclust"
+    assert paths.clean_embeddings_if_initial_uses_them(found, at)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("typicalst", "config, datasets: typical: initial: 'typicalst' is not defined. Did you mean 'typiclust'?"),
+        ("galaxy", "config, datasets: typical: initial: galaxy learns from labels as it goes"),
+        (["kmeans"], "config, datasets: typical: initial: ['kmeans'] stands where the name of a strategy is due"),
+        ("labelbench", "published first batches of 4 runs, but trials is 5"),
+    ],
+)
+def test_first_rounds_of_a_dataset_that_cannot_be(config, name, message):
+    datasets = {"typical": {"name": "digits", "initial": name}}
+    run, strategies = {"datasets": ["typical"], "trials": 5}, {"typiclust": None, "galaxy": None}
+    assert message in refused(config, {"datasets": datasets, "run": run, "strategies": strategies})
 
 
 @pytest.mark.parametrize(

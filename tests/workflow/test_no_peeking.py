@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from conftest import snakemake
+from conftest import configure, snakemake
 from labelbench.common import hdf5
 
 FOLDER = "results/runs/digits/glyphclip/linear-flexmatch"
@@ -42,6 +42,18 @@ def test_selection_reads_no_label_it_did_not_buy(repo, strategy):
     assert again.tolist() == index.tolist()
     # The poison did reach the oracle: exactly the labels bought in round 3 carry it.
     assert (poisoned != label).tolist() == [False] * len(bought) + [True] * (len(index) - len(bought))
+
+
+@pytest.mark.slow  # daily: the pool that strategies see holds no labels, tests/selection/test_pool.py
+def test_a_cold_start_of_a_datasets_own_reads_no_label(repo):
+    configure(repo, {"datasets": {"digits": {"initial": "typiclust"}}})
+    path = "results/initial/digits/glyphclip/trial0/labels.h5"
+    snakemake(repo, "-c1", path)
+    index, label = label_set(repo / path)
+    poison(repo, [])
+    snakemake(repo, "-c1", path, "--forcerun", path)
+    again, poisoned = label_set(repo / path)
+    assert again.tolist() == index.tolist() and (poisoned != label).all()
 
 
 def test_training_reads_no_label_it_did_not_buy(repo):

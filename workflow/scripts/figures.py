@@ -5,7 +5,7 @@ import json
 import logging
 
 from labelbench.common import jobs
-from labelbench.evidence import figures, study
+from labelbench.evidence import figures, levers, study
 from labelbench.evidence.images import TestImages
 
 job = snakemake  # noqa: F821
@@ -24,7 +24,12 @@ drawings = {
     "savings": figures.label_savings,
     "differences": lambda *about: figures.differences(*about, spec["equivalence"], images),
 }
-overall = {"ranks": figures.critical_differences}
+overall = {
+    "ranks": figures.critical_differences,
+    "levers": lambda metrics, leads, kinds, of_images: figures.lever_effects(
+        levers.table(metrics, leads, kinds, spec["starts"], of_images, spec["equivalence"], images)
+    ),
+}
 # In the order of the output files.
 drawn = itertools.chain(
     (

@@ -6,7 +6,18 @@ import json
 import pandas as pd
 
 from labelbench.common import jobs, json_files
-from labelbench.evidence import collapses, comparisons, findings, pages, published, study, tables, typeset
+from labelbench.evidence import (
+    collapses,
+    comparisons,
+    findings,
+    lever_pages,
+    levers,
+    pages,
+    published,
+    study,
+    tables,
+    typeset,
+)
 from labelbench.evidence.images import TestImages
 
 job = snakemake  # noqa: F821
@@ -61,14 +72,18 @@ for kind, dataset in spec["tables"]:
     made.append((dataclasses.replace(page, note=note), text))
 overall_notes = [f"{dataset}: {note}" for dataset, notes in left_out.items() for note in notes]
 ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if "ranks" in spec["overall"] else None
+ranked_levers = None
 for kind in spec["overall"]:
-    if kind == "wins":
+    if kind == "levers":
+        about = (metrics, leads, spec["kinds"], spec["starts"], spec["images"], equivalence, images, spec["family"])
+        ranked_levers = levers.table(*about)
+        page, text = lever_pages.page(ranked_levers, equivalence), levers.to_csv(ranked_levers)
+    elif kind == "wins":
         table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
-        page = pages.wins_page(table, spec["kinds"], equivalence)
+        page, text = pages.wins_page(table, spec["kinds"], equivalence), tables.plain_csv(table)
     else:
-        page, table = pages.ranks_page(ranking, spec["kinds"]), comparisons.ranks_table(ranking)
-    page = dataclasses.replace(page, note=" ".join([page.note, *overall_notes]))
-    made.append((page, table.to_csv(index=False, lineterminator="\n", float_format="%.6g")))
+        page, text = pages.ranks_page(ranking, spec["kinds"]), tables.plain_csv(comparisons.ranks_table(ranking))
+    made.append((dataclasses.replace(page, note=" ".join([page.note, *overall_notes])), text))
 for i, (page, csv) in enumerate(made):
     for format, text in (("csv", csv), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):
         with jobs.written_whole(job.output[format][i]) as part:
@@ -78,10 +93,14 @@ several = {page.dataset for page, _ in made if page.name == "selectors"}
 further = [
     page
     for page, _ in made
-    if page.name in ("trainers", "selectors") or (page.name == "costs" and page.dataset in several)
+    if page.name in ("trainers", "selectors", "levers") or (page.name == "costs" and page.dataset in several)
 ]
 about = findings.note(spec["kinds"], equivalence, spec["family"])
-summed = findings.summary(headlines, ranking, findings.caveats(compared, left_out), spec["images"])
+notes = findings.caveats(compared, left_out)
+if ranked_levers is not None:
+    notes = [*lever_pages.sentences(ranked_levers), *notes]
+    told = {lever_pages.TITLE: lever_pages.paragraphs(ranked_levers), **told}
+summed = findings.summary(headlines, ranking, notes, spec["images"])
 overview = findings.overview(compared, judged)
 for path, text in (
     (job.output.summary, pages.summary(finals, further)),

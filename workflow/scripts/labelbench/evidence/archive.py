@@ -84,7 +84,10 @@ _CONTENTS = _exactly(
         "costs": {"type": "boolean"},
         "published": _PUBLISHED,
     },
-    images={"type": "string"},  # archives of before have none
+    # Archives of before have none of these.
+    images={"type": "string"},
+    alike={"type": "string"},
+    start=_NAME,
 )
 _BUDGET = _tuple(
     {"type": "integer", "minimum": 1},

@@ -105,7 +105,7 @@ def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images, family)
         order = list(curves)
         found.append((keys, sorted(block, key=lambda row: order.index(row["strategy"]))))
     for rows in [list(itertools.chain(*families))] if family == DATASET else families:
-        _judge(rows, equivalence)
+        judge(rows, equivalence)
     rows = [keys | row for keys, block in found for row in block]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table["collapsed"] = 0
@@ -225,7 +225,7 @@ def _compared(curves, reference, kinds, measured, measure):
         row |= {"difference": float(gap.mean), "low": float(gap.low), "high": float(gap.high)}
         row |= {"gaps": gaps, "paired": np.asarray(own.trials)}
         luck = test_images.luck(own.hits, other.hits, statistics.aulc_weights(own.labels), measure)
-        row |= _on_other_images(gap, len(own.trials), luck)
+        row |= on_other_images(gap, len(own.trials), luck)
         row |= {"settings": 1, "above": int((gaps > 0).sum()), "of": len(gaps)}
         if measured is not None:
             row["noise"] = measured.of_difference(_models(curve, curves[reference], own.labels), len(own.trials))
@@ -237,8 +237,11 @@ def _compared(curves, reference, kinds, measured, measure):
     return rows
 
 
-def _on_other_images(gap, n, luck):
-    """The columns that say what the test images do to a difference, a `statistics.Estimate` over n trials."""
+def on_other_images(gap, n, luck):
+    """The columns that say what the test images do to a difference, a `statistics.Estimate` over n trials.
+
+    luck: with `images` and `se`, as of `images.Luck`, or None where hits were not kept.
+    """
     if luck is None:
         return dict(zip(_IMAGES, (0, *[math.nan] * 3), strict=True))
     half = test_images.half_width(float(gap.se), n, luck.se)
@@ -266,8 +269,12 @@ def _models(own, other, labels):
     return (own.labels, weights), (other.labels, other_weights)
 
 
-def _judge(rows, equivalence):
-    """Add tests and verdicts to rows of one family, by their paired differences `gaps`."""
+def judge(rows, equivalence):
+    """Add tests and verdicts to rows of one family, by their paired differences `gaps`.
+
+    rows: dicts with `gaps` (trials,), `kind` (upper bounds are no part of the family), `low` and `high`, and, where
+    hits were kept, the columns of `on_other_images`.
+    """
     family = [row for row in rows if row["kind"] != "upper bound"]
     for row in rows:
         gaps = row["gaps"]
@@ -336,7 +343,7 @@ def wins_table(metrics, leads, kinds, equivalence):
             gap = statistics.estimate(gaps)
             row = {"pair": (first, second), "kind": "", "gaps": gaps}
             pairs.append(row | {"low": float(gap.low), "high": float(gap.high)})
-        _judge(pairs, equivalence)
+        judge(pairs, equivalence)
         for row in pairs:
             first, second = row["pair"]
             for key, wins in (((first, second), "better"), ((second, first), "worse")):

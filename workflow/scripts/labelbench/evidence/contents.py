@@ -21,6 +21,8 @@ class Contents(NamedTuple):
     selectors' own were; costs: whether costs were measured;
     published: which setting of the LabelBench paper this is (`paper.setting`); images: a name that datasets of the same
     images share, whatever is done with their labels; "" where nothing says, and then the dataset's own stands for it.
+    start: the strategy of the first round; alike: a text that datasets share which differ in nothing else; both are ""
+    where nothing says.
     """
 
     lead: str
@@ -35,6 +37,8 @@ class Contents(NamedTuple):
     costs: bool
     published: dict
     images: str = ""
+    alike: str = ""
+    start: str = ""
 
     def names(self, field):
         """The encoders, selectors, trainers or strategies (`field` in the singular) or models, each once."""
@@ -58,6 +62,23 @@ class Contents(NamedTuple):
 def order(contents):
     """Names by column of the study's table in reading order, of a dict of `Contents`."""
     return {field: _union(held.names(field) for held in contents.values()) for field in (*FIELDS, "model")}
+
+
+def cold_starts(sources):
+    """(name, cold start) by dataset: of one name are datasets of a source that differ in nothing but the cold start.
+
+    sources: dicts of `Contents` by dataset. The name is that of the first of them. One that does not differ at all
+    keeps a name of its own.
+    """
+    found = {}
+    for held in sources:
+        names, taken = {}, set()
+        for dataset, what in held.items():
+            name = names.setdefault(what.alike or dataset, dataset)
+            name = dataset if (name, what.start) in taken else name
+            taken.add((name, what.start))
+            found.setdefault(dataset, (name, what.start))
+    return found
 
 
 def joint(own, imports):
@@ -139,6 +160,8 @@ def _merged(there, held, new):
         costs=there.costs or held.costs,
         published=published | ({"strategies": theirs} if published else {}),
         images=there.images or held.images,
+        alike=there.alike,
+        start=there.start,
     )
 
 

@@ -461,6 +461,37 @@ def _joined(ranks, critical):
     return groups
 
 
+def lever_effects(found):
+    """Figure of what each lever is worth on the first test set, a panel for each dataset (`levers.table`)."""
+    rows = found[~found["split"].str.startswith("pool")]
+    blocks = [(dataset, block.iloc[::-1]) for dataset, block in rows.groupby("dataset", sort=False)]
+    heights = [len(block) for _, block in blocks] or [1]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.9 + sum(0.24 * height + 0.45 for height in heights)), layout="constrained")
+        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=[h + 1 for h in heights], squeeze=False)[
+            :, 0
+        ]
+        for axis, (dataset, block) in zip(axes, blocks, strict=False):
+            for height, row in enumerate(block.to_dict("records")):
+                low, high = comparisons.told(row)
+                colour = GREY if row["verdict"] in ("undecided", "") else BLUE
+                middle = 100 * row["difference"]
+                if not math.isnan(low):
+                    axis.plot([100 * low, 100 * high], [height] * 2, color=colour, linewidth=1.5)
+                axis.plot([middle], [height], color=colour, marker="o", markersize=4)
+            names = [f"{row.lever}: {row.level}, not {row.reference}" for row in block.itertuples()]
+            axis.set_yticks(range(len(names)), names)
+            axis.set_ylim(-0.6, len(names) - 0.4)
+            axis.axvline(0, color="black", linewidth=0.8)
+            measure = NAMES.get(block["measure"].iloc[0], "score")
+            axis.set_title(f"{dataset}: {block['split'].iloc[0]} {measure}", loc="left", fontsize=9)
+        if not blocks:
+            _nothing(axes[0], "no lever was moved with all others held")
+        axes[-1].set_xlabel("points after the last label, all other levers held; 95 % intervals")
+        figure.suptitle("all settings: which lever pays (grey: undecided)", fontsize=10)
+    return figure
+
+
 def save(figure, path, format):
     """Write a figure as "svg" or "pdf", byte for byte the same for the same figure: no dates, no random ids."""
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}

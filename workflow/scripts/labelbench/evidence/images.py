@@ -72,16 +72,22 @@ class Luck:
 def luck(own, other, weights, measure):
     """`Luck` of the mean difference of two curves with `Hits`, each point weighed by `weights` (n,).
 
-    None where hits were not kept, or a measure is no mean over images. The (trials, images) table of differences holds
-    two random samples that cross. The variance of its mean is that between trials, and that between images, less what
-    is in both, for a trial's chance on each image is in the means of images as well (Cornfield & Tukey, Average Values
-    of Mean Squares in Factorials, Ann. Math. Statist. 27(4), 1956). One trial cannot tell the two apart: then the
-    images' share holds both.
+    None where hits were not kept, or a measure is no mean over images.
     """
     if own is None or other is None or measure not in METRICS or not len(own.bits):
         return None
-    gaps = own.weighed(weights) - other.weighed(weights)
-    sizes = own.sizes[own.sizes > 0] if measure == "balanced_accuracy" else np.array([gaps.shape[1]])
+    return luck_of(own.weighed(weights) - other.weighed(weights), own.sizes, measure)
+
+
+def luck_of(gaps, sizes, measure):
+    """`Luck` of the mean of differences per image, (trials, images) float; sizes: of the true classes, as in `Hits`.
+
+    The table holds two random samples that cross. The variance of its mean is that between trials, and that between
+    images, less what is in both, for a trial's chance on each image is in the means of images as well (Cornfield &
+    Tukey, Average Values of Mean Squares in Factorials, Ann. Math. Statist. 27(4), 1956). One trial cannot tell the two
+    apart: then the images' share holds both.
+    """
+    sizes = sizes[sizes > 0] if measure == "balanced_accuracy" else np.array([gaps.shape[1]])
     images, both = np.zeros(len(sizes)), np.zeros(len(sizes))
     n = len(gaps)
     for i, part in enumerate(np.split(gaps, np.cumsum(sizes)[:-1], axis=1)):

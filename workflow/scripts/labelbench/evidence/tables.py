@@ -354,7 +354,12 @@ def costs_csv(table):
     """The table of costs as CSV text."""
     names = {"stage": "final stage", "model": "final model", "measure": "cost", "cpu_hours": "CPU hours"}
     names |= {"gpu_hours": "GPU hours", "times_less": "times less than selection with fine-tuning, per run"}
-    return table.rename(columns=names).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    return plain_csv(table.rename(columns=names))
+
+
+def plain_csv(table):
+    """A table with its columns as they are, as CSV text."""
+    return table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
 
 
 def to_csv(table, reference=REFERENCE):

@@ -113,11 +113,11 @@ def features_of_round_before(study, wildcards):
 
 
 def clean_embeddings_if_initial_uses_them(study, wildcards):
-    return f"{EMBEDDINGS}/clean.h5" if plan.initial_uses(study) else []
+    return f"{EMBEDDINGS}/clean.h5" if plan.initial_uses(study, wildcards.dataset) else []
 
 
 def zero_shot_guesses_if_initial_uses_them(study, wildcards):
-    return f"{EMBEDDINGS}/zero_shot_pool.h5" if "probabilities" in plan.initial_uses(study) else []
+    return f"{EMBEDDINGS}/zero_shot_pool.h5" if "probabilities" in plan.initial_uses(study, wildcards.dataset) else []
 
 
 def source_files(study, wildcards):

@@ -316,19 +316,20 @@ class Study:
     """A config, checked and completed: definitions as entries by name, and what to run.
 
     grids: the products of names that are run, one unless the config's `run` has `grids`; run: all that stands in any of
-    them, each name once, with the largest number of trials; initial: the strategy that buys the labels of round 1;
-    views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded; noise: by
-    dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who makes none;
-    end_to_end: `EndToEnd` by encoder; refreshes: `Refresh` by selector, for those that blend; tuning: `Tuning` by
-    trainer, for those that have candidates; budgets: `Schedule` by dataset; imports: results of others, entries of
-    importers by name; augmentations: seeds of augmented views; replicates: trainings from other seeds; equivalence: a
-    share of accuracy that does not matter; family: what p-values are corrected for, `comparisons.FAMILIES`.
+    them, each name once, with the largest number of trials; initial: by dataset, the strategy that buys the labels of
+    round 1; views: augmentation settings by dataset; shards: in how many jobs each view of a dataset is embedded;
+    noise: by dataset, the parts of a spec that say which mistakes its annotator makes (`_noise`), none for one who
+    makes none; end_to_end: `EndToEnd` by encoder; refreshes: `Refresh` by selector, for those that blend; tuning:
+    `Tuning` by trainer, for those that have candidates; budgets: `Schedule` by dataset; imports: results of others,
+    entries of importers by name; augmentations: seeds of augmented views; replicates: trainings from other seeds;
+    equivalence: a share of accuracy that does not matter; family: what p-values are corrected for,
+    `comparisons.FAMILIES`.
     """
 
     seed: int
     grids: list
     run: Run
-    initial: Entry
+    initial: dict
     datasets: dict
     views: dict
     shards: dict
@@ -488,18 +489,19 @@ def _refreshes(settings, defined, grids, budgets):
     return refreshes
 
 
-def _initial(name, strategies, run, encoders):
-    """The entry of the strategy `name` that buys the first labels. Raises `UserError` where it cannot.
+def _initial(where, name, strategies, trials, encoders):
+    """The entry of the strategy `name` that buys the first labels. Raises `UserError`, at `where`, where it cannot.
 
     encoders: entries of those that are run, by name.
 
     `labelbench` is no strategy: it names the batches that the paper's published runs began with.
     """
-    where = "config, run: initial"
+    if not isinstance(name, str):
+        raise UserError(f"{where}: {schemas.told(name)} stands where the name of a strategy is due.")
     if name == "labelbench":
-        if run.trials > len(SEEDS):
+        if trials > len(SEEDS):
             raise UserError(
-                f"{where}: there are published first batches of {len(SEEDS)} runs, but trials is {run.trials}. "
+                f"{where}: there are published first batches of {len(SEEDS)} runs, but trials is {trials}. "
                 f"Set trials to at most {len(SEEDS)}, or choose another `initial`."
             )
         return Entry(name, {"name": name}, None, "labelbench/selection/initial.py", None)
@@ -520,6 +522,20 @@ def _initial(name, strategies, run, encoders):
                     f"encoder {encoder} has no text tower to make one from. Choose a strategy that uses features only."
                 )
     return entry
+
+
+def _initials(shared, own, strategies, grids, encoders):
+    """The entry of the strategy that buys the first labels, by dataset: its own, or the one that all share.
+
+    own: names by dataset, None for those that say nothing; encoders: those that each is run with, as in `_initial`.
+    Of datasets that are not run nothing but the name is checked.
+    """
+    trials, found = {d: grid.trials for grid in grids for d in grid.datasets}, {}
+    for dataset, name in own.items():
+        where = "config, run: initial" if name is None else f"config, datasets: {dataset}: initial"
+        given = shared if name is None else name
+        found[dataset] = _initial(where, given, strategies, trials.get(dataset, 1), encoders.get(dataset, {}))
+    return found
 
 
 def _noise(name, settings):
@@ -591,9 +607,16 @@ def uses(strategy):
     return found
 
 
-def initial_uses(study):
-    """What the strategy of round 1 asks the pool for."""
-    return study.initial.module.USES if study.initial.module else ()
+def initial_uses(study, dataset):
+    """What the strategy of round 1 of a dataset asks the pool for."""
+    module = study.initial[dataset].module
+    return module.USES if module else ()
+
+
+def initial_name(study, dataset):
+    """The name of the strategy of round 1 of a dataset, as the study defines it."""
+    entry = study.initial[dataset]
+    return next((name for name, defined in study.strategies.items() if defined == entry), entry.name)
 
 
 def _check_inputs(section, entries, function):
@@ -614,7 +637,7 @@ def study(config):
     """The `Study` of a config that satisfies the schema. Raises `UserError` for what the schema cannot see."""
     from labelbench.data.views import Config as Views
 
-    views, shards, noise, datasets = {}, {}, {}, {}
+    views, shards, noise, first, datasets = {}, {}, {}, {}, {}
     for name, settings in config["datasets"].items():
         settings = settings_of(f"config, datasets: {name}", settings)
         views[name] = settings.pop("views", {})
@@ -623,6 +646,7 @@ def study(config):
             raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
         mistakes = settings.pop("noise", None)
         noise[name] = {} if mistakes is None else _noise(name, mistakes)
+        first[name] = settings.pop("initial", None)
         datasets[name] = settings
     datasets = resolve("datasets", datasets)
     for name, entry in datasets.items():
@@ -660,9 +684,13 @@ def study(config):
     for grid in grids:
         _check_features("config, run", grid, defined, refreshes)
     defined["encoders"] = _with_given(defined["encoders"], datasets)
-    used = {e: defined["encoders"][e] for grid in grids for d in grid.datasets for e in encoders(grid, d, datasets)}
+    used = {}
+    for grid in grids:
+        for d in grid.datasets:
+            used.setdefault(d, {}).update({e: defined["encoders"][e] for e in encoders(grid, d, datasets)})
     _check_inputs("datasets", {name: datasets[name] for name in run.datasets}, "sources")
-    _check_inputs("encoders", {name: entry for name, entry in used.items() if entry.config is not None}, "files")
+    every = {name: entry for of_dataset in used.values() for name, entry in of_dataset.items()}
+    _check_inputs("encoders", {name: entry for name, entry in every.items() if entry.config is not None}, "files")
     imports = {name: settings for name, settings in config.get("imports", {}).items() if settings is not None}
     if not run.datasets and not imports:
         raise UserError("config, run: datasets is empty and nothing is imported: name a dataset to run.")
@@ -670,7 +698,7 @@ def study(config):
         seed=config["seed"],
         grids=grids,
         run=run,
-        initial=_initial(config["run"].get("initial", "random"), defined["strategies"], run, used),
+        initial=_initials(config["run"].get("initial", "random"), first, defined["strategies"], grids, used),
         views=views,
         shards=shards,
         noise=noise,

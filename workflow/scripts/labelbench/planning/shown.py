@@ -1,8 +1,10 @@
 """What tables and figures show: what the study itself runs, what it imports, and the files that follow from both."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labelbench.common.provenance import canonical
 from labelbench.data.datasets._own import Own
 from labelbench.evidence import contents, paper
 from labelbench.planning import plan
@@ -47,6 +49,8 @@ def own_contents(study, models):
             costs=True,
             published=published_setting(study, dataset, names, finals),
             images=_images(study.datasets[dataset]),
+            alike=_alike(study, dataset),
+            start=plan.initial_name(study, dataset),
         )
         for dataset, (names, finals, trials, several) in found.items()
     }
@@ -56,6 +60,12 @@ def _images(entry):
     """What names the images of a dataset: its plug-in, and the place where that says nothing about them."""
     own = entry.module.sources(entry.config) if isinstance(entry.config, Own) else []
     return " ".join([entry.name, *map(str, own)])
+
+
+def _alike(study, dataset):
+    """A digest of all that makes a dataset of the study, but for the strategy of its first round."""
+    parts = study.datasets[dataset].spec, study.views[dataset], study.noise[dataset], study.budgets[dataset]
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
 
 
 def own_definitions(study):
@@ -114,7 +124,12 @@ def compared(found):
         "lead": {dataset: held.lead for dataset, held in found.contents.items()},
         "images": {dataset: held.images or dataset for dataset, held in found.contents.items()},
         "kinds": {s: kind for held in found.contents.values() for s, kind in held.kinds.items()},
+        "starts": _starts(found),
     }
+
+
+def _starts(found):
+    return contents.cold_starts([found.own, *found.imported.values()])
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,21 @@ def files(found):
     settings = {(name, *run[:3]) for name, held in found.contents.items() for run in held.runs}
     if made.overall_tables and len(settings) > 1 and len(found.order["strategy"]) > 2:
         made.overall_tables["ranks"] = made.overall_figures["ranks"] = "ranks over settings"
+    if _several_levers(found):
+        made.overall_tables["levers"] = made.overall_figures["levers"] = "which lever pays"
     return made
+
+
+def _several_levers(found):
+    """Whether more than one lever is moved on some images: encoder, cold start, strategy, trainer."""
+    moved = {}
+    for dataset, (name, start) in _starts(found).items():
+        held, levels = found.contents[dataset], moved.setdefault(name, ({}, {}, {}, {}))
+        for encoder, selector, trainer, strategy in held.runs:
+            usable = held.kinds[strategy] != "upper bound"
+            for of_lever, level in zip(levels, (encoder, start, strategy, (selector, trainer)), strict=True):
+                of_lever |= {level: None} if usable else {}
+    return any(sum(len(of_lever) > 1 for of_lever in levels) > 1 for levels in moved.values())
 
 
 def trials(found):

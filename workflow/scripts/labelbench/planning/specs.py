@@ -104,13 +104,13 @@ def initial_spec(study, wildcards):
     return spec(
         seed=study.seed,
         budget=study.budgets[wildcards.dataset].initial,
-        initial=study.initial,
+        initial=study.initial[wildcards.dataset],
         **study.noise[wildcards.dataset],
     )
 
 
 def initial_code(study, wildcards):
-    return provenance.digest("initial_labels.py", study.initial.source)
+    return provenance.digest("initial_labels.py", study.initial[wildcards.dataset].source)
 
 
 def _trainer_parts(study, wildcards, name):
