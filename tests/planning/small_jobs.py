@@ -2,6 +2,7 @@
 
 python tests/planning/small_jobs.py images READERS DECODED_MB    # views for a GPU, of 224 pixels
 python tests/planning/small_jobs.py proxy IMAGES WIDTH           # a proxy on one clean and two augmented views
+python tests/planning/small_jobs.py selection STRATEGY IMAGES WIDTH CLASSES LABELLED BUDGET
 """
 
 import logging
@@ -72,6 +73,46 @@ def proxy(count, width):
     training.predictions(model, batches, np.zeros(count, np.int64))
 
 
+def selection(strategy, count, width, classes, labelled, budget):
+    """As `select_batch.py` does it, with a linear proxy."""
+    from labelbench.common import registry
+    from labelbench.selection.pool import Head, Pool
+    from labelbench.training import proxy
+
+    torch.set_grad_enabled(False)
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((classes, width), dtype=np.float32)
+    labels = rng.integers(classes, size=count)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clean.npy")
+        file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, width))
+        for begin in range(0, count, 5000):
+            part = labels[begin : begin + 5000]
+            file[begin : begin + 5000] = centres[part] + 2 * rng.standard_normal((len(part), width), dtype=np.float32)
+        del file
+        clean = np.load(path, mmap_mode="c")
+    model = proxy.build({"name": "linear"}, np.zeros(width, np.float32), np.ones(width, np.float32), classes, 0)
+    model.head.weight.copy_(torch.from_numpy(centres / width))
+    order = rng.permutation(count)
+    pool = Pool(
+        labelled=order[:labelled],
+        labels=labels[order[:labelled]],
+        unlabelled=np.sort(order[labelled:]),
+        num_classes=classes,
+        embed=lambda indices: model.features(torch.from_numpy(clean[indices])),
+        classify=lambda _, features: model.head(features).softmax(1),
+        head=Head(model.head.weight, model.head.bias),
+    )
+    plugin, extra = registry.load("strategies", strategy), {}
+    if getattr(plugin, "SEQUENTIAL", False):
+        extra["oracle"] = SimpleNamespace(buy=lambda indices: labels[np.atleast_1d(indices)])
+    if getattr(plugin, "UPPER_BOUND", False):
+        extra["true_labels"] = labels
+    chosen = plugin.select(pool, budget, plugin.Config(), rng, **extra)
+    assert len(chosen) == budget
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"images": images, "proxy": proxy}[sys.argv[1]](*map(int, sys.argv[2:]))
+    jobs = {"images": images, "proxy": proxy, "selection": selection}
+    jobs[sys.argv[1]](*(int(text) if text.isdigit() else text for text in sys.argv[2:]))

@@ -80,13 +80,15 @@ def nearest(x, centres):
         return torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     tile = int(temporaries.elements(x) ** 0.5)
     tiles = [(part, part.square().sum(1)) for part in centres.float().split(tile)]
-    index = []
-    for rows in x.float().split(tile):
+
+    def nearest_of(rows):
         found = [torch.addmm(norms, rows, part.T, alpha=-2).min(1) for part, norms in tiles]
         values, at = torch.stack([f.values for f in found]).min(0)
-        index.append(at * tile + torch.stack([f.indices for f in found]).gather(0, at[None])[0])
-    index = torch.cat(index)
-    return torch.cat([(a - centres[b]).square().sum(1) for a, b in zip(x.split(8192), index.split(8192), strict=True)])
+        return at * tile + torch.stack([f.indices for f in found]).gather(0, at[None])[0]
+
+    index = temporaries.joined(map(nearest_of, x.float().split(tile)), len(x))
+    parts = zip(x.split(8192), index.split(8192), strict=True)
+    return temporaries.joined(((rows - centres[at]).square().sum(1) for rows, at in parts), len(x))
 
 
 def _rows(x, columns):

@@ -527,4 +527,4 @@ def principal(features, dimensions: int) -> torch.Tensor:
     variances, directions = torch.linalg.eigh(covariance / n)
     kept = variances > 1e-18 + 1e-14 * (variances.sum() + mean.square().sum())
     directions = directions[:, kept][:, -dimensions:]
-    return torch.cat([(part.double() - mean) @ directions for part in features.split(8192)])
+    return temporaries.joined(((part.double() - mean) @ directions for part in features.split(8192)), n)

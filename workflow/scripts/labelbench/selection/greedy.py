@@ -56,7 +56,7 @@ def points(vectors, residuals=None) -> Points:
 
 
 def _squared_norms(x):
-    return torch.cat([part.square().sum(1) for part in x.split(4096)])
+    return temporaries.joined((part.square().sum(1) for part in x.split(4096)), len(x))
 
 
 def _distances_less_own_norm(rows: Points, centres: Points, minus_twice: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from labelbench.selection import clustering
+from labelbench.selection import clustering, temporaries
 from labelbench.selection.greedy import RESOLUTION
 
 
@@ -20,12 +20,9 @@ def representatives(features: torch.Tensor, count: int, rng: np.random.Generator
         centres, cluster = clustering.k_means(features, count, rng)
     else:
         centres, cluster = clustering.weighted_k_means(features, weights, count, rng)
-    squared = torch.cat(
-        [
-            (part.double() - centres[own].double()).square().sum(1)
-            for part, own in zip(features.split(1024), cluster.split(1024), strict=True)
-        ]
-    )
+    parts = zip(features.split(1024), cluster.split(1024), strict=True)
+    apart = ((part.double() - centres[own].double()).square().sum(1) for part, own in parts)
+    squared = temporaries.joined(apart, len(features))
     # Rounded: both members of a cluster of two are as far from its centre.
     steps = squared.div_(RESOLUTION).round_().cpu().numpy()
     cluster = cluster.cpu().numpy()

@@ -1,4 +1,4 @@
-"""How many numbers the temporaries of selection hold: that decides its speed and its memory, not what it picks."""
+"""The temporaries of selection, and how many numbers they hold: that decides speed and memory, not what is picked."""
 
 import contextlib
 import contextvars
@@ -17,6 +17,20 @@ def elements(x) -> int:
 def share(number: int) -> int:
     """Its part of another number that bounds memory."""
     return number // _divisor.get()
+
+
+def joined(results, count: int):
+    """The tensors that `results` yields, first to last in one of `count` rows: for small results of large temporaries.
+
+    A list of them, joined at the end, would hold the memory of the temporaries as well: each result lies above the
+    holes that its temporaries left, and the next ones, aligned as torch wants them, fit into none.
+    """
+    whole, end = None, 0
+    for result in results:
+        whole = result.new_empty((count, *result.shape[1:])) if whole is None else whole
+        whole[end : end + len(result)] = result
+        end += len(result)
+    return whole
 
 
 @contextlib.contextmanager

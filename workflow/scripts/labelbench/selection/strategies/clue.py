@@ -33,12 +33,12 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     embeddings", ICCV 2021 (arXiv 2010.08666).
     """
     pool.check_budget(budget)
-    import torch
-
+    from labelbench.selection import temporaries
     from labelbench.selection.representatives import representatives
 
     features, probabilities = pool.features_and_probabilities(pool.unlabelled)
-    weights = torch.cat([_entropy(part, config.temperature) for part in probabilities.split(8192)])
+    parts = probabilities.split(8192)
+    weights = temporaries.joined((_entropy(part, config.temperature) for part in parts), len(probabilities))
     return pool.unlabelled[representatives(features, budget, rng, weights if weights.max() > 0 else None)]
 
 

@@ -65,8 +65,8 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
 
 def _distances(probabilities, at):
     """L1 distance of each row of probabilities (m, K) to the row `at`: (m,) float64."""
-    import torch
+    from labelbench.selection import temporaries
 
     centre = probabilities[at].double()
-    parts = [(part.double() - centre).abs_().sum(1) for part in probabilities.split(8192)]
-    return torch.cat(parts).mul_(2.0**34).round_().mul_(2.0**-34)
+    parts = ((part.double() - centre).abs_().sum(1) for part in probabilities.split(8192))
+    return temporaries.joined(parts, len(probabilities)).mul_(2.0**34).round_().mul_(2.0**-34)

@@ -48,17 +48,16 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     Bae, Oliveira & Sutherland, "Uncertainty herding: one active learning method for all label budgets", ICLR 2025.
     """
     pool.check_budget(budget)
-    from labelbench.selection import coverage
+    from labelbench.selection import coverage, temporaries
 
     labelled = pool.features(pool.labelled)
     temperature = _temperature(labelled.cpu().double().numpy(), pool.labels, config, rng)
     sigma = _smallest_distance(coverage.unit(labelled)) or 1.0
 
     def uncertainty(indices):
-        import torch
-
         # Chunk by chunk: the probabilities of a part at 1,000 classes would be as large as its features.
-        return torch.cat([_uncertainty(p.double(), temperature) for _, _, p in pool.chunks(indices)])
+        parts = (_uncertainty(p.double(), temperature) for _, _, p in pool.chunks(indices))
+        return temporaries.joined(parts, len(indices))
 
     return coverage.select(
         pool, budget, coverage.Gaussian(sigma), rng, weigh=uncertainty, largest_part=config.largest_part
@@ -101,14 +100,14 @@ def _calibration_error(logits, correct, bins):
 
 def _smallest_distance(x):
     """Smallest distance between rows of x, (L, d) float64, that float32 can tell apart; 0 where there are none."""
-    import torch
-
+    from labelbench.selection import temporaries
     from labelbench.selection.coverage import RESOLUTION, squared_distances
 
     if len(x) < 2:
         return 0.0
     x32 = x.float()
-    smallest = torch.cat([_distinct(squared_distances(rows, x32)).amin(1) for rows in x32.split(512)])
+    rows = (_distinct(squared_distances(rows, x32)).amin(1) for rows in x32.split(512))
+    smallest = temporaries.joined(rows, len(x32))
     if not smallest.isfinite().any():
         return 0.0
     # Which of those that float32 cannot tell apart is the smallest, float64 decides.
