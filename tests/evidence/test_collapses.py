@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench.evidence import collapses, comparisons, findings, pages, study
+from labelbench.evidence import collapses, comparisons, figures, findings, pages, study
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")
@@ -83,11 +83,15 @@ def test_verdicts_stand_with_and_without_them(metrics):
     badge = line(table, "badge")
     assert (badge["collapsed"], badge["difference"]) == (0, badge["difference_without"])
     page = pages.comparisons_page(table, EQUIVALENCE, "digits")
-    shown = {name: cells for _, name, cells in page.lines}
-    assert f"{margin['verdict']} ¤ {margin['verdict_without']}" in [text for text, _ in shown["margin"]]
+    shown = {name: [text for text, _ in cells] for heading, name, cells in page.lines if "test" in heading}
+    without = f"{pages.points(margin['difference_without'])} {margin['verdict_without']}"
+    assert f"{margin['verdict']} ¤ {without}" in shown["margin"]
+    # Also where the verdict stays: the number does not.
+    same = pages.comparisons_page(table.assign(verdict="better", verdict_without="better"), EQUIVALENCE, "digits")
+    assert sum("¤" in text for _, name, cells in same.lines if name == "margin" for text, _ in cells) == 2
     assert "trainings collapsed" in page.note
     text = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0]
-    assert "4 trainings of margin or of random sampling collapsed: without, " in text
+    assert "4 trainings of margin collapsed: without, " in text
     told = collapses.told(collapses.found(worse, "digits", "accuracy"))
     assert told == [
         "glyphclip, linear, flexmatch, margin: 4 trainings collapsed (round 3; 30.0 to 30.0 %, far below the rounds "
@@ -99,6 +103,27 @@ def test_verdicts_stand_with_and_without_them(metrics):
     own, other = (findings.headline("digits", t, over, judged) for t in (table, plain))
     assert re.sub(r"[−+]?[0-9.]+", "", own) == re.sub(r"[−+]?[0-9.]+", "", other)
     assert findings.caveats({"digits": table}, {})[0].startswith("Trainings collapsed in digits;")
+
+
+def test_wins_ranks_and_figures_are_without_them_or_show_them(metrics):
+    worse = metrics
+    for trial in range(4):
+        worse = fallen(worse, "margin", trial, 3)
+    leads = {"digits": "accuracy"}
+    wins, plain = (comparisons.wins_table(m, leads, KINDS, EQUIVALENCE) for m in (worse, metrics))
+    pd.testing.assert_frame_equal(wins, plain)
+    both, apart = (pd.concat([m, m[m["stage"] == "proxy"].assign(selector="shallow")]) for m in (worse, metrics))
+    ranked, expected = (comparisons.ranking(m, leads, KINDS) for m in (both, apart))
+    assert ranked.strategies == expected.strategies
+    for figure, ends in (
+        (figures.learning_curves(worse, "digits", "accuracy", KINDS), True),
+        (figures.learning_curves(metrics, "digits", "accuracy", KINDS), False),
+    ):
+        marks = [text.get_text() for axis in figure.axes for text in axis.texts if text.get_text() == "¤"]
+        assert bool(marks) == ends
+        assert ("trainings collapsed" in [t.get_text() for t in figure.legends[0].get_texts()]) == ends
+    drawn = figures.differences(worse, "digits", "accuracy", KINDS, EQUIVALENCE)
+    assert "margin ¤" in [label.get_text() for label in drawn.axes[0].get_yticklabels()]
 
 
 def test_pooled_settings_are_told_without_them_too(metrics):

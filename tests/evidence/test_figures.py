@@ -136,7 +136,7 @@ def test_final_scores_show_every_model(metrics):
     figure = figures.final_scores(metrics, "digits", "accuracy", KINDS)
     test = figure.axes[0]
     assert [t.get_text() for t in test.get_yticklabels()] == [
-        "shared start, 30 labels",
+        "first round, 30 labels",
         "random, 80 labels",
         "margin, 80 labels",
         "badge, 80 labels",

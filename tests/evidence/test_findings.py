@@ -53,7 +53,7 @@ def test_a_winner_is_named_with_what_it_saves(table):
     expected = (
         "digits: margin beats random sampling by +1.20 points of AULC [+0.80, +1.60] in test accuracy over 4 trials; "
     )
-    saved = "for margin's final score random sampling needs 1.5 [1.1, 1.9] times as many labels."
+    saved = "at the highest score that both reach random sampling needs 1.5 [1.1, 1.9] times margin's labels."
     assert headline(rows) == expected + saved
     both = told(table, **GAPS, verdict=("better", "better"), savings=(None, None))
     assert headline(both).endswith("in test accuracy over 4 trials, and so does badge.")
@@ -62,9 +62,9 @@ def test_a_winner_is_named_with_what_it_saves(table):
 def test_without_a_winner_the_direction_comes_first_and_then_what_is_missing(table):
     undecided = {"verdict": ("undecided",) * 2, "trials": (2, 2), "above": (2, 1), "of": (2, 2), "p_holm": (0.3, 0.9)}
     start = "digits: no strategy is shown to beat random sampling in test accuracy over 2 trials; margin comes nearest "
-    start += "(+1.20 points of AULC [+0.80, +1.60], above it in 2 of 2 trial differences)"
+    start += "(+1.20 points of AULC [+0.80, +1.60], Holm p 0.30, above it in 2 of 2 trial differences)"
     for needed, luck, words in (
-        (5.0, math.nan, "; 2 trials cannot decide, 5 would if difference and spread stayed as they are."),
+        (5.0, math.nan, "; 2 trials do not decide, 5 would if difference and spread stayed as they are."),
         (
             math.inf,
             math.nan,
@@ -78,9 +78,9 @@ def test_without_a_winner_the_direction_comes_first_and_then_what_is_missing(tab
     rows = told(table, **GAPS, **undecided, needed=(5.0, 9.0), image_se=(math.nan,) * 2)
     text = paragraph(rows)
     assert "No strategy is shown to beat random sampling; margin lies above it in every trial; " in text
-    assert "; for margin, 2 trials cannot decide, 5 would if difference and spread stayed as they are." in text
+    assert "; for margin, 2 trials do not decide, 5 would if difference and spread stayed as they are." in text
     both = told(table, **GAPS, **(undecided | {"above": (2, 2)}), needed=(9.0, 5.0), image_se=(math.nan,) * 2)
-    assert "margin and badge lie above it in every trial; for badge, 2 trials cannot decide, 5 would" in paragraph(both)
+    assert "margin and badge lie above it in every trial; for badge, 2 trials do not decide, 5 would" in paragraph(both)
     assert "not after correction for all strategies compared: margin (" in text
     assert "with zero in the interval: badge (" in text
 
@@ -103,7 +103,7 @@ def test_contradictions_are_explained(table):
     assert "worse on the way, better at the end)" in text
     assert "better on the way, worse at the end)" in text
     rows = told(table, **GAPS, verdict=("better", "better"), savings=(savings(0.8), savings(0.7)))
-    assert headline(rows).endswith("needs 0.80 [1.1, 1.9] times as many labels: better on the way, worse at the end.")
+    assert headline(rows).endswith("needs 0.80 [1.1, 1.9] times margin's labels: better on the way, worse at the end.")
 
 
 def test_against_margin_says_why_something_is_undecided(table):
@@ -172,8 +172,11 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     assert (found.loc["badge", "above"], found.loc["badge", "of"]) == (0, 12)
     text = findings.headline("digits", rows, found.reset_index(), judged)
     assert text.startswith("digits: margin beats random sampling by +1.27 points of AULC [")
-    expected = "over 6 settings of 2 trials, if these share at most half of their luck (by itself in 0 of the 6)"
-    assert f"in test accuracy {expected}" in text
+    # Which is also said for trials that count once, as they would have to if settings shared all of their luck.
+    assert "in test accuracy over 6 settings of 2 trials, if these share at most half of their luck (if all, [" in text
+    alike = statistics.estimate(np.mean([rows["gaps"][2 * i] for i in range(6)], axis=0))
+    assert (margin["alike_low"], margin["alike_high"]) == pytest.approx((alike.low, alike.high))
+    assert "]) (by itself in 0 of the 6)" in text
     page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert f"{comparisons.POOLED}: test accuracy" in {heading for heading, _, _ in page.lines}
     assert "All settings: the mean difference over the settings" in page.note
@@ -214,8 +217,8 @@ def test_the_summary_is_short():
     assert len(found) == findings.MOST
     assert found[6] == "The table below has 8 datasets more."
     assert found[7] == (
-        "Over all 21 settings margin has the best mean rank (within a dataset first), 1.1 of 3; over 5 datasets of "
-        "other images it is shown to rank before random."
+        "Of the 3 strategies that were run in all 21 settings compared, margin has the best mean rank (ranked within a "
+        "dataset first), 1.1; over 5 datasets of other images it is shown to rank before random."
     )
     again = findings.summary({"a": "a: x.", "b": "b: y."}, None, [], {"a": "photos", "b": "photos"})
     assert again == ["a: x.", "b: y. (These are the images of a again, not others that bear it out.)"]
@@ -232,9 +235,16 @@ def test_the_summary_is_short():
 def test_caveats_are_told(table):
     assert findings.caveats({"digits": table}, {"digits": ["a", "b"]}) == [
         "What was left out, or is not known of the runs, is told below (2 notes).",
-        "Intervals are about these very test images where it was not kept which of them each model got right.",
+        "All intervals are about these very test images: which of them each model got right was not kept.",
     ]
-    assert findings.caveats({"digits": table.assign(test="images")}, {}) == []
+    known = table.assign(test="images")
+    assert findings.caveats({"digits": known}, {}) == []
+    assert findings.caveats({"digits": known, "letters": table}, {}) == [
+        "Where it was not kept which test images each model got right, intervals are about these very images."
+    ]
+    assert findings.caveats({"digits": known.assign(collapsed=1)}, {}) == [
+        "Trainings collapsed in digits; this summary, and the table below it, are without them."
+    ]
 
 
 def test_pages_begin_with_the_summary_and_fold_the_rest(table):

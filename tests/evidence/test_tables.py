@@ -651,6 +651,12 @@ def test_the_one_that_is_truly_best_is_seldom_left_out_of_the_best():
     assert kept / studies >= 0.95
 
 
+def test_nothing_is_best_where_the_highest_has_too_few_trials():
+    scores = {"random": pd.Series([0.50, 0.52, 0.51, 0.53]), "margin": pd.Series([0.58, 0.59])}
+    assert tables._best(scores) == set()
+    assert tables._best(scores | {"badge": pd.Series([0.60, 0.61, 0.62, 0.61])}) == {"badge"}
+
+
 def test_csv_has_a_number_per_cell(metrics, digits):
     found = pd.read_csv(io.StringIO(tables.to_csv(digits)))
     proxies = found[(found["model"] == "selector's model") & (found["split"] == "pool")].set_index("strategy")

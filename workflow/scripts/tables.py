@@ -64,7 +64,8 @@ for kind, dataset in spec["tables"]:
         page, text = pages.selectors_page(table), tables.to_csv(table)
     elif kind == "published":
         table = published.comparison(own, dataset, spec["published"][dataset])
-        page, text = published.page(table, dataset), published.to_csv(table)
+        same_runs = spec["published"][dataset].get("same_runs", False)
+        page, text = published.page(table, dataset, same_runs), published.to_csv(table)
     else:
         finals.append(table := tables.final_table(*about, images))
         page, text = pages.final_page(table), tables.to_csv(table)

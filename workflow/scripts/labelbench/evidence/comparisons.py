@@ -21,7 +21,8 @@ _IMAGES = ("images", "image_se", "other_low", "other_high")
 _NOISE = ("noise", "noise_freedom", "noise_sd", "noise_labels")
 _WITHOUT = ("difference", "low", "high", "p_holm", "verdict", "gaps", "paired")
 _COLUMNS += ["p_holm", "verdict", *_NOISE, *_IMAGES, "needed", "savings", "gaps", "paired"]
-_COLUMNS += ["collapsed", *(f"{column}_without" for column in _WITHOUT), "settings", "above", "of"]
+_COLUMNS += ["collapsed", "collapsed_of", *(f"{column}_without" for column in _WITHOUT), "settings", "above", "of"]
+_COLUMNS += ["alike_low", "alike_high"]
 
 
 def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None, family=BLOCK):
@@ -49,8 +50,8 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None, f
     which the p-value would fall below 5 % after correction, with this mean and spread; inf where none are enough.
     `gaps`: the paired differences (trials,), of the trials `paired`; `above` of `of` of them are positive.
 
-    `collapsed`: how many models of either side collapsed (`collapses.found`). In blocks that have any, `…_without` are
-    the same columns of `collapses.mended`, on these very images.
+    `collapsed`: how many models of either side collapsed (`collapses.found`), and `collapsed_of` the names of these
+    sides. In blocks that have any, `…_without` are the same columns of `collapses.mended`, on these very images.
     """
     table = _compared_blocks(metrics, dataset, lead, kinds, equivalence, images, family)
     gone = collapses.found(metrics, dataset, lead)
@@ -66,7 +67,9 @@ def comparisons_table(metrics, dataset, lead, kinds, equivalence, images=None, f
         found = others.get(tuple(row[column] for column in keys))
         if block in blocks and found and row["reference"]:
             sides = (row["strategy"], row["reference"])
-            table.loc[at, "collapsed"] = sum(counts.get((*block, side), 0) for side in sides)
+            fallen = {side: counts[(*block, side)] for side in sides if (*block, side) in counts}
+            table.loc[at, "collapsed"] = sum(fallen.values())
+            table.loc[at, "collapsed_of"] = " and ".join(fallen)
             for column in _WITHOUT:
                 table.at[at, f"{column}_without"] = found[column]  # noqa: PD008  arrays in cells
     return table
@@ -109,7 +112,7 @@ def _compared_blocks(metrics, dataset, lead, kinds, equivalence, images, family)
     rows = [keys | row for keys, block in found for row in block]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table["collapsed"] = 0
-    for column in ("verdict_without", "gaps_without", "paired_without"):
+    for column in ("collapsed_of", "verdict_without", "gaps_without", "paired_without"):
         table[column] = table[column].astype(object)
     return table
 
@@ -124,8 +127,8 @@ def pooled(table, judged, equivalence):
     judged: by setting, the (stage, model) that is told about. Of strategies that were compared in two settings or more
     with two trials or more: for where a setting has too few trials to decide. `difference` is the mean over `settings`;
     `above` of `of` trial differences are positive. Interval and p-value are those of `statistics.pooled`, for settings
-    share their trials' luck (`test` `BY_TRIAL` or `BY_SETTING`). The p-value is corrected by Holm for all strategies of
-    a split.
+    share their trials' luck (`test` `BY_TRIAL` or `BY_SETTING`; of the latter, `alike_low` and `alike_high` are the
+    interval if settings share all of it). The p-value is corrected by Holm for all strategies of a split.
     """
     made = _pooled(table, judged, equivalence)
     if table["collapsed"].any():
@@ -180,7 +183,11 @@ def _pooled_row(found):
     row["p"] = row["p_holm"] = test_images.p_value(mean, se, freedom + 1, known)
     every = np.concatenate(gaps)
     row |= {"settings": len(found), "above": int((every > 0).sum()), "of": len(every), "gaps": every}
-    by_trial = pd.concat(gaps, axis=1).mean(axis=1).to_numpy() if row["test"] == BY_TRIAL else []
+    of_trials = pd.concat(gaps, axis=1).dropna().mean(axis=1).to_numpy()
+    by_trial = of_trials if row["test"] == BY_TRIAL else []
+    if row["test"] == BY_SETTING and len(of_trials) > 1:
+        alike = statistics.estimate(of_trials)
+        row |= {"alike_low": float(alike.low), "alike_high": float(alike.high)}
     return row | {"savings": None, "needed": math.nan, "p_sign_flip": math.nan, "by_trial": by_trial}
 
 
@@ -314,9 +321,9 @@ def savings_curves(metrics, dataset, setting, split, lead, stage, model):
 def settings_curves(metrics, leads):
     """{(dataset, encoder, selector, trainer): `study.Curves` by strategy} on the first test set, by the judged model.
 
-    `leads`: the leading metric by dataset.
+    `leads`: the leading metric by dataset. Without trainings that collapsed (`collapses.mended`).
     """
-    found = {}
+    found, metrics = {}, collapses.all_mended(metrics, leads)
     for dataset, lead in leads.items():
         split = study.splits_of(metrics, dataset)[0]
         for setting in study.settings(metrics, dataset):

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from labelbench.evidence import comparisons, statistics, study, tables
+from labelbench.evidence import collapses, comparisons, statistics, study, tables
 from labelbench.evidence.study import MARKS, NAMES, metric_of
 
 # Okabe & Ito's colours for all kinds of colour vision, without yellow, which white paper swallows; and three of Tol's,
@@ -77,6 +77,7 @@ _FILLS = ("full", "none", "left", "top")
 _EQUIVALENCE = "#DDDDDD"
 _REFERENCE_FILLS = {"random": "full", "margin": "none"}
 _REFERENCE_OFFSETS = {"random": -0.13, "margin": 0.2}
+COLLAPSED = "¤"  # marks rounds, and comparisons, with trainings that collapsed (`collapses`)
 _LOG_FROM = 8  # last budget / first budget from which the label axis is logarithmic
 
 
@@ -106,7 +107,8 @@ def learning_curves(metrics, dataset, lead, kinds):
     def curves(setting, strategy, split, metric):
         return study.curves(metrics, dataset, setting, strategy, split, metric)
 
-    return _curves_figure(metrics, dataset, tables.MEASURES[lead], settings, lines, curves)
+    fallen = _fallen(metrics, dataset, lead)
+    return _curves_figure(metrics, dataset, tables.MEASURES[lead], settings, lines, curves, fallen=fallen)
 
 
 def finetuned_curves(metrics, dataset, lead, kinds):
@@ -123,8 +125,17 @@ def finetuned_curves(metrics, dataset, lead, kinds):
         *setting, model = row
         return study.curves(metrics, dataset, setting, strategy, split, metric, "finetune", model.removeprefix("→ "))
 
-    about = ", fine-tuned on the chosen labels"
-    return _curves_figure(metrics, dataset, tables.MEASURES[lead], rows, lines, curves, about)
+    about, fallen = ", fine-tuned on the chosen labels", _fallen(metrics, dataset, lead)
+    return _curves_figure(metrics, dataset, tables.MEASURES[lead], rows, lines, curves, about, fallen)
+
+
+def _fallen(metrics, dataset, lead):
+    """Rounds in which trainings collapsed, by ((*setting, or with → model), strategy)."""
+    rounds = {}
+    for row in collapses.found(metrics, dataset, lead).to_dict("records"):
+        of = tuple(row[column] for column in study.SETTING[1:]) + ((f"→ {row['model']}",) if row["model"] else ())
+        rounds.setdefault((of, row["strategy"]), set()).add(row["round"])
+    return rounds
 
 
 def trainer_curves(metrics, dataset, lead, kinds):
@@ -165,14 +176,15 @@ def selector_curves(metrics, dataset, lead, kinds):
     return _curves_figure(metrics, dataset, [lead], rows, lines, curves, of)
 
 
-def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about=""):
+def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about="", fallen=None):
     """Figure with a row of panels for each of `rows`, tuples that begin with the encoder, and of `measures`.
 
     A row has a panel for each split. Rows and lines without any curve are left out.
 
     `lines`: labels of the lines by name; `curves_of(row, name, split, metric)`: the `study.Curves` of one, or None;
-    `about`: the end of the title.
+    `about`: the end of the title; `fallen`: by (row, name), rounds that are marked, for trainings in them collapsed.
     """
+    fallen = fallen or {}
     splits, drawn = study.splits_of(metrics, dataset), {}
     for row, measure, split, name in itertools.product(rows, measures, splits, lines):
         curves = curves_of(row, name, split, metric_of(split, measure))
@@ -192,6 +204,9 @@ def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about="")
                 continue
             for name, curves in found.items():
                 _draw_curve(axis, look(name), curves)
+                for at in np.flatnonzero(np.isin(curves.rounds, list(fallen.get((tuple(row), name), ())))):
+                    point = curves.labels[at], 100 * curves.scores[:, at].mean()
+                    axis.annotate(COLLAPSED, point, (0, -10), textcoords="offset points", ha="center", va="center")
             _limit_scores(axis, found.values())
             # Of one strategy: BADGE of the authors' files has 2,001 labels where the others have 2,000.
             usual = found.get(study.REFERENCE) or max(found.values(), key=lambda curves: len(curves.labels))
@@ -208,6 +223,8 @@ def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about="")
         for name, label in lines.items():
             colour, marker, line = look(name)
             handles.append(Line2D([], [], color=colour, marker=marker, linestyle=line, label=label))
+        if fallen:
+            handles.append(_collapsed())
         # Long names leave room for fewer columns, and further rows must not take theirs from the panels.
         columns = _legend_columns(len(handles), 5 if max(len(h.get_label()) for h in handles) <= 10 else 4)
         figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(handles) // columns) - 1))
@@ -229,9 +246,13 @@ def final_scores(metrics, dataset, lead, kinds):
         figure, panels = _panels(settings, study.splits_of(metrics, dataset), height, share_y=True)
         for axis, setting, split in panels:
             names = {}
+            # Where encoders select and are evaluated fine-tuned, these are the same models.
+            distinct = study.distinct_models(metrics, dataset, setting)
             for (stage, model), fill, offset in zip(
                 models, itertools.cycle(_FILLS), _spread(len(models)), strict=False
             ):
+                if (stage, model) not in distinct:
+                    continue
                 for line, strategy in enumerate(strategies, start=1):
                     metric = metric_of(split, lead)
                     curves = study.curves(metrics, dataset, setting, strategy, split, metric, stage, model)
@@ -240,7 +261,7 @@ def final_scores(metrics, dataset, lead, kinds):
                     names[line] = f"{strategy}{MARKS[kinds[strategy]]}, {curves.labels[-1]:,} labels"
                     _draw_score(axis, line + offset, curves.scores[:, -1], look(strategy), fill)
                     if line == 1 and curves.rounds[0] == 1 and len(curves.rounds) > 1:
-                        names[0] = f"shared start, {curves.labels[0]:,} labels"
+                        names[0] = f"first round, {curves.labels[0]:,} labels"
                         _draw_score(axis, offset, curves.scores[:, 0], _START, fill)
             axis.set_yticks(sorted(names), [names[line] for line in sorted(names)])
             axis.set_ylim(max(names) + 0.6, min(names) - 0.6)
@@ -293,8 +314,15 @@ def differences(metrics, dataset, lead, kinds, equivalence, images=None):
         handles.append(Patch(color=_EQUIVALENCE, label=f"practically equal (±{100 * equivalence:g} points)"))
         if table["noise"].notna().any():
             handles.append(Line2D([], [], color="black", marker="|", markersize=8, label="training noise, ±1 sd"))
+        if table["collapsed"].any():
+            handles.append(_collapsed())
         figure.legend(handles=handles, loc="outside lower center", ncols=_legend_columns(len(handles), 4))
     return figure
+
+
+def _collapsed():
+    """What a legend says of the mark of trainings that collapsed."""
+    return Line2D([], [], linestyle="", marker="$\u00a4$", color="black", label="trainings collapsed")
 
 
 def _draw_differences(axis, table, names, kinds, equivalence):
@@ -315,7 +343,9 @@ def _draw_differences(axis, table, names, kinds, equivalence):
     noise = 100 * table["noise"].max()
     if not math.isnan(noise):
         axis.plot([-noise, noise], [-0.75, -0.75], color="black", marker="|", markersize=8, linewidth=1.2)
-    axis.set_yticks(range(len(names)), [name + MARKS[kinds[name]] for name in names])
+    fallen = set(table.loc[table["collapsed"] > 0, "strategy"])
+    marked = [name + MARKS[kinds[name]] + (f" {COLLAPSED}" if name in fallen else "") for name in names]
+    axis.set_yticks(range(len(names)), marked)
     axis.set_ylim(len(names) - 0.4, -1.1)
     axis.grid(visible=False, axis="y")
     # Where all are ties the region's ends must be seen, or the whole panel is grey.

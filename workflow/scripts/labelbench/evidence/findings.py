@@ -64,13 +64,13 @@ def headline(dataset, table, pooled, judged):
     settings = f" over {trials}" if len(several) == 0 else f" over {int(best['settings'])} settings of {trials}"
     if best["test"] == comparisons.BY_SETTING:
         settings += ", if these share at most half of their luck"
+        if not math.isnan(best["alike_low"]):
+            settings += f" (if all, {_interval(*(pages.points(best[end]) for end in ('alike_low', 'alike_high')))})"
     measure = f"{split} {study.NAMES[best['measure']]}"
     better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda row: -row["difference"])
     if better:
         text = f"{dataset}: {_name(better[0])} beats random sampling by {_gap(better[0])} in {measure}{settings}"
-        if len(several):
-            alone = [row["verdict"] == "better" for row in usable if row["strategy"] == better[0]["strategy"]]
-            text += f" (by itself in {sum(alone)} of the {len(alone)})"
+        text += f" ({_by_itself(better[0], usable)})" if len(several) else ""
         if len(better) > 1:
             do = "does" if len(better) == 2 else "do"
             text += f", and so {do} {_listed(map(_name, better[1:]))}"
@@ -80,8 +80,15 @@ def headline(dataset, table, pooled, judged):
             f"{dataset}: all strategies tie with random sampling in {measure}{settings}; choosing labels gains nothing."
         )
     text = f"{dataset}: no strategy is shown to beat random sampling in {measure}{settings}; {_name(best)} comes "
-    text += f"nearest ({_gap(best)}, above it in {int(best['above'])} of {int(best['of'])} trial differences)"
+    text += f"nearest ({_gap(best)}, Holm p {pages.p_value(best['p_holm'])}, above it in {int(best['above'])} of "
+    text += f"{int(best['of'])} trial differences" + (f"; {_by_itself(best, usable)})" if len(several) else ")")
     return text + _missing(best) + "."
+
+
+def _by_itself(row, rows):
+    """In how many settings the strategy of a row over all settings is better by itself; rows: of the settings."""
+    alone = [other["verdict"] == "better" for other in rows if other["strategy"] == row["strategy"]]
+    return f"by itself in {sum(alone)} of the {len(alone)}"
 
 
 def _saved(strategy, rows):
@@ -93,7 +100,7 @@ def _saved(strategy, rows):
         return ""
     first, last = (f"{_times(s.factor, s.low, s.high)} {_times_interval(s.low, s.high)}" for s in (found[0], found[-1]))
     times = first if first == last else f"{first} to {last}"
-    text = f"; for {strategy}'s final score random sampling needs {times} times as many labels"
+    text = f"; at the highest score that both reach random sampling needs {times} times {strategy}'s labels"
     if factors[-1].value < 1:
         return text + ": better on the way, worse at the end"
     return text + (", depending on the setting" if factors[0].value < 1 else "")
@@ -118,7 +125,7 @@ def _missing(row):
     if not math.isinf(needed):
         if needed <= trials:
             return ""
-        return f"; {trials} trials cannot decide, {int(needed)} would if difference and spread stayed as they are"
+        return f"; {trials} trials do not decide, {int(needed)} would if difference and spread stayed as they are"
     if 1.96 * row["image_se"] > abs(row["difference"]):
         return "; no number of trials would decide, for the test set is too small"
     return f"; more than {MOST_TRIALS} trials would be needed if difference and spread stayed as they are"
@@ -147,12 +154,13 @@ def summary(headlines, ranking, notes, images=None):
 
 def _ranked(found):
     names, ranks = found.strategies, found.ranks
-    within = " (within a dataset first)" if found.groups < found.settings else ""
-    text = f"Over all {found.settings} settings {names[0]} has the best mean rank{within}, {ranks.mean[0]:.1f}"
+    within = " (ranked within a dataset first)" if found.groups < found.settings else ""
+    text = f"Of the {len(names)} strategies that were run in all {found.settings} settings compared, {names[0]} has "
+    text += f"the best mean rank{within}, {ranks.mean[0]:.1f}"
     if math.isnan(ranks.critical):
         return text + "; with the images of one dataset there is no test of ranks."
     beaten = [n for n, rank in zip(names, ranks.mean, strict=True) if rank - ranks.mean[0] > ranks.critical]
-    text += f" of {len(names)}; over {found.groups} datasets of other images "
+    text += f"; over {found.groups} datasets of other images "
     if beaten:
         return text + f"it is shown to rank before {_listed(beaten)}."
     text += "it is not shown to rank before any"
@@ -166,14 +174,16 @@ def caveats(tables, left_out):
     told = []
     gone = {dataset: int(table["collapsed"].max()) for dataset, table in tables.items() if table["collapsed"].any()}
     if gone:
-        told.append(f"Trainings collapsed in {_listed(gone)}; what is said here is without them.")
+        told.append(f"Trainings collapsed in {_listed(gone)}; this summary, and the table below it, are without them.")
     if notes := sum(map(len, left_out.values())):
         many = f"{notes} note{'s' * (notes != 1)}"
         told.append(f"What was left out, or is not known of the runs, is told below ({many}).")
     known = [table for table in tables.values() if (table["test"] == "images").any()]
-    if len(known) < len(tables):
+    if not known:
+        told.append("All intervals are about these very test images: which of them each model got right was not kept.")
+    elif len(known) < len(tables):
         told.append(
-            "Intervals are about these very test images where it was not kept which of them each model got right."
+            "Where it was not kept which test images each model got right, intervals are about these very images."
         )
     return told
 
@@ -191,7 +201,11 @@ def overview(tables, judged):
             lines.append((dataset, name, [(text, False) for text in _overview_cells(against)]))
     spans = [("best against random", 3), ("verdicts", 4)]
     names = ["strategy", "points of AULC", "label savings", "better", "tie", "undecided", "worse"]
-    return typeset.Page("all datasets", "findings", "setting", spans, names, lines, "")
+    note = (
+        "Best: the highest of all that were compared with random sampling; its interval is not corrected for that, "
+        "verdicts are. Trainings that collapsed are left out."
+    )
+    return typeset.Page("all datasets", "findings", "setting", spans, names, lines, note)
 
 
 def _overview_cells(rows):
@@ -223,6 +237,7 @@ def _paragraph(rows, equivalence):
         )
     if all(math.isnan(row["low"]) for row in compared):
         return text + ". With one trial there are no intervals, and without intervals nothing can be claimed."
+    text += ", whose spread is itself chance" if max(row["trials"] for row in compared) == 2 else ""
     text += "; in brackets points of AULC, and label savings at the end of the curve and on average. "
     usable = [row for row in compared if row["kind"] != "upper bound"]
     by = {verdict: [row for row in usable if row["verdict"] == verdict] for verdict in _VERDICTS}
@@ -332,7 +347,7 @@ def _without(row):
     """What is left of a comparison without the trainings that collapsed."""
     models = "One training" if row["collapsed"] == 1 else f"{row['collapsed']} trainings"
     gap = _points(row["difference_without"], row["low_without"], row["high_without"])
-    return f"{models} of {_name(row)} or of random sampling collapsed: without, {gap}, {row['verdict_without']}."
+    return f"{models} of {row['collapsed_of']} collapsed: without, {gap}, {row['verdict_without']}."
 
 
 def _about_images(rows, equivalence):
@@ -361,7 +376,7 @@ def _noise(rows):
     most = max(measured, key=lambda row: row["noise"])
     low, high = statistics.deviation_interval(most["noise"], most["noise_freedom"])
     text = (
-        "Training noise: with the very same labels a difference would spread by "
+        "Training noise: with the very same labels a difference, a mean over trials, would spread by "
         f"{_deviation(most['noise'], low, high)} (one standard deviation)"
     )
     small = [row for row in measured if row["verdict"] in ("better", "worse") and abs(row["difference"]) < low]
@@ -380,7 +395,7 @@ def _first_noise(rows):
     return (
         f"Training noise is known of the first round only: a score after {int(row['noise_labels']):,} labels spreads "
         f"by {_deviation(row['noise_sd'], *ends)} when a model is trained anew on the same labels (one standard "
-        "deviation). It falls as labels grow, and the intervals hold it."
+        "deviation). Of later rounds it is not known; the intervals hold it."
     )
 
 
@@ -422,7 +437,7 @@ def to_text(told, about, summed=(), table=None):
     """
     parts = [TITLE, *([_wrapped("* " + text) for text in summed])]
     if table is not None and table.lines:
-        parts.append(typeset.to_text(table))
+        parts += [typeset.to_text(table).rstrip(), _wrapped(table.note)]
     parts += [f"{dataset}\n" + "\n\n".join(map(_wrapped, texts)) for dataset, texts in told.items()]
     return "\n\n".join([*parts, _wrapped(about)]) + "\n"
 
@@ -439,7 +454,7 @@ def to_html(told, about, summed=(), table=None):
     """The same as one self-contained HTML page; the paragraphs are folded, by dataset."""
     parts = ["<ul>", *(f"<li>{_html(text)}</li>" for text in summed), "</ul>"] if summed else []
     if table is not None and table.lines:
-        parts += ["<h2>Setting by setting</h2>", typeset.table_html(table)]
+        parts += ["<h2>Setting by setting</h2>", typeset.table_html(table), f"<p>{_html(table.note)}</p>"]
     for dataset, texts in told.items():
         parts.append(f"<details><summary>{html.escape(dataset)}: every comparison</summary>")
         parts += [f"<p>{_html(text)}</p>" for text in texts]

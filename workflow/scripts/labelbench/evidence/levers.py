@@ -101,7 +101,7 @@ def table(metrics, leads, kinds, starts, images, equivalence, hits=None, family=
     are not of the same datasets. Over all datasets a change is taken as the mean of those of the datasets that have it,
     in trials of the same number, two or more.
     """
-    mended = _without_collapses(metrics, leads)
+    mended = collapses.all_mended(metrics, leads)
     blocks, several = [], {}  # blocks: (dataset, split, measure, `Change`s by move); several: the same by split
     for name, members in _groups(starts).items():
         first = next(iter(members))
@@ -133,15 +133,6 @@ def _groups(starts):
     for dataset, (name, start) in starts.items():
         found.setdefault(name, {})[dataset] = start
     return found
-
-
-def _without_collapses(metrics, leads):
-    """The table as if no training had collapsed."""
-    parts = []
-    for dataset, lead in leads.items():
-        own = metrics[metrics["dataset"] == dataset]
-        parts.append(collapses.mended(own, collapses.found(own, dataset, lead)))
-    return pd.concat(parts) if parts else metrics
 
 
 def _splits(metrics, dataset):

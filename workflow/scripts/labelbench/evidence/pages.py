@@ -51,7 +51,8 @@ def note(table):
         "accuracy that both reach, on isotonic mean curves in log labels, with a 95 % paired bootstrap interval. "
         "Intervals are not corrected for the number of strategies; verdicts that are stand in the comparisons. "
         f"{_pool(table)} Bold: the best mean of its block, and every mean that is not shown to lie below it (paired t "
-        f"test, corrected by Holm), with {statistics.ENOUGH} trials or more."
+        f"test, corrected by Holm), read at random sampling's last number of labels, where the best has "
+        f"{statistics.ENOUGH} trials or more."
     )
     return text + marks(set(table["kind"]))
 
@@ -165,7 +166,7 @@ def _lines(table):
 
     Zero-shot heads have no block: their heading is empty.
     """
-    blocks = ["encoder", "selector", "trainer", "stage", "model"]
+    blocks, most = ["encoder", "selector", "trainer", "stage", "model"], table["trials"].max()
     for (*block, strategy), rows in table.groupby([*blocks, "strategy"], sort=False):
         encoder, selector, trainer, stage, model = block
         heading, name = f"{encoder} · {selector} · {trainer}", strategy
@@ -174,6 +175,8 @@ def _lines(table):
         if stage == "zero_shot":
             heading, name = "", f"{strategy}, {encoder}"
         name += study.MARKS[rows["kind"].iloc[0]]
+        trials = rows["trials"].max()
+        name += f", {trials} trials" if 0 < trials < most else ""
         yield heading, name, {(row["split"], row["measure"]): row for row in rows.to_dict("records")}
 
 
@@ -302,9 +305,13 @@ def selectors_page(table):
     for line, rows in lines.items():
         found = [rows.get((*group, name)) for group in groups for name in names]
         shown.append((*line, [(NONE, False) if row is None else (_score(row), row["best"]) for row in found]))
-    of = "the selectors' own models" if (table["stage"] == "proxy").all() else "the encoder fine-tuned on them"
+    kinds = {
+        "proxy": "the selectors' own models",
+        "finetune": "the encoder fine-tuned on them",
+    }
+    of = ", or of ".join(text for stage, text in kinds.items() if (table["stage"] == stage).any())
     text = (
-        f"What labels are worth that were chosen by other models. Scores are of {of}, after the last round: "
+        f"What the labels are worth that each selector chose. Scores are of {of}, after the last round: "
         f"{_counts(table)}. Mean ± standard error over trials, in percent. {_pool(table)} Bold: the best mean of its "
         "column and block, and every mean that is not shown to lie below it (paired t test, corrected by Holm)."
         + marks(set(table["kind"]))
@@ -437,7 +444,8 @@ def comparisons_note(table, equivalence, family="block"):
     if table["collapsed"].any():
         text += (
             f"¤: trainings collapsed (a score more than {collapses.TIMES} times the noise below an earlier and a later "
-            "round of its trial); behind the mark stands the verdict without them, on these images. "
+            "round of its trial); behind the mark stand difference and verdict without them, on these images. Label "
+            "savings are with them. "
         )
     text += f"{_noise_note(table)} "
     if table["split"].isin((study.POOL, study.MODEL_POOL)).any():
@@ -498,11 +506,12 @@ def _p_note(table):
         return ""
     if tests == {"sign flip"}:
         return "p: exact sign-flip test of the paired differences."
-    few = tested.loc[tested["test"] == "t", "trials"].min()
+    trials = sorted({int(n) for n in tested.loc[tested["test"] == "t", "trials"]}, reverse=True)
+    least = ", ".join(f"{2.0 ** (1 - n):.3g} with {n} trials" for n in trials)
     other = ", or, in families of fewer tests or with more trials, the exact sign-flip test" if len(tests) > 1 else ""
     return (
-        f"p: paired t test{other}; the sign-flip test, whose p stands in the CSV, cannot fall below"
-        f" {2.0 ** (1 - few):.3g} with {few} trials, too much for this many strategies."
+        f"p: paired t test{other}; the sign-flip test, whose p stands in the CSV, cannot fall below {least}, too much "
+        "for this many strategies."
     )
 
 
@@ -521,8 +530,8 @@ def _family_note(table, family):
     if families > 1:
         text += (
             f" The page has {len(tested)} tests in {families} such families; where nothing differs, each of them shows "
-            "a difference with a chance of up to 5 %. `statistics: family: dataset` corrects for single settings all "
-            "together."
+            "a difference with a chance of up to 5 %. `statistics: family: dataset` corrects for all tests of single "
+            "settings together."
         )
     return text
 
@@ -538,8 +547,8 @@ def _compared_cells(row, images):
         known = not math.isnan(row["other_low"]) and not math.isnan(half)
         texts.append(f"±{points(half, digits_of(2 * half))[1:]}" if known else NONE)
     verdict = row["verdict"] or NONE
-    if row["collapsed"] and row["verdict_without"] != row["verdict"]:
-        verdict += f" ¤ {row['verdict_without']}"
+    if row["collapsed"] and row["verdict_without"] == row["verdict_without"]:
+        verdict += f" ¤ {points(row['difference_without'])} {row['verdict_without']}"
     return [*texts, p_value(row["p_holm"]), verdict]
 
 
@@ -557,17 +566,18 @@ def _mean_savings(savings):
 def _noise_note(table):
     if table["noise"].notna().any():
         return (
-            "Training noise: the standard deviation that a difference would have if both had trained on the very same "
-            "labels with other seeds."
+            "Training noise: the standard deviation that a difference, a mean over trials, would have if both had been "
+            "trained anew on the very same labels."
         )
     if "noise_sd" in table and table["noise_sd"].notna().any():
         row = table.loc[table["noise_sd"].idxmax()]
         return (
             "Training noise was measured after the first round only: scores of models that were trained anew on the "
             f"same {int(row['noise_labels']):,} labels spread by up to {_noise([row['noise_sd']])} points (one "
-            "standard deviation). It falls as labels grow, so that whole curves differ by less."
+            "standard deviation). Of later rounds it is not known."
         )
-    return "Training noise was not measured (run: replicates)."
+    where = "" if "noise_sd" in table else " at these numbers of labels"
+    return f"Training noise was not measured{where} (run: replicates)."
 
 
 def _noise(values):
@@ -588,10 +598,10 @@ def wins_page(table, kinds, equivalence):
         lines.append(("", shown[first], [*cells, (f"{wins} of {settings}", False)]))
     text = (
         "In how many settings (dataset, encoder, selector, trainer) the strategy of the row is better than that of the "
-        "column, of those in which both were run. Better: the 95 % interval of the paired difference of the areas "
-        "under the learning curves on the first test set lies above zero and reaches beyond "
-        f"±{100 * equivalence:g} points, and its p-value, corrected by Holm for all pairs of the setting, is below "
-        "0.05. These are more tests than those against random sampling alone, so that a strategy may be shown to be "
+        "column, of those in which both were run, without trainings that collapsed. Better: the 95 % interval of the "
+        "paired difference of the areas under the learning curves on the first test set lies above zero and reaches "
+        f"beyond ±{100 * equivalence:g} points, and its p-value, corrected by Holm for all pairs of the setting, is "
+        "below 0.05. These are more tests than those against random sampling alone: a strategy may be shown to be "
         "better there (findings, comparisons) and not here. An = follows the number of settings in which the two tie, "
         "where there are any. Settings on the same images share their luck: more of them are no replication."
     ) + marks({kinds[name] for name in names})

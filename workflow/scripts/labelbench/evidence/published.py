@@ -21,13 +21,17 @@ def comparison(metrics, dataset, setting):
     `metrics`: the study's table; `setting`: which of the paper's settings this is, `Contents.published`. Compared is
     the score after the round at which the table stands, of the encoder fine-tuned with FlexMatch: as final model, or in
     selection where the selector is the encoder itself. The authors' BADGE bought one label more than asked for in every
-    round, so that many more do not matter. The pool's scores are the model's predictions.
+    round, so that many more do not matter. The pool's scores are the model's predictions. Where the setting says
+    `same_runs`, these are the runs behind the printed numbers, and chance between runs is no part of a difference.
     """
     rows = []
     for cell in paper.cells():
         if cell["dataset"] == setting["dataset"]:
             rows += _rows(metrics, dataset, setting, cell)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if setting.get("same_runs"):
+        table[["low", "high", "noticed"]], table["within_noise"] = math.nan, None
+    return table
 
 
 def _rows(metrics, dataset, setting, cell):
@@ -125,8 +129,8 @@ def _number(x):
     return "" if math.isnan(x) else f"{x:.6g}"
 
 
-def page(table, dataset):
-    """The comparison of a dataset as readers see it."""
+def page(table, dataset, same_runs=False):
+    """The comparison of a dataset as readers see it; same_runs: whether its runs are those behind the paper."""
     lines = {}
     columns = list(dict.fromkeys(zip(table["split"], table["measure"], strict=True)))
     blocks = ["table", "encoder", "selector", "trainer", "model"]
@@ -149,11 +153,17 @@ def page(table, dataset):
         "fine-tuned with FlexMatch on the chosen labels. Mean and, after ±, sample standard deviation over "
         f"{_counts(table['published_trials'])} trials there and {_counts(table['trials'])} here, in percent; the "
         "paper's captions call theirs standard errors, but its result files show standard deviations. Pool metrics "
-        "are the model's predictions of the whole pool, as in the paper. Difference: here less published, in points, "
-        "with Welch's 95 % interval, widened by the rounding of the printed mean and of the printed deviation. "
-        f"Within noise: the interval holds zero, as in {inside} of {len(known)} cells; where nothing but chance "
-        "differs, one cell in twenty still falls outside. Noticed from: the smallest difference that would not have "
-        "been within noise; a yes says no more than that there is none as large."
+        "are the model's predictions of the whole pool, as in the paper. Difference: here less published, in points"
+    )
+    note += (
+        ". These are the very runs behind the paper: what differs is rounding, or a misprint, and not chance."
+        if same_runs
+        else (
+            ", with Welch's 95 % interval, widened by the rounding of the printed mean and of the printed deviation. "
+            f"Within noise: the interval holds zero, as in {inside} of {len(known)} cells; where nothing but chance "
+            "differs, one cell in twenty still falls outside. Noticed from: the smallest difference that would not "
+            "have been within noise; a yes says no more than that there is none as large."
+        )
     )
     return typeset.Page(
         dataset=dataset,
@@ -178,7 +188,7 @@ def _counts(column):
 def _cells(row):
     if row is None:
         return [("–", False)] * 5
-    here = f"{row['here']:.2f}" + ("" if math.isnan(row["here_sd"]) else f" ± {row['here_sd']:.2f}")
+    here = f"{round(row['here'], 9):.2f}" + ("" if math.isnan(row["here_sd"]) else f" ± {row['here_sd']:.2f}")
     difference = _points(row["difference"])
     if row["within_noise"] is not None:
         difference += f" [{_points(row['low'])}, {_points(row['high'])}]"
@@ -189,4 +199,4 @@ def _cells(row):
 
 
 def _points(x):
-    return f"{round(x, 2) + 0.0:+.2f}".replace("-", "−")  # + 0.0: no −0.00
+    return f"{round(round(x, 9), 2) + 0.0:+.2f}".replace("-", "−")  # + 0.0: no −0.00

@@ -129,13 +129,14 @@ def _scores(curves, at=-1):
 def _best(scores):
     """Names with the highest mean of `scores`, Series by trial, or that are not shown to lie below it.
 
-    Of those with enough trials to tell. Shown: by the paired t test at the 5 % level, corrected by Holm for all that
-    are compared with the highest, so that the one that is truly best is among them in 95 % of studies or more.
+    Of those with enough trials to tell; none where the highest has too few. Shown: by the paired t test at the 5 %
+    level, corrected by Holm for all that are compared with the highest, so that the one that is truly best is among
+    them in 95 % of studies or more.
     """
+    highest = max(scores, key=lambda name: scores[name].mean(), default=None)
     scores = {name: values for name, values in scores.items() if len(values) >= statistics.ENOUGH}
-    if not scores:
+    if highest not in scores:  # nobody knows which is the best where the highest has too few trials to tell
         return set()
-    highest = max(scores, key=lambda name: scores[name].mean())
     gaps = {name: _gap(scores[highest], values) for name, values in scores.items() if name != highest}
     gaps = {name: gap for name, gap in gaps.items() if len(gap)}
     shown = statistics.holm([statistics.student_t_p(gap) for gap in gaps.values()])

@@ -186,6 +186,7 @@ def _published(source, runs):
         "selectors": here["selector"],
         "trainers": [paper.TRAINER],
         "strategies": here["strategy"],
+        "same_runs": True,
     }
 
 
