@@ -31,7 +31,7 @@ counted = [
     for name, answer in settled.items()
 ]
 campaign.write_answers(job.output.answers, counted, images)
-absent = [(path, "", why) for path, why in identity.absent(settings["images"])]
+absent = [(path, "", why) for path, why in identity.read_absent(job.input.absent)]
 strays = [
     (name, "", f"It lies beside the folder answers/ and is not read. Answers belong into {folder / 'answers'}/.")
     for name in settings["strays"]

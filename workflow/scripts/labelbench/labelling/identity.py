@@ -72,11 +72,28 @@ def listing(images, where=CONFIG):
 
     where: how a complaint begins, `UserError` where there are none.
 
-    Of a folder: all images at any depth (`data.folders`). Of a table: what its column of paths names; what is not there
-    is told by `absent`.
+    Of a folder: all images at any depth (`data.folders`). Of a table: what its column of paths names.
+    """
+    return listed(images, where)[0]
+
+
+def listed(images, where=CONFIG):
+    """(`listing`, absent): the latter is what cannot be found, a list of (path, sentence).
+
+    Those are files that a table names, links that lead nowhere, and folders that cannot be read.
     """
     root, table = source(images)
-    named = _named(root, table, where) if table else folders.walk(root).images
+    if table is None:
+        below = folders.walk(root)
+        named = below.images
+        absent = [(path, f"This folder cannot be read ({why}). Change its permissions.") for path, why in below.closed]
+    else:
+        named = _named(root, table, where)
+        absent = []
+    why = "This link leads nowhere. Bring back what it led to, or remove it."
+    if table:
+        why = f"{images} names this image, and there is no such file. Correct the path or bring it back."
+    absent += [(file.path, why) for file in named if file.size < 0]
     found = [file for file in named if file.size >= 0]
     if table and named and not found:
         raise UserError(
@@ -86,23 +103,20 @@ def listing(images, where=CONFIG):
     if not found:
         what = "names no image file" if table else "holds no image file"
         raise UserError(f"{where}{images} {what}. Files that end in {', '.join(sorted(SUFFIXES))} are looked for.")
-    return found
+    return found, absent
 
 
-def absent(images):
-    """What cannot be found, a list of (path, sentence): files that a table names, and folders that cannot be read."""
-    root, table = source(images)
-    if table is None:
-        closed = folders.walk(root).closed
-        return [(path, f"This folder cannot be read ({why}). Change its permissions.") for path, why in closed]
-    return [
-        (file.path, f"{images} names this image, and there is no such file. Correct the path or bring it back.")
-        for file in _named(root, table)
-        if file.size < 0
-    ]
+def write_absent(path, absent):
+    """Write what could not be found when the images were listed, (path, sentence) each."""
+    write_table(path, ("path", "problem"), absent)
 
 
-def _named(root, table, where=CONFIG):
+def read_absent(path):
+    """What `write_absent` wrote."""
+    return [(row["path"], row["problem"]) for row in read_table(path)]
+
+
+def _named(root, table, where):
     """The files (`File`, of size −1 where there is none) that a table of images names, each once."""
     found = (tables.located(root, path.replace("\\", "/")) for path in table_paths(table, where))
     return list({file.path: file for file in found}.values())

@@ -271,11 +271,10 @@ class Labelling:
         self._state = {}
 
     def index_spec(self):
-        """Settings of the index. It is made anew where a file is added, removed, renamed or changed."""
-        files = identity.listing(self.settings.images)
-        return canonical(
-            {"campaign": self.campaign.name, "images": self.settings.images, "listing": identity.digest(files)}
-        )
+        """Settings of the index. It is made anew where a file is added, removed, renamed or changed, or found again."""
+        files, absent = identity.listed(self.settings.images)
+        named = {"campaign": self.campaign.name, "images": self.settings.images, "listing": identity.digest(files)}
+        return canonical(named | ({"absent": absent} if absent else {}))
 
     def answer_files(self):
         """Files and folders that may hold answers, and how they look now.
