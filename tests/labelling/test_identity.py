@@ -114,6 +114,12 @@ def test_a_table_names_images(folder):
 def test_what_is_no_folder_and_no_table(tmp_path):
     with pytest.raises(UserError, match="moved"):
         identity.listing(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"nowhere does not exist. A variable in it is not set."):
+        identity.listing("$UNSET_HERE/nowhere")
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(UserError, match="no folder, and no table"):
+        identity.listing(tmp_path / "notes.md")
+    (tmp_path / "notes.md").unlink()
     with pytest.raises(UserError, match="no image file"):
         identity.listing(tmp_path)
 

@@ -204,7 +204,7 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
         ({"first": "margin"}, "before the first answers there is none"),
         ({"selector": "finetune"}, "trains the encoder itself"),
         ({"classes": ["one", "One"]}, "are one class to a reader"),
-        ({"images": "nowhere"}, "there is no folder and no table"),
+        ({"images": "nowhere"}, "config, label: images: nowhere does not exist"),
         ({"bacth": 3}, "Did you mean 'batch'"),
         ({"batch": "many"}, "the text 'many' stands where a whole number is due"),
     ],

@@ -10,6 +10,12 @@ PARQUET = (".parquet", ".pq", ".pqt")
 SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 
 
+def refuse_spreadsheet(what, path):
+    """Raise `UserError`, which begins with `what`, where a file is a spreadsheet by its name."""
+    if str(path).lower().endswith(SPREADSHEETS):
+        raise UserError(f"{what} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
+
+
 def refuse_embedded(table, columns, path=()):
     """Raise `UserError` where cells hold images themselves, as `{bytes, path}` or as bytes.
 

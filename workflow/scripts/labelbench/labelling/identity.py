@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from labelbench.common.errors import UserError
 from labelbench.common.words import counted
-from labelbench.data import folders, tables
+from labelbench.data import contents, folders, tables
 
 # What campaigns share with data sets stands there; campaigns know it under this module's name.
 from labelbench.data.contents import (  # noqa: F401
@@ -59,12 +59,11 @@ def source(images):
         return path, None
     if path.suffix.lower() in TABLES and path.is_file():
         return path.parent, path
-    if path.suffix.lower() in tables.SPREADSHEETS:
-        raise UserError(f"{CONFIG}{path} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
-    raise UserError(
-        f"{CONFIG}there is no folder and no table (CSV, TSV, Parquet) {path}. If the folder was moved, "
-        "write its new place there: answers belong to the images' content and stay."
-    )
+    if path.is_file():
+        tables.refuse_spreadsheet(f"{CONFIG}{path}", path)
+        raise UserError(f"{CONFIG}{path} is no folder, and no table (CSV, TSV, Parquet).")
+    moved = "If the folder was moved, write its new place there: answers belong to the images' content and stay."
+    raise contents.missing(f"{CONFIG}{path}", path, moved)
 
 
 def listing(images, where=CONFIG):

@@ -94,8 +94,7 @@ def sources(config):
 def check_source(config):
     """Raises `UserError` where one of the files does not exist; looked at while planning too."""
     for path in sources(config):
-        if not Path(path).is_file():
-            raise UserError(f"{path} does not exist. Name the file in this dataset's settings in the config.")
+        feature_files.check_there(path)
 
 
 def lead_metric(config):

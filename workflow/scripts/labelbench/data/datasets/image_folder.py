@@ -13,7 +13,7 @@ from pathlib import Path
 
 from labelbench.common import jobs
 from labelbench.common.errors import UserError
-from labelbench.data import folders
+from labelbench.data import contents, folders
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
@@ -59,11 +59,8 @@ def check_source(config):
             f"{folder}}}; unpack an archive first."
         )
     if not Path(folder).is_dir():
-        hint = " A variable in it is not set." if "$" in folder else ""
-        raise UserError(
-            f"The image folder {folder} does not exist.{hint} Name the folder that holds one folder of images per "
-            "class as `folder` of this dataset in the config."
-        )
+        remedy = "Name the folder that holds one folder of images per class as `folder` of this dataset in the config."
+        raise contents.missing(f"The image folder {folder}", folder, remedy)
 
 
 def prepare(config, memory=None):

@@ -85,10 +85,8 @@ def check_source(config):
             f"{config.table}}}."
         )
     if not Path(config.table).is_file():
-        hint = " A variable in it is not set." if "$" in config.table else ""
-        raise UserError(f"{where} does not exist.{hint} Name the file as `table` of this dataset in the config.")
-    if config.table.lower().endswith(tables.SPREADSHEETS):
-        raise UserError(f"{where} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
+        raise contents.missing(where, config.table, "Name the file as `table` of this dataset in the config.")
+    tables.refuse_spreadsheet(where, config.table)
 
 
 def _read(config):
