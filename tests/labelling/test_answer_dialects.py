@@ -414,3 +414,13 @@ def test_the_heading_of_a_parquet_table(tmp_path, monkeypatch):
     assert tabular.heading(tmp_path / "images.parquet") == tabular.cells(tmp_path / "images.parquet")[0]
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     assert not answers.labels(tmp_path / "broken.parquet")
+
+
+@pytest.mark.parametrize("first", ["", "sep=,\n"])
+def test_a_quote_that_is_never_closed_is_told_by_its_line(tmp_path, first):
+    rows = ["image,label", "day1/one.jpg,heron", '"day2/two.jpg,heron', "day3/two.jpg,heron"]
+    found, (problem,) = table(tmp_path, first + "\n".join(rows))
+    assert not found
+    assert f"the quote that opens in line {3 + bool(first)} is never closed" in problem.what
+    closed = ["image,label,note", 'day1/one.jpg,heron,"two\nlines"']
+    assert len(table(tmp_path, first + "\n".join(closed))[0]) == 1

@@ -124,7 +124,23 @@ def table(text):
     """
     separator, header, rest, skipped = _dialect(text)
     rows = [(line + skipped, cells) for line, cells in _parse(rest, separator) if any(cells)]
+    if len(rows) > 1 and any("\n" in cell or "\r" in cell for cell in rows[-1][1]):
+        _check_closed(rest, separator, rows[-1][0], skipped)
     return header, rows[1:]
+
+
+def _check_closed(text, separator, line, skipped):
+    """Raise `Unreadable` where the row that begins on this line, the last one, opens a quote that is never closed."""
+    lines = list(io.StringIO(text, newline=""))[line - skipped - 1 :]
+    try:
+        for _ in csv.reader(lines, delimiter=separator, strict=True):
+            pass
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise Unreadable(
+                f"cannot be read as a table: the quote that opens in line {line} is never closed, so all that follows "
+                "is one cell. Close it, or write it twice where it is meant as a character."
+            ) from None
 
 
 def _dialect(text):

@@ -95,7 +95,11 @@ def prepare(config, memory=None):
             _unknown_splits(parts) if depth == 1 else [],
             "Call them train, val and test (or test_NAME), or name one of them as `folder` in the config.",
         ),
-        Problem("Class folders one level below", _too_high(config.folder, parts), "Name that folder in the config."),
+        Problem(
+            "The class folders seem to be further down",
+            _too_high(config.folder, parts),
+            "Name that folder as `folder` in the config.",
+        ),
     ]
     holding = {tuple(p[:length]) for p in parts for length in (1, depth)}
     below = [tuple(folder.split("/")) for folder in found.folders if folder not in found.loops]
@@ -124,11 +128,14 @@ def _unknown_splits(parts):
 
 
 def _too_high(folder, parts):
-    """The one folder that holds all others, where the config names the folder above it."""
-    first = {p[0] for p in parts}
-    if len(first) != 1 or any(len(p) < 3 for p in parts) or len({p[1] for p in parts}) < 2:
+    """The folder further down that holds all others, where the config names one above it: each level has only one."""
+    level = 0
+    while all(len(p) > level + 2 for p in parts) and len({p[level] for p in parts}) == 1:
+        level += 1
+    below = {p[level] for p in parts}
+    if not level or len(below) < 2:
         return []
-    return [f"{Path(folder, *first)} holds {', '.join(sorted({p[1] for p in parts})[:5])}"]
+    return [f"{Path(folder, *parts[0][:level])} holds {', '.join(sorted(below)[:5])}"]
 
 
 def _tell_of_others(images, others, depth):
