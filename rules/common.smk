@@ -21,6 +21,7 @@ from labelbench.planning import (
     specs,
 )
 from labelbench.planning.specs import spec
+from labelbench.selection import memory
 from labelbench.common.errors import UserError
 
 try:

@@ -7,6 +7,7 @@ if CAMPAIGN:
         output:
             images=update(f"{_DERIVED}/images.csv"),
             known=update(f"{_DERIVED}/files.csv"),
+            absent=f"{_DERIVED}/absent.csv",
         log:
             f"{_CAMPAIGN_LOG}/index_images.log",
         conda:
@@ -47,6 +48,7 @@ if CAMPAIGN:
     checkpoint ingest_answers:
         input:
             images=f"{_DERIVED}/images.csv",
+            absent=f"{_DERIVED}/absent.csv",
         output:
             answers=f"{_DERIVED}/answers.csv",
             problems=f"labelling/{CAMPAIGN.name}/problems.csv",
@@ -100,6 +102,7 @@ if CAMPAIGN:
     rule assess:
         input:
             images=f"{_DERIVED}/images.csv",
+            absent=f"{_DERIVED}/absent.csv",
             answers=f"{_DERIVED}/answers.csv",
             clean=f"{_DERIVED}/embeddings/clean.h5",
             models=campaign_models,

@@ -112,15 +112,15 @@ def num_classes(path):
 
 
 @functools.cache
-def dimensions(path):
-    """Width of the features in a file of embeddings, 512 where it is not there yet."""
+def pool_shape(path):
+    """Examples of the pool and width of their features in a file of embeddings; None where it is not there yet."""
     import h5py
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return file["pool"].shape[1]
+            return file["pool"].shape
     except (OSError, KeyError):
-        return EMBEDDING_BYTES // 2
+        return None
 
 
 @functools.cache
@@ -284,9 +284,8 @@ def final_gpu(wildcards, input):
     return 0 if takes_over(input) else gpus_of_encoder(wildcards)
 
 
-# Jobs on embeddings. `train_proxy` holds its views, `select_batch` a pool and what a strategy makes of it: BADGE, which
-# takes most, about ten times the embeddings at 1000 classes. `initial_labels` does what `select_batch` does, if its
-# strategy looks at the pool at all.
+# Jobs on embeddings. `train_proxy` holds its views, `select_batch` a pool and what its strategy makes of it.
+# `initial_labels` does what `select_batch` does, if its strategy looks at the pool at all.
 
 
 def proxy_mem_mb(wildcards, input, attempt):
@@ -313,14 +312,18 @@ def proxy_gpu(wildcards, input):
 
 
 def select_mem_mb(wildcards, input, attempt):
-    """Also what a strategy takes whatever the size of the pool: BAIT for classes and features."""
-    name = wildcards.get("strategy")
-    first = STUDY.initial[wildcards.dataset]
-    strategy, matrices = STUDY.strategies[name] if name else first, 0
-    if input.clean and hasattr(strategy.module, "memory"):
-        classes, dim = num_classes(str(input.dataset)), dimensions(str(input.clean))
-        matrices = strategy.module.memory(strategy.config, classes, dim) // 1_000_000
-    return (1500 + 11 * megabytes(input, "clean") + matrices) * attempt
+    """What its strategy says, on a CPU: a GPU that was asked for may be none that torch can use."""
+    name, round_ = wildcards.get("strategy"), int(wildcards.get("round", 1))
+    strategy = STUDY.strategies[name] if name else STUDY.initial[wildcards.dataset]
+    shape = pool_shape(str(input.clean)) if input.clean else None
+    examples, dim = shape or (num_images(input), EMBEDDING_BYTES // 2)
+    schedule = STUDY.budgets[wildcards.dataset]
+    labelled, budget = schedule.before(round_), schedule.batch(round_)
+    classes = num_classes(str(input.dataset))
+    sizes = memory.Sizes(examples - labelled, labelled, classes, dim, budget)
+    estimate = requests.of_selection(strategy, sizes)
+    on_gpu = requests.COMPUTING if input.clean and proxy_gpu(wildcards, input) else 0
+    return requests.asked(estimate, on_gpu) * attempt
 
 
 def select_runtime(wildcards, input, attempt):

@@ -44,6 +44,16 @@ def test_digest_ignores_comments_docstrings_and_layout(scripts, tmp_path):
     assert scripts() == before
 
 
+def test_digest_ignores_what_a_strategy_asks_for(scripts, tmp_path):
+    before = scripts()
+    memory = "\n\ndef memory(config, sizes):\n    from lib import other\n    return other.OF * sizes.examples\n"
+    (tmp_path / "lib/other.py").write_text("OF = 9\n")
+    (tmp_path / "lib/deep.py").write_text(f"VALUE = 1{memory}")
+    assert scripts() == before
+    (tmp_path / "lib/deep.py").write_text(f"VALUE = 1{memory.replace('memory', 'remember')}")
+    assert scripts() != before
+
+
 def test_every_address_has_its_own_stream():
     addresses = [(s, t, r, stage) for s in (0, 1) for t in (0, 1) for r in (1, 2) for stage in ("train", "select")]
     drawn = {address: seeds.generator(*address).integers(2**62) for address in addresses}

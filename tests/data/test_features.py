@@ -218,3 +218,15 @@ def test_a_dataset_file_of_features_can_be_read_again(tmp_path):
     dataset = features.prepare(written(tmp_path, ".h5"))
     dataset_file.write(tmp_path / "d.h5", dataset, "{}", "abc")
     assert dataset_file.read(tmp_path / "d.h5").fingerprint == dataset.fingerprint
+
+
+def test_cells_with_several_labels_are_named(tmp_path):
+    config = written(tmp_path, ".npy")
+    labels = LABELS.copy()
+    labels[[3, 7]] = ["bird;newt", "['fish', 'bird']"]
+    pd.DataFrame({"label": labels}).to_csv(tmp_path / "rows.csv", index=False)
+    told = "Cells with several labels (2):\n    row 4: bird;newt\n    row 8: ['fish', 'bird']\n"
+    assert told in complaints(config)
+    pd.DataFrame({"label": [[name, "x"] for name in LABELS]}).to_parquet(tmp_path / "rows.parquet")
+    lists = features.Config(features=config.features, table=str(tmp_path / "rows.parquet"))
+    assert f"Cells with several labels ({N}):\n    row 1: " in complaints(lists)

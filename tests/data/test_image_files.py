@@ -141,7 +141,13 @@ def test_warnings_of_pillow_go_to_the_log_once_with_the_file(tmp_path, caplog, c
 def test_heic_without_its_package_names_it(tmp_path, monkeypatch):
     (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    assert image_files.examined(str(tmp_path / "x.HEIC"))[1] == "HEIC needs one more package: pip install pillow-heif"
+    hint = "HEIC needs one more package: pip install pillow-heif"
+    assert image_files.examined(str(tmp_path / "x.HEIC"))[1] == hint
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.HEIC").read_bytes())  # as phones call some of them
+    assert image_files.examined(str(tmp_path / "x.jpg"))[1] == hint
+    for file in (tmp_path / "x.jpg", (tmp_path / "x.jpg").read_bytes()):
+        with pytest.raises(OSError, match=hint):
+            image_files.opened(file)
     called = []
     package = types.SimpleNamespace(register_heif_opener=lambda: called.append(1))
     monkeypatch.setitem(sys.modules, "pillow_heif", package)

@@ -321,14 +321,15 @@ def test_a_pool_without_labels_is_refused_or_left_out(tmp_path):
     rows = [row.replace("cat", "") if i in (1, 3) else row for i, row in enumerate(ROWS)]
     path = write_table(tmp_path / "t.csv", "path,label,split", *rows)
     message = complaints(table, table.Config(table=path))
-    assert "Images of the pool without a label (1):\n    2 of 8 images" in message
+    told = "Of 8 images of the pool, those without a label (2):\n    line 3: a1.png\n    line 5: a3.png\n"
+    assert told in message
     assert "`unlabelled: drop`" in message and "docs/labelling.md" in message
     dataset = table.prepare(table.Config(table=path, unlabelled="drop"))
     assert dataset.splits["pool"].labels.tolist() == [1, 1, 1, 0, 1, 0]
     assert dataset.splits["pool"].source.tolist() == [0, 2, 4, 5, 6, 7]
     rows[9] = "a9.png,,test"
     message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
-    assert "Images for validation or test without a label (1):\n    test, number 10: a9.png" in message
+    assert "Images for validation or test without a label (1):\n    test, line 11: a9.png" in message
 
 
 def test_everything_wrong_with_a_table_is_told_at_once(tmp_path):
@@ -485,10 +486,12 @@ def test_a_class_that_loses_many_files_by_their_ending_is_told_in_the_terminal(t
     assert "More than a tenth of: y (2 of 10)" in said
 
 
-def test_one_level_too_high_is_told(tmp_path):
-    write_folders(tmp_path, {"images/cat": 10, "images/dog": 10})
+@pytest.mark.parametrize("above", ["images", "data/images", "a/b/c"])
+def test_a_folder_that_is_too_high_is_told_with_that_of_the_classes(tmp_path, above):
+    write_folders(tmp_path, {f"{above}/cat": 10, f"{above}/dog": 10, f"{above}/dog/more": 2})
     message = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
-    assert f"Class folders one level below (1):\n    {tmp_path}/images holds cat, dog" in message
+    assert f"The class folders seem to be further down (1):\n    {tmp_path}/{above} holds cat, dog" in message
+    assert "further down" not in complaints(image_folder, image_folder.Config(folder=f"{tmp_path}/{above}/dog"))
 
 
 def test_a_file_for_a_folder_and_the_reverse(tmp_path):
@@ -623,6 +626,66 @@ def test_cells_with_several_labels_are_no_class(tmp_path):
     rows = [f"a0.png,{several},train", '"a1.png","[""cat""]",train', *ROWS[2:]]
     message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
     assert 'Cells with several labels (2):\n    line 2: {"choices": ["cat", "dog"]}' in message
+
+
+@pytest.mark.parametrize(
+    ("cell", "named"),
+    [
+        ("cat;x", True),
+        ("cat; dog", True),
+        ("dog|cat", True),
+        ('"cat,dog"', True),
+        ("\"['cat', 'dog']\"", True),
+        ("\"['cat' 'dog']\"", True),
+        ('"[1, 2]"', True),
+        ("[1 2]", True),
+        ('"cat, hooded"', False),  # a comma may stand in a name
+        ("x;y", False),  # neither is a class elsewhere
+        ("[cat]", False),
+        ("cat;", False),
+    ],
+)
+def test_a_cell_with_several_labels_is_named(tmp_path, cell, named):
+    rows = [f"a0.png,{cell},train", *ROWS[1:]]
+    path = write_table(tmp_path / "t.csv", "path,label,split", *rows)
+    if not named:
+        table.prepare(table.Config(table=path))
+        return
+    message = complaints(table, table.Config(table=path))
+    plain = cell.strip('"')
+    assert f"Cells with several labels (1):\n    line 2: {plain}\n" in message
+    assert "(multi-label) are not supported" in message
+
+
+def test_a_column_of_lists_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    cells = [row.split(",") for row in ROWS]
+    frame = pd.DataFrame({"path": [c[0] for c in cells], "label": [[c[1], "x"] for c in cells]})
+    write_table(tmp_path / "t.csv", "path,label,split", *ROWS)  # and the images
+    frame.to_parquet(tmp_path / "t.parquet")
+    message = complaints(table, table.Config(table=str(tmp_path / "t.parquet")))
+    assert f"Cells with several labels ({len(ROWS)}):\n    row 1: " in message
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
+@pytest.mark.parametrize("broken", [b"no archive at all", None])
+def test_a_broken_archive_is_a_sentence(tmp_path, ending, broken):
+    import pandas as pd
+
+    path = tmp_path / f"t.csv.{ending}"
+    pd.DataFrame({"path": [f"{n}.png" for n in range(500)], "label": "cat"}).to_csv(path)
+    path.write_bytes(broken or path.read_bytes()[:-30])
+    message = complaints(table, table.Config(table=str(path)))
+    assert message.startswith(f"The table {path} cannot be read: ")
+    assert "Is it whole?" in message
+
+
+def test_a_quote_that_is_never_closed_is_told_by_its_line(tmp_path):
+    rows = [*ROWS[:3], '"a3.png,cat,train', *ROWS[4:]]
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert "the quote that opens in line 5 is never closed" in message
 
 
 def test_spreadsheets_and_tables_that_hold_images(tmp_path):

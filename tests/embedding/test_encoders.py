@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from conftest import REPO
 from labelbench.common import registry, torchvision_cpu  # noqa: F401  before open_clip and timm
 from labelbench.common.errors import UserError
+from labelbench.common.tensor_files import hash_tensors
 from labelbench.data.datasets import digits
-from labelbench.embedding.encoder import hash_weights, resolved_precision
+from labelbench.embedding.encoder import resolved_precision
 from labelbench.embedding.encoders import open_clip as open_clip_encoder
 from labelbench.embedding.encoders import timm as timm_encoder
 from labelbench.planning import plan
@@ -122,7 +123,7 @@ def test_clip_computes_what_open_clip_computes():
         assert torch.equal(encoder.backbone(batch), model.encode_image(batch, normalize=True))
     picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
     assert torch.equal(encoder.transform(picture), transform(picture))
-    assert encoder.weights_hash == hash_weights(model.state_dict())
+    assert encoder.weights_hash == hash_tensors(model.state_dict())
 
 
 def test_before_the_projection_the_tower_is_wider_and_shares_its_weights():
@@ -180,21 +181,21 @@ def test_stock_model_takes_the_same_path_from_both_kinds_of_file(stock):
         expected = model.encode_image(batch)
     for encoder in encoders:
         assert torch.equal(encoder.embed(batch), expected)
-        assert encoder.weights_hash == hash_weights(model.state_dict())
+        assert encoder.weights_hash == hash_tensors(model.state_dict())
     assert encoders[0].zero_shot_head(["dog", "cat"], ["a photo of a {}."]).shape == (2, encoders[0].backbone_dim)
 
 
 def test_hash_follows_names_values_and_types():
     state = {"a": torch.zeros(3), "b": torch.ones(2, 2)}
-    same = hash_weights(dict(reversed(state.items())))
-    assert same == hash_weights(state)
+    same = hash_tensors(dict(reversed(state.items())))
+    assert same == hash_tensors(state)
     changed = [
         {**state, "a": torch.tensor([0, 0, 1e-7])},
         {**state, "a": torch.zeros(3, dtype=torch.float16)},
         {**state, "b": torch.ones(4)},
         {"c": state["a"], "b": state["b"]},
     ]
-    assert same not in {hash_weights(other) for other in changed}
+    assert same not in {hash_tensors(other) for other in changed}
 
 
 def test_coca_gives_its_pooled_embedding(tmp_path):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelbench.labelling import answers
-from labelbench.labelling.answers import Answer
+from labelbench.labelling import adjudication, answers, identity, tabular
 from labelbench.labelling.identity import Image
+from labelbench.labelling.records import Answer
 
 CLASSES = ["heron", "great tit", "NA", "1.0"]
 IMAGES = [
@@ -203,7 +203,7 @@ def test_class_folders_are_matched_by_content(tmp_path):
     for folder in ("heron", "no_label", "owl"):
         (tmp_path / "answers" / folder).mkdir(parents=True)
         (tmp_path / "answers" / folder / f"renamed-{folder}.jpg").write_bytes(folder.encode())
-    images = [Image(answers.identity.content(p), f"{p.parent.name}.jpg") for p in (tmp_path / "answers").rglob("*.jpg")]
+    images = [Image(identity.content(p), f"{p.parent.name}.jpg") for p in (tmp_path / "answers").rglob("*.jpg")]
     found, problems = answers.read([tmp_path / "answers"], images, CLASSES, {}, "birds")
     assert sorted((a.status, a.label) for a in found) == [("label", "heron"), ("new", "owl")]
     assert len(problems) == 1
@@ -241,7 +241,7 @@ def test_a_class_folder_that_is_no_class_is_told_once(tmp_path):
     for name in ("owl/1.jpg", "owl/2.jpg", "skip/3.jpg", "skip/4.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-        images.append(Image(answers.identity.content(tmp_path / name), name))
+        images.append(Image(identity.content(tmp_path / name), name))
     found, problems = answers.read([tmp_path], images, CLASSES, {}, "birds")
     assert [a.label for a in found] == ["owl", "owl"]
     assert {(p.source.rpartition("/")[2], "(2 answers)" in p.what) for p in problems} == {("owl", True), ("skip", True)}
@@ -258,7 +258,7 @@ def test_folders_are_read_through_links(tmp_path):
     (place / "linked").symlink_to(elsewhere)
     (place / "sorted").symlink_to(elsewhere / "Dora")
     (place / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
-    image = Image(answers.identity.content(elsewhere / "Dora/heron/x.jpg"), "x.jpg")
+    image = Image(identity.content(elsewhere / "Dora/heron/x.jpg"), "x.jpg")
     found, problems = answers.read([place], [*IMAGES, image], CLASSES, {}, "birds")
     assert [(a.source, a.label) for a in found] == [
         ("answers/linked/Dora/heron/x.jpg", "heron"),
@@ -278,7 +278,7 @@ def test_the_same_file_twice_changes_nothing(tmp_path):
     text = "image,label\none.jpg,heron\n"
     table(tmp_path, text)
     (tmp_path / "again.csv").write_text(text)
-    settled, conflicts = answers.settle(read(tmp_path)[0])
+    settled, conflicts = adjudication.settle(read(tmp_path)[0])
     assert (settled["a" * 64].label, conflicts) == ("heron", [])
 
 
@@ -299,7 +299,7 @@ def said(*people):
     ],
 )
 def test_people_who_agree_or_not(people, status, label):
-    settled, conflicts = answers.settle(said(*people))
+    settled, conflicts = adjudication.settle(said(*people))
     assert settled["a" * 64].status == status
     assert status == "conflict" or settled["a" * 64].label == label
     assert bool(conflicts) == (status == "conflict")
@@ -322,7 +322,7 @@ def of_files(*files):
 def test_the_highest_number_at_the_end_of_a_name_is_the_latest_file(earlier, later):
     for files in ((earlier, later), (later, earlier)):
         said_so = {earlier: "heron", later: "NA"}
-        settled, conflicts = answers.settle(of_files(*((name, "Dora", said_so[name], "") for name in files)))
+        settled, conflicts = adjudication.settle(of_files(*((name, "Dora", said_so[name], "") for name in files)))
         assert (settled["a" * 64].label, conflicts) == ("NA", [])
 
 
@@ -331,7 +331,7 @@ def test_the_highest_number_at_the_end_of_a_name_is_the_latest_file(earlier, lat
     [("x.csv", "x (1).csv", "NA"), ("x.csv", "x-2.csv", "NA"), ("x-1.csv", "x-2.csv", "")],
 )
 def test_nameless_files_are_of_one_person_where_one_is_a_second_download(one, other, label):
-    settled, conflicts = answers.settle(of_files((one, "", "heron", ""), (other, "", "NA", "")))
+    settled, conflicts = adjudication.settle(of_files((one, "", "heron", ""), (other, "", "NA", "")))
     assert (settled["a" * 64].label if label else "") == label
     assert bool(conflicts) == (not label)
 
@@ -339,30 +339,30 @@ def test_nameless_files_are_of_one_person_where_one_is_a_second_download(one, ot
 def test_a_person_who_contradicts_himself_without_an_order_is_a_conflict():
     one, other = ("Monday.csv", "Dora", "heron", ""), ("again.csv", "Dora", "NA", "")
     for files in ((one, other), (other, one)):
-        settled, conflicts = answers.settle(of_files(*files))
+        settled, conflicts = adjudication.settle(of_files(*files))
         assert settled["a" * 64].status == "conflict"
         assert {a.source for a in conflicts[0].answers} == {"answers/Monday.csv", "answers/again.csv"}
-    (problem,) = answers.contradictions(conflicts)
+    (problem,) = adjudication.contradictions(conflicts)
     assert "Dora contradicts answers/again.csv here" in problem.what
     assert "again (1).csv" in problem.what
     # A time tells which is later, and so do three people who agree.
     timed = [(*file[:3], f"2026-01-0{n}") for n, file in enumerate((other, one), 1)]
-    assert answers.settle(of_files(*timed))[0]["a" * 64].label == "heron"
+    assert adjudication.settle(of_files(*timed))[0]["a" * 64].label == "heron"
     others = [(f"{who}.csv", who, "heron", "") for who in "xyz"]
-    assert answers.settle(of_files(one, other, *others[:2]))[0]["a" * 64].label == "heron"
-    assert answers.settle(of_files(one, other, others[0]))[0]["a" * 64].status == "conflict"
+    assert adjudication.settle(of_files(one, other, *others[:2]))[0]["a" * 64].label == "heron"
+    assert adjudication.settle(of_files(one, other, others[0]))[0]["a" * 64].status == "conflict"
     # One who only agrees with himself, or skipped in another file, contradicts nobody.
-    settled, conflicts = answers.settle(of_files(one, ("again.csv", "Dora", "heron", "")))
+    settled, conflicts = adjudication.settle(of_files(one, ("again.csv", "Dora", "heron", "")))
     assert (settled["a" * 64].label, conflicts) == ("heron", [])
     skipped = Answer("a" * 64, "skip", "", "Dora", None, "", "", "answers/z.csv")
-    assert answers.settle([*of_files(one), skipped])[0]["a" * 64].label == "heron"
-    assert answers.contradictions(answers.settle(of_files(one, ("x.csv", "Zoë", "NA", "")))[1]) == []
+    assert adjudication.settle([*of_files(one), skipped])[0]["a" * 64].label == "heron"
+    assert adjudication.contradictions(adjudication.settle(of_files(one, ("x.csv", "Zoë", "NA", "")))[1]) == []
 
 
 def test_an_answer_that_says_nothing_takes_nothing_back():
     found = [*said(("x", "heron", "")), Answer("a" * 64, "empty", annotator="x")]
-    assert answers.settle(found)[0]["a" * 64].label == "heron"
-    assert answers.settle(found[1:])[0] == {}
+    assert adjudication.settle(found)[0]["a" * 64].label == "heron"
+    assert adjudication.settle(found[1:])[0] == {}
 
 
 @settings(max_examples=60, deadline=None)
@@ -387,3 +387,40 @@ def test_an_audit_that_was_answered_beside_predictions_is_said(tmp_path):
     (problem,) = answers.opened(found, lambda name: True)
     assert "1 answer is about audit images" in problem.what
     assert not answers.opened(found, lambda name: name == IMAGES[1].sha256)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("first", ["", "sep=;\n"])
+def test_whether_a_table_holds_labels_is_told_by_its_beginning(tmp_path, encoding, first):
+    path = tmp_path / "images.csv"
+    lines = [f"{'é' * (n % 7)}{n}.png;heron" for n in range(20_000)]
+    path.write_bytes((first + "\n".join(["image;label", *lines])).encode(encoding))
+    assert path.stat().st_size > 2 * tabular._BEGINNING
+    assert tabular.heading(path) == tabular.cells(path)[0] == ["image", "label"]
+
+
+@pytest.mark.parametrize(("heading", "has"), [("image,label", True), ("image", False), ("", False)])
+def test_only_the_heading_is_read_to_see_whether_a_table_holds_labels(tmp_path, monkeypatch, heading, has):
+    monkeypatch.setattr(tabular, "cells", None)
+    (tmp_path / "images.csv").write_text(f"{heading}\na.png,heron\n" if heading else "")
+    assert answers.labels(tmp_path / "images.csv") is has
+
+
+def test_the_heading_of_a_parquet_table(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    import pandas
+
+    pandas.DataFrame({"Image": ["a.png"], "Label": ["heron"]}).to_parquet(tmp_path / "images.parquet")
+    assert tabular.heading(tmp_path / "images.parquet") == tabular.cells(tmp_path / "images.parquet")[0]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    assert not answers.labels(tmp_path / "broken.parquet")
+
+
+@pytest.mark.parametrize("first", ["", "sep=,\n"])
+def test_a_quote_that_is_never_closed_is_told_by_its_line(tmp_path, first):
+    rows = ["image,label", "day1/one.jpg,heron", '"day2/two.jpg,heron', "day3/two.jpg,heron"]
+    found, (problem,) = table(tmp_path, first + "\n".join(rows))
+    assert not found
+    assert f"the quote that opens in line {3 + bool(first)} is never closed" in problem.what
+    closed = ["image,label,note", 'day1/one.jpg,heron,"two\nlines"']
+    assert len(table(tmp_path, first + "\n".join(closed))[0]) == 1

@@ -172,6 +172,20 @@ def test_orders_name_pages_that_exist_and_one_thing_to_do():
     assert campaign.asks(state, 9, 3)
 
 
+def test_a_spent_budget_and_an_open_batch_are_both_told():
+    asked = [batch(1, [1, 2]), batch(2, [3, 4, 5])]
+    state = campaign.state(asked, labels(n1="a", n2="b", n3="a"), SEED)
+    told = campaign.order(state, "labelling/birds", 9, 3)
+    assert told.startswith(
+        "The budget is spent. Batch 2 is still open: 2 of 3 images wait for an answer, and need none. Deliver the"
+    )
+    assert "labelling/birds/batch02/label.html" in told
+    assert "budget" not in campaign.order(state, "labelling/birds", 9, 4)
+    assert "budget" not in campaign.order(state, "labelling/birds", 9, 0)
+    promise = campaign.state([asked[0], batch(2, [3], kind="promise")], labels(n1="a", n2="b"), SEED)
+    assert "budget" not in campaign.order(promise, "labelling/birds", 9, 2)  # its answers are needed
+
+
 def test_another_seed_moves_no_image_into_the_audit_or_out_of_it():
     hashes = [name(n) for n in range(300)]
     first = batch(1, [], threshold=campaign.audit_threshold(SEED, hashes, 60), seed=SEED)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from labelbench.labelling import answers, campaign, delivery, identity
+from labelbench.labelling import adjudication, answers, campaign, delivery, identity
 from labelbench.labelling.identity import Image
 
 
@@ -106,7 +106,7 @@ def test_labels_that_are_corrected_and_handed_back_replace_what_they_were_made_o
     def settled():
         found, problems = answers.read([place], images, ["owl", "tit", "wren"], {}, "birds")
         assert not [p.what for p in problems if "source 'model'" not in p.what]
-        counted, conflicts = answers.settle(found)
+        counted, conflicts = adjudication.settle(found)
         answered = {
             name: campaign.Answered(
                 name, a.status, a.label, "; ".join(a.annotators), None, "", "; ".join(a.sources)

@@ -114,6 +114,12 @@ def test_a_table_names_images(folder):
 def test_what_is_no_folder_and_no_table(tmp_path):
     with pytest.raises(UserError, match="moved"):
         identity.listing(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"nowhere does not exist. A variable in it is not set."):
+        identity.listing("$UNSET_HERE/nowhere")
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(UserError, match="no folder, and no table"):
+        identity.listing(tmp_path / "notes.md")
+    (tmp_path / "notes.md").unlink()
     with pytest.raises(UserError, match="no image file"):
         identity.listing(tmp_path)
 
@@ -124,9 +130,16 @@ def test_files_that_a_table_names_and_that_are_missing_are_told(tmp_path):
         (tmp_path / name).write_bytes(b"")
     table = tmp_path / "images.csv"
     table.write_text("path,label\none.png,x\ngone.png,y\ndeep\\two.png,x\ndeep/gone.png,\ngone.png,y\n")
-    assert [path for path, _ in identity.absent(table)] == ["gone.png", "deep/gone.png"]
+    assert [path for path, _ in identity.listed(table)[1]] == ["gone.png", "deep/gone.png"]
     assert len(identity.listing(table)) == 2
-    assert identity.absent(tmp_path) == []
+    assert identity.listed(tmp_path)[1] == []
+
+
+def test_a_link_that_leads_nowhere_is_told(folder):
+    (folder / "a/lost.png").symlink_to(folder / "gone.png")
+    files, absent = identity.listed(folder)
+    assert len(files) == 5
+    assert absent == [("a/lost.png", "This link leads nowhere. Bring back what it led to, or remove it.")]
 
 
 def test_the_docs_list_the_types_of_files_that_are_taken():
@@ -147,7 +160,7 @@ def test_links_that_lead_back_and_folders_of_the_system_are_left_alone(folder):
     ]
 
 
-def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch, tmp_path):
     scan = os.scandir
 
     def closed(place):
@@ -158,9 +171,10 @@ def test_a_folder_that_cannot_be_read_is_told(folder, monkeypatch):
     write(folder / "secret/x.png", 9)
     monkeypatch.setattr(os, "scandir", closed)
     assert len(identity.listing(folder)) == 5
-    assert identity.absent(folder) == [
-        ("secret", "This folder cannot be read (permission denied). Change its permissions.")
-    ]
+    _, absent = identity.listed(folder)
+    assert absent == [("secret", "This folder cannot be read (permission denied). Change its permissions.")]
+    identity.write_absent(tmp_path / "absent.csv", absent)
+    assert identity.read_absent(tmp_path / "absent.csv") == absent
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from labelbench.labelling import answers, batch_page, identity, label_studio
+from labelbench.labelling import adjudication, answers, batch_page, identity, label_studio
 from labelbench.labelling.campaign import Asked, Batch
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_a_batch_through_the_server(server, tmp_path):
         (tmp_path / "out" / kind).mkdir(parents=True)
         (tmp_path / "out" / kind / name).write_bytes(exported)
         found, _ = answers.read([tmp_path / "out" / kind], images, CLASSES, {}, "birds")
-        settled[kind] = {position[n]: (s.status, s.label) for n, s in answers.settle(found)[0].items()}
+        settled[kind] = {position[n]: (s.status, s.label) for n, s in adjudication.settle(found)[0].items()}
     labels = {0: ("label", "heron"), 1: ("label", "great <tit>"), 2: ("label", 'the "owl"'), 3: ("label", "NA")}
     full = settled["JSON"]
     assert {n: full[n] for n in labels} == labels

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from labelbench.labelling import campaign, models, standing, status_page
+from labelbench.labelling import assessment, campaign, models, standing, status_page
 from labelbench.labelling.campaign import Answered, Asked, Batch
 from labelbench.labelling.identity import Image
 
@@ -46,3 +46,15 @@ def test_the_page_says_what_to_do_and_points_at_no_page_that_is_missing():
     spent = status_page.html(status([asked], answers, budget=20))
     assert "<p class='next'>The budget is spent" in spent
     assert "label.html" not in spent
+
+
+def test_a_spent_budget_and_an_open_batch_stand_in_one_line():
+    asked = Batch("birds", 1, "0" * 8, "kmeans", tuple(Asked(i.sha256, i.path) for i in IMAGES[:20]))
+    answers = {i.sha256: Answered(i.sha256, "label", "owl") for i in IMAGES[:15]}
+    state = campaign.state([asked], answers, 0)
+    spent = assessment.Verdict("budget", "Budget spent: 15 of 12 labels.")
+    told = standing._verdict(spent, state, SimpleNamespace(budget=12))
+    assert told == f"{spent.sentence} Batch 1 is still open: 5 of 20 images wait for an answer, and need none."
+    assert standing._verdict(assessment.Verdict("stable", "Agree."), state, SimpleNamespace(budget=12)) == "Agree."
+    page = status_page.html(status([asked], answers, budget=12))
+    assert "<p class='next'>The budget is spent. Batch 1 is still open: 5 of 20 images wait" in page

@@ -6,6 +6,7 @@ python tests/planning/small_jobs.py selection STRATEGY IMAGES WIDTH CLASSES LABE
 """
 
 import logging
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -74,7 +75,7 @@ def proxy(count, width):
 
 
 def selection(strategy, count, width, classes, labelled, budget):
-    """As `select_batch.py` does it, with a linear proxy."""
+    """As `select_batch.py` does it, with a linear proxy. Prints the peak of the process, in KiB."""
     from labelbench.common import registry
     from labelbench.selection.pool import Head, Pool
     from labelbench.training import proxy
@@ -83,12 +84,14 @@ def selection(strategy, count, width, classes, labelled, budget):
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((classes, width), dtype=np.float32)
     labels = rng.integers(classes, size=count)
+    plugin, extra = registry.load("strategies", strategy), {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clean.npy")
-        file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, width))
-        for begin in range(0, count, 5000):
+        rows = count if plugin.USES else 0  # a job whose strategy looks at nothing reads no embeddings
+        file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(rows, width))
+        for begin in range(0, rows, 5000):
             part = labels[begin : begin + 5000]
-            file[begin : begin + 5000] = centres[part] + 2 * rng.standard_normal((len(part), width), dtype=np.float32)
+            file[begin : begin + 5000] = centres[part] + 8 * rng.standard_normal((len(part), width), dtype=np.float32)
         del file
         clean = np.load(path, mmap_mode="c")
     model = proxy.build({"name": "linear"}, np.zeros(width, np.float32), np.ones(width, np.float32), classes, 0)
@@ -103,13 +106,14 @@ def selection(strategy, count, width, classes, labelled, budget):
         classify=lambda _, features: model.head(features).softmax(1),
         head=Head(model.head.weight, model.head.bias),
     )
-    plugin, extra = registry.load("strategies", strategy), {}
     if getattr(plugin, "SEQUENTIAL", False):
         extra["oracle"] = SimpleNamespace(buy=lambda indices: labels[np.atleast_1d(indices)])
     if getattr(plugin, "UPPER_BOUND", False):
         extra["true_labels"] = labels
     chosen = plugin.select(pool, budget, plugin.Config(), rng, **extra)
     assert len(chosen) == budget
+    # Not `ru_maxrss`, which begins with what the process that started this one takes.
+    print(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 if __name__ == "__main__":

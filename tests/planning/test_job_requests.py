@@ -3,13 +3,17 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conftest import REPO
+from labelbench.common import registry
 from labelbench.common.errors import UserError
-from labelbench.planning import requests
+from labelbench.planning import plan, requests
+from labelbench.selection import clustering, fisher, memory
+from labelbench.selection.pool import Pool
 
 SMALL = REPO / "tests/planning/small_jobs.py"
 
@@ -85,3 +89,94 @@ def share_mb(pid):
 )
 def test_an_estimate_is_what_a_job_takes(args, estimate):
     assert peak_mb(*args) == pytest.approx(estimate, rel=0.3)
+
+
+# N, d, K, L, B of a pool in which what the strategy holds is much of what the process takes.
+SELECTIONS = {
+    "random": (60_000, 512, 20, 300, 100),
+    "confidence": (60_000, 512, 20, 300, 100),
+    "entropy": (60_000, 128, 200, 300, 100),
+    "margin": (60_000, 512, 20, 300, 100),
+    "power_margin": (60_000, 512, 20, 300, 100),
+    "class_balanced": (60_000, 512, 20, 300, 100),
+    "base": (40_000, 64, 400, 300, 100),
+    "coreset": (60_000, 512, 20, 300, 100),
+    "badge": (60_000, 256, 300, 300, 100),
+    "bait": (40_000, 512, 60, 300, 10),
+    "bait_binary": (40_000, 256, 20, 300, 20),
+    "bait_topc": (20_000, 128, 12, 300, 10),
+    "galaxy": (60_000, 64, 400, 300, 100),
+    "direct": (60_000, 64, 400, 300, 100),
+    "typiclust": (60_000, 512, 20, 200, 50),
+    "kmeans": (60_000, 512, 20, 300, 100),
+    "probcover": (12_000, 1024, 20, 300, 50),
+    "maxherding": (20_000, 512, 20, 300, 50),
+    "uherding": (20_000, 512, 20, 300, 50),
+    "dropquery": (60_000, 512, 20, 300, 300),
+    "alfamix": (60_000, 512, 20, 300, 100),
+    "cluster_margin": (7_000, 256, 20, 300, 100),
+    "falcun": (60_000, 64, 300, 300, 50),
+    "clue": (60_000, 512, 100, 300, 50),
+    "tcm": (60_000, 512, 20, 100, 50),  # as typiclust
+    "dcom": (12_000, 512, 20, 100, 20),
+    "selectal": (60_000, 512, 20, 2, 50),  # as typiclust
+    "refine": (12_000, 256, 20, 300, 50),
+    "oracle": (12_000, 128, 10, 200, 20),
+    "typiclass": (60_000, 512, 20, 300, 100),
+    "dropquery_class": (60_000, 512, 20, 300, 1000),
+}
+# Those with a mechanism of their own that take a second; the others daily would take two minutes.
+DAILY = ("badge", "bait_binary", "clue", "falcun", "galaxy", "typiclass")
+
+
+def sizes_of(count, width, classes, labelled, budget):
+    return memory.Sizes(count - labelled, labelled, classes, width, budget)
+
+
+def estimate_of(strategy, sizes, **settings):
+    return requests.of_selection(plan._strategies({strategy: settings})[strategy], sizes)
+
+
+def test_every_strategy_says_what_it_takes_and_is_measured():
+    assert sorted(SELECTIONS) == sorted(registry.names("strategies"))
+    for name in SELECTIONS:
+        assert hasattr(registry.load("strategies", name), "memory"), name
+
+
+@pytest.mark.parametrize(
+    "strategy", [pytest.param(name, marks=[] if name in DAILY else pytest.mark.slow) for name in SELECTIONS]
+)
+def test_an_estimate_is_what_a_selection_takes(strategy):
+    arguments = SELECTIONS[strategy]
+    command = [sys.executable, SMALL, "selection", strategy, *map(str, arguments)]
+    job = subprocess.run(command, env={"OMP_NUM_THREADS": "1"}, cwd=REPO, check=True, capture_output=True)
+    # Of its process alone, at its very peak, which a look every 50 ms would miss.
+    assert int(job.stdout) * 1024 / 1e6 == pytest.approx(estimate_of(strategy, sizes_of(*arguments)), rel=0.3)
+
+
+def test_what_a_selection_asks_for_grows_with_what_it_holds():
+    sizes = memory.Sizes(1_000_000, 1000, 1000, 512, 1000)
+    wide, many = replace(sizes, dim=1024), replace(sizes, classes=2000)
+    features, probabilities = 4 * 512, 4 * 1000  # MB of a million
+    assert estimate_of("badge", wide) - estimate_of("badge", sizes) == pytest.approx(1.5 * features, rel=0.05)
+    assert estimate_of("badge", many) - estimate_of("badge", sizes) == pytest.approx(probabilities, rel=0.05)
+    assert estimate_of("margin", many) - estimate_of("margin", sizes) < 100
+    assert estimate_of("bait_topc", many, pca_dim=4) > 5 * 8 * (1999 * 4) ** 2 / 1e6
+    # A shortlist bounds all but the embeddings.
+    short = estimate_of("badge", sizes, shortlist={"by": "margin", "size": 50_000})
+    assert short < 2 * 512 + 0.05 * (features + probabilities) + 1000
+    # No more than a part is covered at a time.
+    assert estimate_of("maxherding", sizes) - estimate_of("margin", sizes) < 6 * 4 * 50_000 * 512 / 1e6
+    assert estimate_of("random", wide) == estimate_of("random", sizes)
+
+
+def test_a_strategy_that_says_nothing_gets_what_the_hungriest_take(monkeypatch):
+    sizes = memory.Sizes(100_000, 1000, 100, 512, 1000)
+    said = estimate_of("badge", sizes)
+    monkeypatch.delattr(registry.load("strategies", "badge"), "memory")
+    assert estimate_of("badge", sizes) > 1.5 * said
+
+
+def test_numbers_of_other_files_are_theirs():
+    assert Pool.__dataclass_fields__["chunk_size"].default == memory.CHUNK
+    assert (clustering.ONE_LEVEL, fisher.LARGEST_MATRIX) == (memory.ONE_LEVEL, memory.LARGEST_MATRIX)

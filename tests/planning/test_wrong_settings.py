@@ -262,6 +262,12 @@ def test_binary_files_that_cannot_be_included(tmp_path):
     assert "Is a directory" in refusal({"include": str(tmp_path)})
 
 
+def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path):
+    (tmp_path / "x.yaml").write_bytes("seed: 3\n# Grüße\n".encode("cp1252"))
+    message = refusal({"include": str(tmp_path / "x.yaml")})
+    assert message.endswith("x.yaml cannot be read: line 2 is not UTF-8 text. Save it as UTF-8.")
+
+
 def test_one_file_is_included_as_a_list_of_it(tmp_path):
     (tmp_path / "x.yaml").write_text("statistics: {equivalence: 5e-1}\n")
     for include in ("x.yaml", ["x.yaml"]):

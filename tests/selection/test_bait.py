@@ -1,15 +1,11 @@
 """The algebra and the blocks behind the three forms of BAIT."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from conftest import REPO
 from labelbench.common import registry
 from labelbench.common.errors import UserError
 from labelbench.selection import fisher
@@ -249,33 +245,3 @@ def test_matrices_that_would_not_fit_are_a_user_error():
     with pytest.raises(UserError, match="at most 307, or use bait_binary"):
         run("bait_topc", features, probabilities, labelled, 5)
     fisher.check_size(40, 512, 30)
-
-
-MEASURED = """
-import resource, sys
-sys.path[:0] = {paths!r}
-import numpy as np, torch
-from labelbench.common import registry
-from pools import run
-rng, classes, dim = np.random.default_rng(0), 12, 300
-features = rng.normal(size=(600, dim)).astype(np.float32)
-probabilities = rng.dirichlet(np.ones(classes), 600).astype(np.float32)
-def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-run("margin", features, probabilities, np.arange(30), 3)
-before = peak()
-run({name!r}, features, probabilities, np.arange(30), 3, **{settings!r})
-module = registry.load("strategies", {name!r})
-print((peak() - before) / module.memory(module.Config(**{settings!r}), classes, dim))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "settings"), [("bait_topc", {}), ("bait", {"pca_dim": 300, "num_proposals": 1})])
-def test_memory_is_what_was_measured(name, settings):
-    paths = [str(REPO / "workflow/scripts"), str(REPO / "tests/selection"), str(REPO / "tests")]
-    code = MEASURED.format(paths=paths, name=name, settings=settings)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert 0.7 < float(done.stdout) < 1.3

@@ -147,6 +147,7 @@ def test_a_campaign_from_the_first_batch_to_all_labels(run):
 
 def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
     (run.repo / "pictures/broken.jpg").write_bytes(b"no image")
+    (run.repo / "pictures/lost.jpg").symlink_to("gone.jpg")
     run()
     answers = run.answer(slice(0, 39))
     unknown = "numbers/01/x,nowhere.png,,five,label,,,\n"
@@ -158,9 +159,14 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
     out = run()
     assert len(campaign.batches(run.folder)) == 2
     problems = (run.folder / "problems.csv").read_text(encoding="utf-8-sig")
-    for words in ("broken.jpg", "nowhere.png", "unpack it"):
+    for words in ("broken.jpg", "lost.jpg", "nowhere.png", "unpack it"):
         assert words in problems
     assert "1 unreadable" in out
+
+    # Once the link is gone it is no problem any more; the rest of the index stays.
+    (run.repo / "pictures/lost.jpg").unlink()
+    assert "index_images" in run.jobs(run())
+    assert "lost.jpg" not in (run.folder / "problems.csv").read_text(encoding="utf-8-sig")
     found = campaign.read_answers(run.repo / "results/labelling/numbers/answers.csv")
     assert found[last.sha256].label == "five"
 
@@ -198,7 +204,7 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
         ({"first": "margin"}, "before the first answers there is none"),
         ({"selector": "finetune"}, "trains the encoder itself"),
         ({"classes": ["one", "One"]}, "are one class to a reader"),
-        ({"images": "nowhere"}, "there is no folder and no table"),
+        ({"images": "nowhere"}, "config, label: images: nowhere does not exist"),
         ({"bacth": 3}, "Did you mean 'batch'"),
         ({"batch": "many"}, "the text 'many' stands where a whole number is due"),
     ],

@@ -22,7 +22,7 @@ answers = campaign.read_answers(job.input.answers)
 state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
 space = models.space(job.input.clean, [], identity.fingerprint(images))
 trained = {int(Path(path).parent.name.removeprefix("round")): proxy.load(path) for path in job.input.models}
-missing = len(identity.absent(settings.images))
+missing = len(identity.read_absent(job.input.absent))
 problems = len(identity.read_table(job.input.problems)) - missing
 status, found = standing.status(images, root, state, space, trained, settings, problems, missing, job.params.folder)
 jobs.write_result(job.output.assessment, found)

@@ -10,7 +10,7 @@ job = snakemake  # noqa: F821
 log = jobs.start(job)
 settings = json.loads(job.params.spec)
 root, _ = identity.source(settings["images"])
-files = identity.listing(settings["images"])
+files, absent = identity.listed(settings["images"])
 before = identity.read_index(job.output.images)
 known = identity.look(root, files, identity.read_known(job.output.known))
 asked_of = [image for batch in campaign.batches(job.params.folder) for image in batch.images]
@@ -23,6 +23,7 @@ if asked and not here & asked:
         "asked about: it is another folder. Correct `images` in the config, or give this folder a campaign of its own."
     )
 identity.write_known(job.output.known, known)
+identity.write_absent(job.output.absent, absent)
 identity.write_index(job.output.images, images)
 copies = sum(len(image.copies) for image in images)
 broken = sum(bool(image.problem) for image in images if image.present)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from labelbench.common import jobs
-from labelbench.labelling import answers, campaign, identity
+from labelbench.labelling import adjudication, answers, campaign, identity
 
 job = snakemake  # noqa: F821
 log = jobs.start(job)
@@ -15,8 +15,8 @@ files = [Path(path) for path in settings["files"]]
 found, problems = answers.read(files, images, settings["classes"], settings["renames"], settings["campaign"])
 batches = campaign.batches(folder)
 problems += answers.opened(found, lambda name: campaign.is_audit(batches, settings["seed"], name))
-settled, conflicts = answers.settle(found)
-problems += answers.contradictions(conflicts)
+settled, conflicts = adjudication.settle(found)
+problems += adjudication.contradictions(conflicts)
 path_of = {image.sha256: image.path for image in images}
 counted = [
     campaign.Answered(
@@ -31,7 +31,7 @@ counted = [
     for name, answer in settled.items()
 ]
 campaign.write_answers(job.output.answers, counted, images)
-absent = [(path, "", why) for path, why in identity.absent(settings["images"])]
+absent = [(path, "", why) for path, why in identity.read_absent(job.input.absent)]
 strays = [
     (name, "", f"It lies beside the folder answers/ and is not read. Answers belong into {folder / 'answers'}/.")
     for name in settings["strays"]

@@ -9,14 +9,14 @@ log = jobs.start(job)
 ranks.spread(job, log)
 
 with jobs.slow_imports():
+    from labelbench.common.tensor_files import hash_tensors
     from labelbench.embedding import embedder
-    from labelbench.embedding.encoder import hash_weights
     from labelbench.training import finetuning
 
 trained = finetuning.train(job, log)
 made = {
     "encoder": json.loads(job.params.spec)["encoder"]["name"],
-    "weights": hash_weights(trained.model[0].state_dict()),
+    "weights": hash_tensors(trained.model[0].state_dict()),
     "spec": job.params.spec,
     "code": job.params.code,
 }

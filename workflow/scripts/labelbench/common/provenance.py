@@ -37,7 +37,9 @@ def _module_files(name):
     return [path for path in candidates if path.is_file()]
 
 
-def _without_docstrings(tree):
+def _without_what_changes_no_result(tree):
+    """Without docstrings, and without `memory` functions: what a job asks for is no part of what it computes."""
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "memory")]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
@@ -47,8 +49,8 @@ def _without_docstrings(tree):
 
 @functools.cache
 def _read(path):
-    """Digest of one file, comments and docstrings aside, and the local files it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """Digest of one file, comments, docstrings and `memory` aside, and the local files it imports."""
+    tree = _without_what_changes_no_result(ast.parse(path.read_text(encoding="utf-8")))
     package = path.relative_to(SCRIPTS).with_suffix("").parts
     names = set()
     for node in ast.walk(tree):
@@ -59,7 +61,7 @@ def _read(path):
             base = ".".join([*parent, *([node.module] if node.module else [])])
             names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     local = frozenset(file for name in names if name for file in _module_files(name))
-    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), local
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), local
 
 
 @functools.cache

@@ -55,16 +55,27 @@ def _is_finite(text):
         return ":" in text
 
 
+def _not_utf8(data):
+    """The first line of a file's bytes that is text in another encoding; 0 where all is UTF-8, or no text at all."""
+    if b"\0" in data:
+        return 0
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return data[: error.start].count(b"\n") + 1
+    return 0
+
+
 def load(path):
     """The value that a YAML file holds, None for an empty one. Raises `UserError` with the file and the line."""
     try:
-        with Path(path).open("rb") as file:
-            loader = _Loader(file)
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            _check(node, set())
-            return loader.construct_document(node)
+        data = Path(path).read_bytes()
+        loader = _Loader(data)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check(node, set())
+        return loader.construct_document(node)
     except _Wrong as error:
         raise UserError(f"{path}, {error}") from None
     except yaml.MarkedYAMLError as error:
@@ -77,4 +88,6 @@ def load(path):
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, yaml.YAMLError) as error:
+        if line := _not_utf8(data):
+            raise UserError(f"{path} cannot be read: line {line} is not UTF-8 text. Save it as UTF-8.") from None
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}.") from None

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from labelbench.common.errors import UserError
 from labelbench.common.jobs import written_whole
 from labelbench.common.progress import track
 from labelbench.data import image_files
@@ -37,6 +38,12 @@ class Known(NamedTuple):
 def expanded(path):
     """A path as people write it, with `~` and `$VARIABLES` for what they stand for."""
     return os.path.expandvars(os.path.expanduser(path))  # noqa: PTH111
+
+
+def missing(what, path, remedy):
+    """The `UserError` for a place in the config where nothing is; what: how it begins; remedy: how it ends."""
+    hint = " A variable in it is not set." if "$" in str(path) else ""
+    return UserError(f"{what} does not exist.{hint} {remedy}")
 
 
 def stat(root, path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from labelbench.common.errors import UserError, did_you_mean
+from labelbench.data import contents
 
 BLOCK = 8192  # rows that are read at a time
 MATRICES = (".npy", ".h5", ".hdf5", ".safetensors", ".parquet")
@@ -86,9 +87,14 @@ def columns_of(path, separator=","):
     return list(_opened(path, lambda: pd.read_csv(path, sep=separator, dtype=str, nrows=0, encoding="utf-8-sig")))
 
 
-def _kind(path, known):
+def check_there(path):
+    """Raises `UserError` where there is no file."""
     if not Path(path).is_file():
-        raise UserError(f"{path} does not exist. Name the file in this dataset's settings in the config.")
+        raise contents.missing(path, path, "Name the file in this dataset's settings in the config.")
+
+
+def _kind(path, known):
+    check_there(path)
     kind = Path(path).suffix.lower()
     if kind not in known:
         raise UserError(f"{path}: the formats that are read end in {', '.join(known)}. Save it as one of them.")

@@ -10,6 +10,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +26,6 @@ SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm"]
     + [".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".ico", ".tga", ".pcx", ".heic", ".heif", ".mpo"]
 )
-HEIF = frozenset({".heic", ".heif"})
 # How files begin that Pillow reads as still images: what has no ending is told by these.
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 
@@ -65,10 +65,14 @@ def opened(file, decoding=AS_IS):
 
 def _decoded(file, decoding):
     """(image, notes): as `opened`, and what was done to it, TRANSPARENT and DARK among others."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     _prepare_pillow()
-    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as source:
+    try:
+        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+    except UnidentifiedImageError:
+        raise UnidentifiedImageError(_unidentified(file)) from None
+    with image as source:
         if decoding.shortest and source.format == "JPEG":
             scale = min(source.size) / decoding.shortest
             if scale >= 2:
@@ -80,6 +84,18 @@ def _decoded(file, decoding):
             )
         with _few_pixels_at_once(source.width * source.height):
             return _upright(source, decoding)
+
+
+def _unidentified(file):
+    """Why Pillow knows no image in a file, a path or bytes."""
+    head = file[:12] if isinstance(file, bytes) else Path(file).read_bytes()[:12]
+    if _is_heic(head) and not reads_heif():
+        return "HEIC needs one more package: pip install pillow-heif"
+    return "not an image that Pillow can read"
+
+
+def _is_heic(head):
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 def _upright(image, decoding):
@@ -209,8 +225,8 @@ def looks_like_image(path):
     except OSError:
         return False
     webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
-    heif = head[4:8] == b"ftyp" and head[8:] in (b"avif", b"avis", b"heic", b"heix", b"mif1")
-    return head.startswith(_MAGIC) or webp or heif
+    avif = head[4:8] == b"ftyp" and head[8:] in (b"avif", b"avis")
+    return head.startswith(_MAGIC) or webp or avif or _is_heic(head)
 
 
 def check(paths, dataset, level):
@@ -256,8 +272,6 @@ def examined(path, decoding=AS_IS):
 
     The hash is 64 hex digits, empty for a file that cannot be read. notes: TRANSPARENT and DARK where they hold.
     """
-    from PIL import UnidentifiedImageError
-
     reason, digest = _missing(path), ""
     if reason and reason != EMPTY:  # a pipe, say, would be waited for
         return digest, reason, ()
@@ -272,10 +286,6 @@ def examined(path, decoding=AS_IS):
     _reading.path = str(path)
     try:
         return digest, "", _decoded(content, decoding)[1]
-    except UnidentifiedImageError:
-        if os.path.splitext(path)[1].lower() in HEIF and not reads_heif():  # noqa: PTH122
-            return digest, "HEIC needs one more package: pip install pillow-heif", ()
-        return digest, "not an image that Pillow can read", ()
     except Exception as error:  # damaged files end in every kind of error, SyntaxError and struct.error among them
         return digest, str(error) or type(error).__name__, ()
     finally:

@@ -1,6 +1,7 @@
 """Tables that name images, of a data set or of a campaign: what they may be, and the file that a cell stands for."""
 
 import os
+import re
 import unicodedata
 
 from labelbench.common.errors import UserError
@@ -8,6 +9,36 @@ from labelbench.data import contents
 
 PARQUET = (".parquet", ".pq", ".pqt")
 SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+
+
+# What programs write into one cell for several answers: JSON of annotation tools, lists as Python and NumPy print them.
+_LIST = re.compile(r"\s*(\{\s*\"choices\"|[\[({]\s*[\"']|\[\s*-?\d+([\s,]+-?\d+)*\s*\]|\[[^\]]*,.*\]\s*$)")
+SEVERAL = (
+    "An image has one class here; several labels of one image (multi-label) are not supported. Export one label per "
+    "image, or keep the one that matters."
+)
+
+
+def several(labels):
+    """Positions of the labels, a list of text, that stand for more than one class.
+
+    Those are lists, and labels joined by `;` or `|` of which one is a label elsewhere, or by `,` of which all are: a
+    comma may stand in a name.
+    """
+    alone = set(labels)
+    found = {label for label in alone if _LIST.match(label)}
+    for label in alone - found:
+        for separator, enough in ((";", any), ("|", any), (",", all)):
+            parts = [part.strip() for part in label.split(separator)]
+            if len(parts) > 1 and all(parts) and enough(part in alone for part in parts):
+                found.add(label)
+    return [at for at, label in enumerate(labels) if label in found]
+
+
+def refuse_spreadsheet(what, path):
+    """Raise `UserError`, which begins with `what`, where a file is a spreadsheet by its name."""
+    if str(path).lower().endswith(SPREADSHEETS):
+        raise UserError(f"{what} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
 
 
 def refuse_embedded(table, columns, path=()):

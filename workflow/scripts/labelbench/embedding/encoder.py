@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from labelbench.common.tensor_files import hash_tensors as hash_weights  # noqa: F401  the name it has here
-
 
 @dataclass(frozen=True)
 class Encoder:
@@ -22,7 +20,7 @@ class Encoder:
                     space. Every parameter trainable, none of them a text tower's; in evaluation mode.
     `backbone_dim`  width of these features.
     `transform`     the encoder's evaluation transform, a torchvision `Compose`: PIL image → (3, H, W) float32.
-    `weights_hash`  `hash_weights` of the whole model.
+    `weights_hash`  `tensor_files.hash_tensors` of the whole model.
     `zero_shot_head`  (class names, templates holding "{}") → head weights (K, backbone_dim) float32 on the CPU;
                     None where there is no text tower.
     """

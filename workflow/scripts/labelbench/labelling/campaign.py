@@ -305,8 +305,22 @@ def waits(batch, state, folder):
     return page_order(batch.number, batch.kind == "promise", folder, begun)
 
 
+def open_beyond_budget(state, budget):
+    """A sentence on the batch that waits although the budget is spent; empty where there is none."""
+    if not (state.open and state.open.kind == "batch" and budget and bought(state) >= budget):
+        return ""
+    number, images = state.open.number, counted(len(state.open.images), "image")
+    return f"Batch {number} is still open: {state.missing} of {images} wait for an answer, and need none."
+
+
 def order(state, folder, left, budget):
     """What a person is to do next, for a page: it names what exists, and the command that makes what does not."""
+    if begun := open_beyond_budget(state, budget):
+        page = Path(folder, folder_name(state.open.number), "label.html")
+        return (
+            f"The budget is spent. {begun} Deliver the labels (snakemake deliver …), or raise `budget`. What is "
+            f"answered in {page} all the same counts, once the same command is run again."
+        )
     if state.open:
         return waits(state.open, state, folder)
     if asks(state, left, budget):

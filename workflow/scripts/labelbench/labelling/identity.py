@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from labelbench.common.errors import UserError
 from labelbench.common.words import counted
-from labelbench.data import folders, tables
+from labelbench.data import contents, folders, tables
 
 # What campaigns share with data sets stands there; campaigns know it under this module's name.
 from labelbench.data.contents import (  # noqa: F401
@@ -59,12 +59,11 @@ def source(images):
         return path, None
     if path.suffix.lower() in TABLES and path.is_file():
         return path.parent, path
-    if path.suffix.lower() in tables.SPREADSHEETS:
-        raise UserError(f"{CONFIG}{path} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
-    raise UserError(
-        f"{CONFIG}there is no folder and no table (CSV, TSV, Parquet) {path}. If the folder was moved, "
-        "write its new place there: answers belong to the images' content and stay."
-    )
+    if path.is_file():
+        tables.refuse_spreadsheet(f"{CONFIG}{path}", path)
+        raise UserError(f"{CONFIG}{path} is no folder, and no table (CSV, TSV, Parquet).")
+    moved = "If the folder was moved, write its new place there: answers belong to the images' content and stay."
+    raise contents.missing(f"{CONFIG}{path}", path, moved)
 
 
 def listing(images, where=CONFIG):
@@ -72,11 +71,28 @@ def listing(images, where=CONFIG):
 
     where: how a complaint begins, `UserError` where there are none.
 
-    Of a folder: all images at any depth (`data.folders`). Of a table: what its column of paths names; what is not there
-    is told by `absent`.
+    Of a folder: all images at any depth (`data.folders`). Of a table: what its column of paths names.
+    """
+    return listed(images, where)[0]
+
+
+def listed(images, where=CONFIG):
+    """(`listing`, absent): the latter is what cannot be found, a list of (path, sentence).
+
+    Those are files that a table names, links that lead nowhere, and folders that cannot be read.
     """
     root, table = source(images)
-    named = _named(root, table, where) if table else folders.walk(root).images
+    if table is None:
+        below = folders.walk(root)
+        named = below.images
+        absent = [(path, f"This folder cannot be read ({why}). Change its permissions.") for path, why in below.closed]
+    else:
+        named = _named(root, table, where)
+        absent = []
+    why = "This link leads nowhere. Bring back what it led to, or remove it."
+    if table:
+        why = f"{images} names this image, and there is no such file. Correct the path or bring it back."
+    absent += [(file.path, why) for file in named if file.size < 0]
     found = [file for file in named if file.size >= 0]
     if table and named and not found:
         raise UserError(
@@ -86,23 +102,20 @@ def listing(images, where=CONFIG):
     if not found:
         what = "names no image file" if table else "holds no image file"
         raise UserError(f"{where}{images} {what}. Files that end in {', '.join(sorted(SUFFIXES))} are looked for.")
-    return found
+    return found, absent
 
 
-def absent(images):
-    """What cannot be found, a list of (path, sentence): files that a table names, and folders that cannot be read."""
-    root, table = source(images)
-    if table is None:
-        closed = folders.walk(root).closed
-        return [(path, f"This folder cannot be read ({why}). Change its permissions.") for path, why in closed]
-    return [
-        (file.path, f"{images} names this image, and there is no such file. Correct the path or bring it back.")
-        for file in _named(root, table)
-        if file.size < 0
-    ]
+def write_absent(path, absent):
+    """Write what could not be found when the images were listed, (path, sentence) each."""
+    write_table(path, ("path", "problem"), absent)
 
 
-def _named(root, table, where=CONFIG):
+def read_absent(path):
+    """What `write_absent` wrote."""
+    return [(row["path"], row["problem"]) for row in read_table(path)]
+
+
+def _named(root, table, where):
     """The files (`File`, of size −1 where there is none) that a table of images names, each once."""
     found = (tables.located(root, path.replace("\\", "/")) for path in table_paths(table, where))
     return list({file.path: file for file in found}.values())

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from labelbench.common import registry
-from labelbench.labelling import answers as answer_files
 from labelbench.labelling import (
+    adjudication,
     assessment,
     batch_files,
     campaign,
@@ -29,6 +29,7 @@ from labelbench.labelling import (
     promises,
     proposal,
 )
+from labelbench.labelling import answers as handed_back
 
 LOG = logging.getLogger("labelbench.rehearsal")  # silent: hundreds of trainings
 LOG.setLevel(logging.WARNING)
@@ -124,10 +125,10 @@ def _answered(batch, images, known, settings, person, folder, late=0.0):
         hand_back(folder, batch, [row | {"annotator": "late"} for row in rows[now:]]).rename(
             Path(folder, f"late-{path.name}")
         )
-    found, problems = answer_files.read([Path(folder, "answers")], images, settings.classes, {}, settings.name)
+    found, problems = handed_back.read([Path(folder, "answers")], images, settings.classes, {}, settings.name)
     if problems:
         raise ValueError(f"simulated answers cannot be read: {problems[0]}")
-    settled, _ = answer_files.settle(found)
+    settled, _ = adjudication.settle(found)
     counted = {name: campaign.Answered(name, s.status, s.label) for name, s in settled.items()}
     return campaign.state(campaign.batches(folder), counted, settings.seed, 1 - late)
 

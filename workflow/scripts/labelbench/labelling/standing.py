@@ -94,7 +94,7 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
         rounds=rounds,
         gain=gain,
         kappa=kappas[-1] if kappas else None,
-        verdict=verdict.sentence if order else "",
+        verdict=_verdict(verdict, state, settings) if order else "",
         cost=_cost(state, settings, counts),
         forecast=_forecast(hits, labels, pool - len(state.audit), settings, verdict.key),
         next=campaign.order(state, folder, left, settings.budget),
@@ -133,6 +133,12 @@ def of_delivered(images, state, predict, settings, labels=True):
         f"The model that {which} is right on {status_page.percent(interval)} of the images "
         f"({100 * level:g} % interval, told by {len(seen)} drawn at random)."
     ]
+
+
+def _verdict(verdict, state, settings):
+    """The verdict's sentence, and one on a batch that is open although the budget is spent."""
+    beyond = campaign.open_beyond_budget(state, settings.budget) if verdict.key == "budget" else ""
+    return f"{verdict.sentence} {beyond}".rstrip()
 
 
 def _drawn(images, state, settings):

@@ -30,6 +30,8 @@ DELIVERED = "delivered.csv"
 # What stands for an answer that is no class where there is room for one word only: in Label Studio, in folder names.
 WORDS = {"__none__": "none", "__unsure__": "unsure", "__skip__": "skip"}
 
+_BEGINNING = 1 << 16  # bytes in which the heading of a table stands
+
 
 class Unreadable(Exception):
     """A file that holds no answers that can be read; the message says why and what to do."""
@@ -96,11 +98,53 @@ def cells(path):
     return [name.strip().casefold() for name in found], [(n, list(row)) for n, row in enumerate(rows, 1)]
 
 
+def heading(path):
+    """The columns of a table, as `cells`, of which no row is read. Raises what `cells` does."""
+    if path.suffix.lower() in tables.PARQUET:
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            return [name.strip().casefold() for name in pyarrow.parquet.read_schema(path).names]
+        except (pyarrow.ArrowException, ValueError) as error:
+            raise Unreadable(f"cannot be read as Parquet: {str(error).rstrip('.')}.") from None
+    with path.open("rb") as file:
+        data = file.read(_BEGINNING)
+        if (end := data.rfind(b"\n")) >= 0 and len(data) == _BEGINNING:
+            data = data[: end - end % 2 if b"\0" in data else end]  # whole lines, and whole characters of UTF-16
+        elif end < 0:
+            data += file.read()
+    return _dialect(decode(data))[1]
+
+
 def table(text):
     """(columns, rows) of a CSV text; rows are (line on which it begins, list of cells). Blank lines are left out.
 
     The separator is the one that finds the most columns we know. Raises `Unreadable` where there is no heading.
     """
+    separator, header, rest, skipped = _dialect(text)
+    rows = [(line + skipped, cells) for line, cells in _parse(rest, separator) if any(cells)]
+    if len(rows) > 1 and any("\n" in cell or "\r" in cell for cell in rows[-1][1]):
+        _check_closed(rest, separator, rows[-1][0], skipped)
+    return header, rows[1:]
+
+
+def _check_closed(text, separator, line, skipped):
+    """Raise `Unreadable` where the row that begins on this line, the last one, opens a quote that is never closed."""
+    lines = list(io.StringIO(text, newline=""))[line - skipped - 1 :]
+    try:
+        for _ in csv.reader(lines, delimiter=separator, strict=True):
+            pass
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise Unreadable(
+                f"cannot be read as a table: the quote that opens in line {line} is never closed, so all that follows "
+                "is one cell. Close it, or write it twice where it is meant as a character."
+            ) from None
+
+
+def _dialect(text):
+    """(separator, columns, text without a line that names the separator, number of lines before it) of a CSV text."""
     csv.field_size_limit(2**31 - 1)  # Label Studio puts whole pictures into cells
     lines = io.StringIO(text, newline="")
     skipped = 0
@@ -116,8 +160,7 @@ def table(text):
             best, header = separator, first
     if not header:
         raise Unreadable("is empty.")
-    rows = [(line + skipped, cells) for line, cells in _parse(rest, best) if any(cells)]
-    return header, rows[1:]
+    return best, header, rest, skipped
 
 
 def _parse(text, separator):

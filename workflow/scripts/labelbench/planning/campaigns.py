@@ -8,7 +8,7 @@ from labelbench.common import names
 from labelbench.common.errors import UserError, did_you_mean
 from labelbench.common.provenance import canonical
 from labelbench.data import contents, folders
-from labelbench.labelling import answers, identity, tabular
+from labelbench.labelling import answer_files, answers, identity, tabular
 from labelbench.labelling import campaign as campaigns_state
 from labelbench.labelling.campaign import NOTHING_LEARNT
 from labelbench.planning import plan
@@ -271,11 +271,10 @@ class Labelling:
         self._state = {}
 
     def index_spec(self):
-        """Settings of the index. It is made anew where a file is added, removed, renamed or changed."""
-        files = identity.listing(self.settings.images)
-        return canonical(
-            {"campaign": self.campaign.name, "images": self.settings.images, "listing": identity.digest(files)}
-        )
+        """Settings of the index. It is made anew where a file is added, removed, renamed or changed, or found again."""
+        files, absent = identity.listed(self.settings.images)
+        named = {"campaign": self.campaign.name, "images": self.settings.images, "listing": identity.digest(files)}
+        return canonical(named | ({"absent": absent} if absent else {}))
 
     def answer_files(self):
         """Files and folders that may hold answers, and how they look now.
@@ -293,7 +292,7 @@ class Labelling:
             found.append(self.folder / "answers")
         for manifest in sorted(self.folder.glob("batch*/batch.json")):
             for path in sorted(manifest.parent.iterdir()):
-                if path.name in answers.WRITTEN or path.name.startswith("."):
+                if path.name in answer_files.WRITTEN or path.name.startswith("."):
                     continue
                 if path.name != "batch.csv" or answers.filled(path):
                     found.append(path)

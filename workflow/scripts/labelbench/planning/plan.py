@@ -237,12 +237,16 @@ class Schedule(NamedTuple):
     rounds: int
 
     def batch(self, round_):
-        """Labels bought between round `round_ - 1` and round `round_` (2, 3, …)."""
-        return self.batches[min(round_ - 2, len(self.batches) - 1)]
+        """Labels bought for round 1, or between round `round_ - 1` and round `round_` (2, 3, …)."""
+        return self.initial if round_ == 1 else self.batches[min(round_ - 2, len(self.batches) - 1)]
+
+    def before(self, round_):
+        """Labels bought before the batch of that round."""
+        return sum(map(self.batch, range(1, round_)))
 
     @property
     def total(self):
-        return self.initial + sum(self.batch(r) for r in range(2, self.rounds + 1))
+        return self.before(self.rounds + 1)
 
 
 def evaluated_rounds(where, choice, rounds):

@@ -7,6 +7,7 @@ job's processes take at their peak; what it asks for has a margin, and what no p
 import os
 
 from labelbench.common.errors import UserError
+from labelbench.selection import memory, shortlist
 
 # MB of a process with torch, an encoder's library and a small encoder, and of each process that reads images beside it.
 IMAGES, READER = 540, 95
@@ -55,6 +56,18 @@ def of_images(threads, weights_mb, copies, decoded_mb=0):
 def of_proxy(embeddings_mb):
     """MB that the training of a proxy on embeddings of this size is estimated to take."""
     return EMBEDDINGS + embeddings_mb
+
+
+def of_selection(strategy, sizes, itemsize=2):
+    """MB that a selection on a CPU is estimated to take: the process, the embeddings, which it maps, and its strategy.
+
+    strategy: its entry in a study; sizes: `selection.memory.Sizes`; itemsize: bytes of a value of the embeddings.
+    Where a strategy's memory depends on the data it is a bound; its `memory` says so.
+    """
+    settings = strategy.settings.get("shortlist")
+    short = shortlist.Config(**settings) if settings else None
+    mapped = itemsize * sizes.examples * sizes.dim if memory.looks(strategy.module, short) else 0
+    return EMBEDDINGS + (mapped + memory.of(strategy.module, strategy.config, sizes, short)) / 1e6
 
 
 def asked(estimate, computing=0):

@@ -15,7 +15,7 @@ from labelbench.common.errors import UserError
 from labelbench.data import label_set, views
 from labelbench.data.label_set import LabelSet
 from labelbench.embedding import images
-from labelbench.embedding.encoder import hash_weights, resolved_precision
+from labelbench.embedding.encoder import resolved_precision
 from labelbench.training import metrics, results, training, tuning
 
 
@@ -167,7 +167,7 @@ def _checkpoint(job):
 def _identity(job, config, model, labels):
     """Text that names all that training depends on; the weights that `model` has are not in the job's params."""
     bought = hashlib.sha256(labels.index.astype("<i8").tobytes() + labels.label.astype("<i8").tobytes()).hexdigest()
-    start = hash_weights(model.state_dict())
+    start = tensor_files.hash_tensors(model.state_dict())
     return json.dumps([job.params.spec, job.params.code, repr(config), labels.fingerprint, bought, start])
 
 

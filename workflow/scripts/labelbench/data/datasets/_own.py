@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -82,7 +83,8 @@ class Examples:
 
     listing: the n files and what else the dataset is read from; labels: empty where unknown; splits: as the data name
     them, or None where they do not; groups and annotated (a second annotator's labels): None where there are none.
-    problems: found so far.
+    problems: found so far. places: function from positions, ascending, to where a reader finds them, a list of text;
+    None where the paths say it.
     """
 
     listing: remembered.Listing
@@ -91,10 +93,17 @@ class Examples:
     groups: list | None = None
     annotated: list | None = None
     problems: list = field(default_factory=list)
+    places: Callable | None = None
 
     @property
     def paths(self):
         return [file.path for file in self.listing.files]
+
+    def where(self, at):
+        """A line for people for each of the ascending positions `at`: place and path."""
+        paths = self.paths
+        places = [f"{place}: " for place in self.places(at)] if self.places else [""] * len(at)
+        return [f"{place}{paths[k]}" for place, k in zip(places, at, strict=True)]
 
 
 def decoding(config):
@@ -179,7 +188,7 @@ def dataset(config, where, examples, memory=None):
     labels = _numbers(examples.labels, classes)
     splits = _named_splits(examples, problems)
     kept = _copies(config, examples, known, splits, readable, problems)
-    kept &= _labelled(config, labels, splits, kept, problems)
+    kept &= _labelled(config, examples, labels, splits, kept, problems)
     shares = {name: getattr(config, name) for name in ("test", "val") if name not in splits}
     # What cannot be read is no copy of anything else that cannot.
     hashes = [k.sha256 or hashlib.sha256(repr(k.file.path).encode()).hexdigest() for k in known]
@@ -345,7 +354,7 @@ def _same(examples, group, words):
     return " = ".join(f"{paths[i]} ({words[i] or 'no label'})" for i in group[:AT_MOST])
 
 
-def _labelled(config, labels, splits, kept, problems):
+def _labelled(config, examples, labels, splits, kept, problems):
     """(n,) bool: False for the images that `unlabelled: drop` leaves out; else they are a problem."""
     unknown = (labels < 0) & (splits == "pool") & kept
     if config.unlabelled == "drop":
@@ -355,8 +364,8 @@ def _labelled(config, labels, splits, kept, problems):
         "A study simulates who labels, so it can only buy labels that are there: `unlabelled: drop` in the config "
         "leaves these images out. To have people label them, see docs/labelling.md."
     )
-    share = [f"{unknown.sum()} of {np.sum((splits == 'pool') & kept)} images"] if unknown.any() else []
-    problems.append(Problem("Images of the pool without a label", share, remedy))
+    what = f"Of {np.sum((splits == 'pool') & kept)} images of the pool, those without a label"
+    problems.append(Problem(what, examples.where(np.flatnonzero(unknown).tolist()), remedy))
     return np.ones(len(labels), dtype=bool)
 
 
@@ -451,10 +460,10 @@ def _check_splits(found, names, examples, problems):
     remedy = "Add images of these classes to the pool (train), or take the classes out."
     problems.append(Problem("Classes without an image in the pool", places, remedy))
     places = [
-        f"{name}, number {index + 1}: {examples.paths[index]}"
+        f"{name}, {place}"
         for name, split in found.items()
         if name != "pool"
-        for index in split.source[split.labels < 0]
+        for place in examples.where(split.source[split.labels < 0].tolist())
     ]
     remedy = "Only the pool may lack labels. Label these or move them to the pool."
     problems.append(Problem("Images for validation or test without a label", places, remedy))

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from labelbench.common.errors import UserError
-from labelbench.data import feature_files
+from labelbench.data import feature_files, tables
 from labelbench.data.dataset_file import Dataset, Split
 from labelbench.data.datasets import _own, _variants
 from labelbench.data.datasets._own import Problem
@@ -94,8 +94,7 @@ def sources(config):
 def check_source(config):
     """Raises `UserError` where one of the files does not exist; looked at while planning too."""
     for path in sources(config):
-        if not Path(path).is_file():
-            raise UserError(f"{path} does not exist. Name the file in this dataset's settings in the config.")
+        feature_files.check_there(path)
 
 
 def lead_metric(config):
@@ -142,6 +141,9 @@ def prepare(config):
     rows = matrix(config).rows
     problems = []
     values = {key: _column(config, key, rows, problems) for key in ("label", "split", "group", "annotator")}
+    if values["label"].dtype == object:
+        places = [f"row {at + 1}: {values['label'][at]}" for at in tables.several(values["label"].tolist())]
+        problems.append(Problem("Cells with several labels", places, tables.SEVERAL))
     _own.raise_all(config.features, problems)
     labels, classes = _coded(values["label"])
     names = _class_names(config, classes, problems)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from labelbench.common import jobs
 from labelbench.common.errors import UserError
-from labelbench.data import folders
+from labelbench.data import contents, folders
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
@@ -59,11 +59,8 @@ def check_source(config):
             f"{folder}}}; unpack an archive first."
         )
     if not Path(folder).is_dir():
-        hint = " A variable in it is not set." if "$" in folder else ""
-        raise UserError(
-            f"The image folder {folder} does not exist.{hint} Name the folder that holds one folder of images per "
-            "class as `folder` of this dataset in the config."
-        )
+        remedy = "Name the folder that holds one folder of images per class as `folder` of this dataset in the config."
+        raise contents.missing(f"The image folder {folder}", folder, remedy)
 
 
 def prepare(config, memory=None):
@@ -98,7 +95,11 @@ def prepare(config, memory=None):
             _unknown_splits(parts) if depth == 1 else [],
             "Call them train, val and test (or test_NAME), or name one of them as `folder` in the config.",
         ),
-        Problem("Class folders one level below", _too_high(config.folder, parts), "Name that folder in the config."),
+        Problem(
+            "The class folders seem to be further down",
+            _too_high(config.folder, parts),
+            "Name that folder as `folder` in the config.",
+        ),
     ]
     holding = {tuple(p[:length]) for p in parts for length in (1, depth)}
     below = [tuple(folder.split("/")) for folder in found.folders if folder not in found.loops]
@@ -127,11 +128,14 @@ def _unknown_splits(parts):
 
 
 def _too_high(folder, parts):
-    """The one folder that holds all others, where the config names the folder above it."""
-    first = {p[0] for p in parts}
-    if len(first) != 1 or any(len(p) < 3 for p in parts) or len({p[1] for p in parts}) < 2:
+    """The folder further down that holds all others, where the config names one above it: each level has only one."""
+    level = 0
+    while all(len(p) > level + 2 for p in parts) and len({p[level] for p in parts}) == 1:
+        level += 1
+    below = {p[level] for p in parts}
+    if not level or len(below) < 2:
         return []
-    return [f"{Path(folder, *first)} holds {', '.join(sorted({p[1] for p in parts})[:5])}"]
+    return [f"{Path(folder, *parts[0][:level])} holds {', '.join(sorted(below)[:5])}"]
 
 
 def _tell_of_others(images, others, depth):

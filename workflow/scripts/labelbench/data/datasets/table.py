@@ -5,8 +5,11 @@ splits, groups and a second annotator's labels are used where there are any.
 """
 
 import csv
+import lzma
 import re
 import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +23,6 @@ from labelbench.data.remembered import Listing
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")  # pandas reads them
 # What a column of splits may be called that is not called `split`.
 SPLITS_TOO = {"split", "splits", "subset", "partition", "set", "fold", "train_test", "usage"}
-# What annotation tools write into one cell for several answers.
-SEVERAL = re.compile(r"\s*(\{\s*\"choices\"|\[\s*\")")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +86,8 @@ def check_source(config):
             f"{config.table}}}."
         )
     if not Path(config.table).is_file():
-        hint = " A variable in it is not set." if "$" in config.table else ""
-        raise UserError(f"{where} does not exist.{hint} Name the file as `table` of this dataset in the config.")
-    if config.table.lower().endswith(tables.SPREADSHEETS):
-        raise UserError(f"{where} is a spreadsheet. Save it as CSV; Excel calls the kind that fits `CSV UTF-8`.")
+        raise contents.missing(where, config.table, "Name the file as `table` of this dataset in the config.")
+    tables.refuse_spreadsheet(where, config.table)
 
 
 def _read(config):
@@ -129,7 +128,16 @@ def _read(config):
             f"{where} is not UTF-8 text: byte {error.object[error.start]:#x} at position {error.start}. "
             "Save it as UTF-8; Excel calls that `CSV UTF-8`."
         ) from None
+    except (OSError, EOFError, ImportError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{where} cannot be read: {error}. Is it whole? Unpack it, and name the CSV file in it."
+        ) from None
     except (ValueError, pd.errors.ParserWarning) as error:  # ValueError: also pandas' own ParserError
+        if "EOF inside string" in str(error):
+            raise UserError(
+                f"{where} cannot be read as CSV: the quote that opens in {_last_place(config)} is never closed. Close "
+                "it, or write it twice where it is meant as a character."
+            ) from None
         raise UserError(
             f"{where} cannot be read as CSV: {error}. Every row needs as many fields as the first; quote those that "
             f"hold the separator {_quoted(config.separator)}, or set another `separator` in the config."
@@ -167,6 +175,12 @@ def _places(config, rows):
     """
     if not rows or config.table.lower().endswith((*tables.PARQUET, *COMPRESSED)):
         return [f"row {row + 1}" for row in rows]
+    begins = _lines(config)
+    return [f"line {begins[row + 1]}" for row in rows]
+
+
+def _lines(config):
+    """The line on which each row begins, the first line's included."""
     begins, last = [], 0
     with open(config.table, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
         reader = csv.reader(file, delimiter=config.separator)
@@ -174,7 +188,12 @@ def _places(config, rows):
             if fields and (len(fields) > 1 or fields[0].strip()):
                 begins.append(last + 1)
             last = reader.line_num
-    return [f"line {begins[row + 1]}" for row in rows]
+    return begins
+
+
+def _last_place(config):
+    """Where the last row begins: with a quote that is never closed, it goes on to the end of the file."""
+    return "its last row" if config.table.lower().endswith(COMPRESSED) else f"line {_lines(config)[-1]}"
 
 
 def prepare(config, memory=None):
@@ -192,7 +211,7 @@ def prepare(config, memory=None):
 
     labels, first = column(config.label), {}
     again = [(row, f) for row, f in zip(rows, files, strict=True) if first.setdefault(f.path, row) != row]
-    several = [(row, label) for row, label in zip(rows, labels, strict=True) if SEVERAL.match(label)]
+    several = [(rows[at], labels[at]) for at in tables.several(labels)]
     listed = [f"{place}: {f.path}" for place, (_, f) in zip(_places(config, [r for r, _ in again]), again, strict=True)]
     problems = [
         Problem("Rows without a path", _places(config, unnamed), "Fill them in or remove them."),
@@ -207,11 +226,12 @@ def prepare(config, memory=None):
                 f"{place}: {label}"
                 for place, (_, label) in zip(_places(config, [r for r, _ in several]), several, strict=True)
             ],
-            "An image has one class here. Export one label per image, or keep the one that matters.",
+            tables.SEVERAL,
         ),
     ]
     listing = Listing(root, files, _own.other_files(config, config.table))
-    examples = Examples(listing, labels, column(config.split), column(config.group), column(config.annotator), problems)
+    columns = [column(name) for name in (config.split, config.group, config.annotator)]
+    examples = Examples(listing, labels, *columns, problems, lambda at: _places(config, [rows[k] for k in at]))
     return _own.dataset(config, config.table, examples, memory)
 
 

@@ -90,7 +90,8 @@ def load(config, device="cpu"):
     import torch
     import torch.nn.functional as F
 
-    from labelbench.embedding.encoder import Encoder, embedding, hash_weights, resolved_precision
+    from labelbench.common.tensor_files import hash_tensors
+    from labelbench.embedding.encoder import Encoder, embedding, resolved_precision
     from labelbench.embedding.encoders._clip_tower import ImageTower, without_projection
 
     config = _located(config)
@@ -150,7 +151,7 @@ def load(config, device="cpu"):
         backbone=backbone,
         backbone_dim=backbone_dim,
         transform=transform,
-        weights_hash=hash_weights(model.state_dict()),
+        weights_hash=hash_tensors(model.state_dict()),
         zero_shot_head=zero_shot_head,
     )
 

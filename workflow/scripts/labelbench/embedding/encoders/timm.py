@@ -61,7 +61,8 @@ def load(config, device="cpu"):
     import timm  # isort: skip
     import torch
 
-    from labelbench.embedding.encoder import Encoder, embedding, hash_weights, resolved_precision
+    from labelbench.common.tensor_files import hash_tensors
+    from labelbench.embedding.encoder import Encoder, embedding, resolved_precision
 
     if not timm.is_model(config.model):
         close = difflib.get_close_matches(config.model, timm.list_models(), n=3)
@@ -93,7 +94,7 @@ def load(config, device="cpu"):
         backbone=model,
         backbone_dim=backbone_dim,
         transform=_transform(config.image_size, timm.data.resolve_model_data_config(model)),
-        weights_hash=hash_weights(model.state_dict()),
+        weights_hash=hash_tensors(model.state_dict()),
         zero_shot_head=None,
     )
 

@@ -21,6 +21,11 @@ class Config:
             raise ValueError(f"epsilon must be above 0 and at most 1, not {self.epsilon}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`, at most: where all examples are candidates."""
+    return sizes.features(sizes.examples) + sizes.k_means(sizes.unlabelled, sizes.budget)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, with features the head has not learnt and diverse: (budget,) int64.
 

@@ -14,6 +14,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: features and residuals."""
+    return sizes.features(sizes.unlabelled) + sizes.probabilities(sizes.unlabelled) + 32 * sizes.unlabelled
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, uncertain and diverse: (budget,) int64, in pick order.
 

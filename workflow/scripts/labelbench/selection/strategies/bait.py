@@ -37,9 +37,13 @@ _REFRESH = 256
 _TURNS = 2
 
 
-def memory(config, num_classes, dim):
-    """Bytes that selection in `dim` features takes beyond what grows with the pool: measured, 6 float64 matrices."""
-    return 6 * 8 * ((num_classes - 1) * min(dim, config.pca_dim)) ** 2
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of all features, or later of 6 matrices, or as these are made."""
+    dim = min(sizes.dim, config.pca_dim)
+    reduced = 8 * sizes.examples * dim
+    matrices = 6 * sizes.matrix(dim)
+    at_first = sizes.features(sizes.examples) + reduced
+    return sizes.probabilities(sizes.examples) + reduced + max(at_first, matrices, sizes.products(dim, sizes.classes))
 
 
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:

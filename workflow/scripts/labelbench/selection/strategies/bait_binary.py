@@ -20,6 +20,15 @@ class Config:
             raise ValueError("ridge must be positive")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all features, and those that are followed seven times, at most.
+
+    How many are followed depends on the data; few labels, as here, let it be as many as there may be.
+    """
+    followed = min(sizes.unlabelled, (1 << 27) // sizes.dim)
+    return sizes.features(sizes.examples) + 7 * sizes.features(followed) + 64 * sizes.examples
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples that inform a classifier of the whole pool: (budget,) int64.
 

@@ -27,9 +27,13 @@ class Config:
             raise ValueError("ridge must be positive")
 
 
-def memory(config, num_classes, dim):
-    """Bytes that selection in `dim` features takes beyond what grows with the pool: measured, 5 float64 matrices."""
-    return 5 * 8 * ((num_classes - 1) * min(dim, config.pca_dim or dim)) ** 2
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: features in float64, and 5 matrices."""
+    dim = min(sizes.dim, config.pca_dim or sizes.dim)
+    matrices = 5 * sizes.matrix(dim)
+    gains = 2 * 8 * sizes.unlabelled * min(config.classes, sizes.classes) ** 2
+    held = 8 * sizes.examples * dim + sizes.probabilities(sizes.examples) + gains
+    return held + max(matrices + sizes.products(1, 1) // 2, sizes.products(dim, sizes.classes))
 
 
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:

@@ -14,6 +14,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all distances."""
+    return sizes.probabilities(sizes.unlabelled) + sizes.chunk_in_float64()
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, for each class as many near its boundary: (budget,) int64.
 

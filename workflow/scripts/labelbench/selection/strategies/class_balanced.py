@@ -15,6 +15,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: one chunk only."""
+    return 0
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, an equal share for each guessed class: (budget,) int64.
 

@@ -20,6 +20,12 @@ class Config:
             raise ValueError(f"temperature must be positive and finite, not {self.temperature}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: features and probabilities, and centres in float64."""
+    held = sizes.features(sizes.unlabelled) + sizes.probabilities(sizes.unlabelled) + 32 * sizes.unlabelled
+    return held + 36 * sizes.budget * sizes.dim
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, one for each uncertain region of the features: (budget,) int64.
 
@@ -37,7 +43,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     from labelbench.selection.representatives import representatives
 
     features, probabilities = pool.features_and_probabilities(pool.unlabelled)
-    parts = probabilities.split(8192)
+    parts = probabilities.split(max(temporaries.elements(probabilities) // probabilities.shape[1], 64))
     weights = temporaries.joined((_entropy(part, config.temperature) for part in parts), len(probabilities))
     return pool.unlabelled[representatives(features, budget, rng, weights if weights.max() > 0 else None)]
 

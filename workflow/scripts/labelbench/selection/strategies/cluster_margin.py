@@ -24,6 +24,11 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all features, and all pairs of the largest cell, 8,192² at most."""
+    return sizes.features(sizes.unlabelled) + 14 * min(sizes.unlabelled, 8192) ** 2 + 40_000_000
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples of small margin from as many clusters as possible: (budget,) int64.
 

@@ -40,6 +40,12 @@ class Config:
             raise ValueError(f"largest_part is {self.largest_part}; it must be at least 1")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of a part and what is labelled, as in a coverage."""
+    part = min(sizes.unlabelled, config.largest_part) + sizes.labelled
+    return 5 * sizes.features(part) + sizes.probabilities(part) + 32 * part
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples in dense uncovered regions or of small margin: (budget,) int64.
 

@@ -32,6 +32,11 @@ class Config:
             raise ValueError(f"min_budget_per_class must be at least 1, not {self.min_budget_per_class}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: an order of all examples for each class."""
+    return sizes.probabilities(sizes.examples)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator, oracle) -> np.ndarray:
     """Indices of `budget` unlabelled examples: (budget,) int64, in the order in which they are bought and used.
 

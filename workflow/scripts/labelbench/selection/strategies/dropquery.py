@@ -31,6 +31,11 @@ class Config:
             raise ValueError(f"dropout must be between 0 and 1, not {self.dropout}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`, at most: where all examples are candidates."""
+    return sizes.features(sizes.unlabelled) + sizes.k_means(sizes.unlabelled, sizes.budget)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, uncertain under dropout and diverse: (budget,) int64.
 

@@ -11,6 +11,11 @@ UPPER_BOUND = True
 Config = dropquery.Config
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`, at most: where all examples are candidates."""
+    return (3 * sizes.classes + 6) * sizes.features(sizes.unlabelled) // sizes.classes
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator, true_labels: np.ndarray) -> np.ndarray:
     """Indices of `budget` unlabelled examples, uncertain under dropout and central to their classes: (budget,) int64.
 

@@ -15,6 +15,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: the chunk's probabilities in float64."""
+    return sizes.chunk_in_float64()
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of the `budget` unlabelled examples with the largest −Σ_k p_k log p_k: (budget,) int64, largest first.
 

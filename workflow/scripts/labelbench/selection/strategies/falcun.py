@@ -20,6 +20,11 @@ class Config:
             raise ValueError(f"gamma must be finite and not negative, not {self.gamma}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all probabilities."""
+    return sizes.probabilities(sizes.unlabelled) + 48 * sizes.unlabelled
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, uncertain and diverse: (budget,) int64, in pick order.
 
@@ -68,5 +73,6 @@ def _distances(probabilities, at):
     from labelbench.selection import temporaries
 
     centre = probabilities[at].double()
-    parts = ((part.double() - centre).abs_().sum(1) for part in probabilities.split(8192))
+    rows = max(temporaries.elements(probabilities) // len(centre), 64)
+    parts = ((part.double() - centre).abs_().sum(1) for part in probabilities.split(rows))
     return temporaries.joined(parts, len(probabilities)).mul_(2.0**34).round_().mul_(2.0**-34)

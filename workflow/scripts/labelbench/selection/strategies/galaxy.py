@@ -17,6 +17,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: an order of all examples for each class."""
+    return sizes.probabilities(sizes.examples) + 8 * sizes.classes * (sizes.labelled + sizes.budget)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator, oracle) -> np.ndarray:
     """Indices of `budget` unlabelled examples: (budget,) int64, in pick order; each is bought before the next is made.
 

@@ -14,6 +14,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all features."""
+    return sizes.features(sizes.unlabelled) + sizes.k_means(sizes.unlabelled, sizes.budget)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, the one nearest to the centre of each k-means cluster: (budget,) int64.
 

@@ -24,6 +24,11 @@ class Config:
             raise ValueError(f"largest_part is {self.largest_part}; it must be at least 1")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`."""
+    return sizes.coverage(config.largest_part)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples that cover the pool, each the one that adds most: (budget,) int64.
 

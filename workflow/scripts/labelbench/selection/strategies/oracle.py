@@ -77,6 +77,16 @@ class Config:
             raise ValueError(f"strategies must be among {', '.join(PROPOSERS)}, and not {', '.join(unable)}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of the refits, or of a proposal."""
+    subset = max(sizes.budget, min(config.subset, sizes.unlabelled // 2))
+    part = dataclasses.replace(sizes, unlabelled=subset)
+    proposals = [PROPOSERS[name].memory(PROPOSERS[name].Config(), part) for name in config.strategies]
+    known = sizes.labelled + min(config.evaluated, sizes.unlabelled)
+    refits = 6 * sizes.features(known) + 3 * 8 * LARGEST_FIT
+    return 170_000_000 + max(*proposals, refits)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator, true_labels: np.ndarray) -> np.ndarray:
     """Indices of the candidate batch that a model would learn most from: (budget,) int64, as its strategy ordered them.
 

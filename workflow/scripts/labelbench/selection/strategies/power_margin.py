@@ -21,6 +21,11 @@ class Config:
             raise ValueError(f"beta must be positive and finite, not {self.beta}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: one chunk only."""
+    return 0
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, drawn without replacement with probability ∝ s^β: (budget,) int64.
 

@@ -30,6 +30,13 @@ class Config:
             raise ValueError(f"largest_part is {self.largest_part}; it must be at least 1")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of the coverage, or of the radius that comes before."""
+    if config.delta is not None:
+        return sizes.coverage(config.largest_part)
+    return max(sizes.coverage(config.largest_part), 5 * sizes.features(min(sizes.examples, config.largest_part)))
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples whose balls cover most of the pool: (budget,) int64, in pick order.
 

@@ -14,6 +14,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: nothing."""
+    return 0
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` distinct unlabelled examples, uniformly without replacement: (budget,) int64.
 

@@ -67,6 +67,16 @@ class Config:
             raise ValueError(f"strategies must be among {', '.join(FILTERS)}, and not {', '.join(unable)}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of the last pick, or of who filters."""
+    seen = sizes.unlabelled if config.subset is None else max(config.subset, sizes.budget)
+    seen = max(min(seen, sizes.unlabelled), round(config.share * min(config.largest, sizes.unlabelled)))
+    part = dataclasses.replace(sizes, unlabelled=seen)
+    last = dataclasses.replace(sizes, unlabelled=min(max(config.largest, sizes.budget), sizes.unlabelled))
+    filters = [FILTERS[name].memory(FILTERS[name].Config(), part) for name in config.strategies]
+    return max(*filters, uherding.memory(uherding.Config(), last))
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples that `uherding` picks among those a filter left: (budget,) int64.
 

@@ -24,6 +24,13 @@ class Config:
             raise ValueError(f"folds must be at least 2, not {self.folds}")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`, at most: of the strategy that takes more, or the refits."""
+    kinds = [strategy.memory(strategy.Config(), sizes) for strategy in (typiclust, badge)]
+    refits = 12 * sizes.features(sizes.labelled) if sizes.labelled > 2 else 0
+    return max(*kinds, refits)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, in the order of the strategy that is taken: (budget,) int64.
 

@@ -21,6 +21,12 @@ class Config:
             raise ValueError(f"batches is {self.batches}; it must not be negative")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of the strategy whose turn it is."""
+    strategy = typiclust if sizes.labelled < config.batches * sizes.budget else margin
+    return strategy.memory(strategy.Config(), sizes)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, typical ones at first and uncertain ones later: (budget,) int64.
 

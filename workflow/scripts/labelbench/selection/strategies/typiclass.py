@@ -15,6 +15,11 @@ class Config:
     """No settings."""
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all features, the same in float64, and of one class."""
+    return (3 * sizes.classes + 6) * sizes.features(sizes.unlabelled) // sizes.classes
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator, true_labels: np.ndarray) -> np.ndarray:
     """Indices of `budget` unlabelled examples, central to their classes: (budget,) int64, in pick order.
 

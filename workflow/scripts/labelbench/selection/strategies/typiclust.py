@@ -23,6 +23,11 @@ class Config:
             raise ValueError(f"neighbours is {self.neighbours}; it must be at least 1")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: all features."""
+    return sizes.features(sizes.examples) + sizes.k_means(sizes.examples, sizes.labelled + sizes.budget)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples, one of each cluster in turn: (budget,) int64, in pick order.
 

@@ -33,6 +33,11 @@ class Config:
             raise ValueError(f"largest_part is {self.largest_part}; it must be at least 1")
 
 
+def memory(config, sizes):
+    """Bytes at the peak, see `selection.memory`: of the coverage, and of scikit-learn."""
+    return 170_000_000 + 2 * sizes.features(sizes.labelled) + sizes.coverage(config.largest_part)
+
+
 def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> np.ndarray:
     """Indices of `budget` unlabelled examples that cover what the model is uncertain of: (budget,) int64.
 
