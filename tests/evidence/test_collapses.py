@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench.evidence import collapses, comparisons, figures, findings, pages, study
+from labelbench.evidence import collapses, comparison_pages, comparisons, figures, findings, study, wording
 from synthetic_study import KINDS
 
 SETTING = ("glyphclip", "linear", "flexmatch")
@@ -82,12 +82,12 @@ def test_verdicts_stand_with_and_without_them(metrics):
     assert margin["verdict_without"] == line(plain, "margin")["verdict"] != margin["verdict"]
     badge = line(table, "badge")
     assert (badge["collapsed"], badge["difference"]) == (0, badge["difference_without"])
-    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
+    page = comparison_pages.page(table, EQUIVALENCE, "digits")
     shown = {name: [text for text, _ in cells] for heading, name, cells in page.lines if "test" in heading}
-    without = f"{pages.points(margin['difference_without'])} {margin['verdict_without']}"
+    without = f"{wording.points(margin['difference_without'])} {margin['verdict_without']}"
     assert f"{margin['verdict']} ¤ {without}" in shown["margin"]
     # Also where the verdict stays: the number does not.
-    same = pages.comparisons_page(table.assign(verdict="better", verdict_without="better"), EQUIVALENCE, "digits")
+    same = comparison_pages.page(table.assign(verdict="better", verdict_without="better"), EQUIVALENCE, "digits")
     assert sum("¤" in text for _, name, cells in same.lines if name == "margin" for text, _ in cells) == 2
     assert "trainings collapsed" in page.note
     text = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0]

@@ -9,7 +9,18 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench.evidence import comparisons, findings, noise, pages, statistics, study, tables, typeset
+from labelbench.evidence import (
+    comparison_pages,
+    comparisons,
+    findings,
+    noise,
+    pages,
+    statistics,
+    study,
+    tables,
+    typeset,
+    wording,
+)
 from labelbench.evidence.savings import label_savings
 from synthetic_study import KINDS
 
@@ -65,9 +76,9 @@ def test_all_comparisons_of_a_dataset_may_be_one_family(metrics, digits):
     assert (together["p_holm"] >= digits["p_holm"] - 1e-12).all() and (together["p_holm"] > digits["p_holm"]).any()
     for _, block in digits.groupby(["split", "reference"]):
         assert block["p_holm"].tolist() == pytest.approx(statistics.holm(block["p"]).tolist())
-    note = pages.comparisons_note(digits, EQUIVALENCE)
+    note = comparison_pages.note(digits, EQUIVALENCE)
     assert "The page has 16 tests in 4 such families" in note
-    note = pages.comparisons_note(together, EQUIVALENCE, "dataset")
+    note = comparison_pages.note(together, EQUIVALENCE, "dataset")
     assert "Corrected by Holm for all 16 tests of single settings together." in note
     assert "all comparisons of a dataset together" in findings.note(KINDS, EQUIVALENCE, "dataset")
 
@@ -112,8 +123,8 @@ def test_enough_trials_take_the_exact_test(tmp_path):
     alone = comparisons.comparisons_table(
         metrics[metrics["strategy"] != "margin"], "digits", "accuracy", KINDS, EQUIVALENCE
     )
-    assert "p: exact sign-flip test" in pages.comparisons_page(alone, EQUIVALENCE, "digits").note
-    mixed = pages.comparisons_page(pd.concat([table, table.assign(test="t", trials=5)]), EQUIVALENCE, "digits").note
+    assert "p: exact sign-flip test" in comparison_pages.page(alone, EQUIVALENCE, "digits").note
+    mixed = comparison_pages.page(pd.concat([table, table.assign(test="t", trials=5)]), EQUIVALENCE, "digits").note
     assert "p: paired t test, or, in families of fewer tests" in mixed
     assert "cannot fall below 0.0625 with 5 trials" in mixed
 
@@ -150,7 +161,7 @@ def test_without_references_there_are_areas_and_no_claims(metrics):
     part = metrics[metrics["strategy"].isin(("badge", "entropy"))]
     table = comparisons.comparisons_table(part, "digits", "accuracy", KINDS, EQUIVALENCE)
     assert set(table["reference"]) == {""}
-    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
+    page = comparison_pages.page(table, EQUIVALENCE, "digits")
     assert page.names == ["AULC, % ± SE"]
     told = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)
     assert all("Random sampling was not run" in text for text in told)
@@ -161,14 +172,14 @@ def test_one_trial_claims_nothing(metrics):
     assert set(table["verdict"]) == {""}
     told = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)
     assert all("nothing can be claimed" in text for text in told)
-    texts = typeset.to_html(pages.comparisons_page(table, EQUIVALENCE, "digits")), comparisons.to_csv(table)
+    texts = typeset.to_html(comparison_pages.page(table, EQUIVALENCE, "digits")), comparisons.to_csv(table)
     assert all("nan" not in text.split("<script>")[0].lower() for text in texts)
 
 
 def test_one_round_has_no_curves(metrics):
     table = comparisons.comparisons_table(metrics[metrics["round"] == 6], "digits", "accuracy", KINDS, EQUIVALENCE)
     assert table.empty
-    assert "no curves to compare" in pages.comparisons_page(table, EQUIVALENCE, "digits").note
+    assert "no curves to compare" in comparison_pages.page(table, EQUIVALENCE, "digits").note
     assert comparisons.to_csv(table).startswith("dataset,")
     assert findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0].startswith("Nothing was compared")
 
@@ -185,7 +196,7 @@ def test_nothing_is_smoothed_by_a_running_maximum(metrics, digits):
 
 
 def test_every_format_holds_every_cell(digits):
-    page = pages.comparisons_page(digits, EQUIVALENCE, "digits")
+    page = comparison_pages.page(digits, EQUIVALENCE, "digits")
     assert sum(span for _, span in page.spans) == len(page.names)
     assert all(len(cells) == len(page.names) for _, _, cells in page.lines)
     found = pd.read_csv(io.StringIO(comparisons.to_csv(digits)))
@@ -194,7 +205,7 @@ def test_every_format_holds_every_cell(digits):
     assert margin["difference (points)"] == pytest.approx(
         100 * line(digits, "margin", split="pool")["difference"], rel=1e-5
     )
-    low, high = (pages.points(line(digits, "margin")[end]) for end in ("low", "high"))
+    low, high = (wording.points(line(digits, "margin")[end]) for end in ("low", "high"))
     assert f"[{low}, {high}]" in typeset.to_html(page)
     assert typeset.to_latex(page).isascii()
 
@@ -221,9 +232,9 @@ def test_wins_are_counted_over_settings(metrics):
         expected += statistics.verdict(gap.low, gap.high, adjusted[at], EQUIVALENCE) == "better"
     assert table.loc[("margin", "coreset"), "wins"] == expected > 0
     assert table.loc[("coreset", "margin"), "wins"] == 0
-    page = pages.wins_page(comparisons.wins_table(metrics, LEADS, KINDS, EQUIVALENCE), KINDS, EQUIVALENCE)
+    page = comparison_pages.wins_page(comparisons.wins_table(metrics, LEADS, KINDS, EQUIVALENCE), KINDS, EQUIVALENCE)
     assert page.lines[1][2][4][0].startswith(f"{expected} of 2")
-    assert page.lines[0][2][0][0] == pages.NONE
+    assert page.lines[0][2][0][0] == wording.NONE
 
 
 def test_ranks_are_those_of_the_areas(metrics):
@@ -233,7 +244,7 @@ def test_ranks_are_those_of_the_areas(metrics):
     assert found.strategies[-1] == "coreset"
     assert found.ranks.mean.tolist() == sorted(found.ranks.mean)
     assert found.left_out == []
-    page = pages.ranks_page(comparisons.ranking(metrics, LEADS, KINDS), KINDS)
+    page = comparison_pages.ranks_page(comparisons.ranking(metrics, LEADS, KINDS), KINDS)
     assert "No two can lie that far apart" in page.note
     assert found.groups == 2
     # Two datasets of the same images are no two blocks: mean ranks, and no test.
@@ -241,7 +252,7 @@ def test_ranks_are_those_of_the_areas(metrics):
     alike = comparisons.ranking(metrics, LEADS, KINDS, images)
     assert (alike.settings, alike.groups) == (2, 1)
     assert math.isnan(alike.ranks.p) and math.isnan(alike.ranks.critical)
-    assert "There is no test and no critical difference" in pages.ranks_page(alike, KINDS).note
+    assert "There is no test and no critical difference" in comparison_pages.ranks_page(alike, KINDS).note
     assert set(comparisons.ranks_table(alike)["independent_datasets"]) == {1}
 
 
@@ -252,7 +263,7 @@ def test_ranks_name_settings_and_strategies_that_they_leave_out(metrics):
     found = comparisons.ranking(pd.concat([lacking, alone.assign(selector="shallow")]), LEADS, KINDS)
     assert found.settings == 2
     assert set(found.strategies) == set(STRATEGIES) - {"badge"}
-    note = pages.ranks_page(found, KINDS).note
+    note = comparison_pages.ranks_page(found, KINDS).note
     assert "fewer than 3 strategies, or no trials or labels shared: digits · glyphclip · shallow" in note
     assert "not run in all of these settings: badge." in note
     # Where no three were run everywhere, two are ranked where they were.
@@ -346,8 +357,8 @@ def test_noise_of_the_first_round_is_not_taken_for_that_of_the_last(metrics):
     assert table["noise"].isna().all()
     assert set(table["noise_labels"]) == {30}
     sd = noise.measured(twice, "digits", SETTING, "test", "accuracy").sd[0]
-    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
-    assert {cells[1][0] for _, name, cells in page.lines if name == pages.NOISE} == {"first round only"}
+    page = comparison_pages.page(table, EQUIVALENCE, "digits")
+    assert {cells[1][0] for _, name, cells in page.lines if name == wording.NOISE} == {"first round only"}
     assert "Training noise was measured after the first round only: " in page.note
     text = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)[0]
     assert f"known of the first round only: a score after 30 labels spreads by ±{100 * sd:.2f} points [" in text
@@ -378,16 +389,16 @@ def test_replicates_change_no_score(metrics, digits):
     same = [column for column in table if not column.startswith("noise")]
     pd.testing.assert_frame_equal(table[same], digits[same])
     assert table["noise"].notna().all()
-    page = pages.comparisons_page(table, EQUIVALENCE, "digits")
+    page = comparison_pages.page(table, EQUIVALENCE, "digits")
     shown = [cells[1][0] for _, name, cells in page.lines if name == "training noise"]
     assert all(re.fullmatch(r"±\d\.\d\d", text) for text in shown)
-    without = pages.comparisons_page(digits, EQUIVALENCE, "digits")
+    without = comparison_pages.page(digits, EQUIVALENCE, "digits")
     assert {cells[1][0] for _, name, cells in without.lines if name == "training noise"} == {"not measured"}
     assert "was not measured" in without.note
     before, after = (tables.final_table(m, "digits", "accuracy", KINDS) for m in (metrics, replicated(metrics, 0.05)))
     assert before["mean"].tolist() == after["mean"].tolist()
-    assert not any(name == pages.NOISE for _, name, _ in pages.final_page(before).lines)
-    shown = [cells for _, name, cells in pages.final_page(after).lines if name == pages.NOISE]
+    assert not any(name == wording.NOISE for _, name, _ in pages.final_page(before).lines)
+    shown = [cells for _, name, cells in pages.final_page(after).lines if name == wording.NOISE]
     floor = noise.measured(replicated(metrics, 0.05), "digits", SETTING, "test", "accuracy")
     assert [cells[1][0] for cells in shown] == [f"±{100 * floor.sd[1] * math.sqrt(2 / 5):.2f}"]
 
@@ -403,8 +414,8 @@ def test_every_claim_has_its_interval(digits):
         assert text.startswith(f"{split.capitalize()} accuracy of linear models")
         rows = digits[digits["split"] == split]
         for found in rows.itertuples():
-            low, high = pages.points(found.low), pages.points(found.high)
-            gap = f"{pages.points(found.difference)} [{low}, {high}]"
+            low, high = wording.points(found.low), wording.points(found.high)
+            gap = f"{wording.points(found.difference)} [{low}, {high}]"
             if found.reference == "random" or found.strategy != "random":
                 assert f"{found.strategy} ({gap}" in text
         # Numbers without an interval say nothing: each point and each factor is followed by one.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import synthetic_study
-from labelbench.evidence import comparisons, findings, pages, statistics
+from labelbench.evidence import comparison_pages, comparisons, findings, statistics, wording
 from labelbench.evidence.savings import UNKNOWN, Bounded, Savings
 from synthetic_study import KINDS
 
@@ -117,20 +117,20 @@ def test_against_margin_says_why_something_is_undecided(table):
 
 
 def test_digits_follow_the_width_of_the_interval():
-    assert pages.interval(-0.00201, -0.002038, -0.001982) == "−0.2010 [−0.2038, −0.1982]"
-    assert pages.interval(-0.00201, -0.0022, -0.0018) == "−0.201 [−0.220, −0.180]"
-    assert pages.interval(0.012, 0.002, 0.022) == "+1.20 [+0.20, +2.20]"
-    assert pages.interval(0.012, -0.153, 0.178) == "+1.2 [−15.3, +17.8]"
-    assert pages.interval(0.012, math.nan, math.nan) == "+1.20"
-    assert pages.interval(-0.002, -0.002, -0.002) == "−0.20 in every trial"
+    assert wording.interval(-0.00201, -0.002038, -0.001982) == "−0.2010 [−0.2038, −0.1982]"
+    assert wording.interval(-0.00201, -0.0022, -0.0018) == "−0.201 [−0.220, −0.180]"
+    assert wording.interval(0.012, 0.002, 0.022) == "+1.20 [+0.20, +2.20]"
+    assert wording.interval(0.012, -0.153, 0.178) == "+1.2 [−15.3, +17.8]"
+    assert wording.interval(0.012, math.nan, math.nan) == "+1.20"
+    assert wording.interval(-0.002, -0.002, -0.002) == "−0.20 in every trial"
     # An end beside zero says on which side it lies.
-    assert pages.interval(0.0031, -0.00002, 0.0061) == "+0.310 [−0.002, +0.610]"
-    assert pages.interval(0.0031, 0.0, 0.0061) == "+0.31 [+0.00, +0.61]"
-    assert pages.interval(0.0031, -1e-9, 0.0061) == "+0.31 [−0.00, +0.61]"
+    assert wording.interval(0.0031, -0.00002, 0.0061) == "+0.310 [−0.002, +0.610]"
+    assert wording.interval(0.0031, 0.0, 0.0061) == "+0.31 [+0.00, +0.61]"
+    assert wording.interval(0.0031, -1e-9, 0.0061) == "+0.31 [−0.00, +0.61]"
     # The same mean has the same digits, in whatever order it was summed.
-    assert {pages._percent(x) for x in (0.97965, 0.97965 - 1e-16, 0.97965 + 1e-16)} == {"97.97"}
+    assert {wording.percent(x) for x in (0.97965, 0.97965 - 1e-16, 0.97965 + 1e-16)} == {"97.97"}
     for width in (1e-6, 1e-4, 0.0007, 0.003, 0.2):
-        low, high = (pages.points(x, pages.digits_of(width)) for x in (0.001, 0.001 + width))
+        low, high = (wording.points(x, wording.digits_of(width)) for x in (0.001, 0.001 + width))
         assert low != high or width < 1e-5
 
 
@@ -141,7 +141,7 @@ def test_factors_have_no_more_digits_than_their_interval_gives():
         (0.2, 14, "1.4× [0.20, 14]"),
     ):
         found = dataclasses.replace(savings(1.42), low=Bounded(low), high=Bounded(high))
-        assert pages.savings_text({"savings": found}) == text
+        assert wording.savings({"savings": found}) == text
 
 
 def test_intervals_say_what_they_are_about(table):
@@ -177,13 +177,13 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     alike = statistics.estimate(np.mean([rows["gaps"][2 * i] for i in range(6)], axis=0))
     assert (margin["alike_low"], margin["alike_high"]) == pytest.approx((alike.low, alike.high))
     assert "]) (by itself in 0 of the 6)" in text
-    page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
+    page = comparison_pages.page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert f"{comparisons.POOLED}: test accuracy" in {heading for heading, _, _ in page.lines}
     assert "All settings: the mean difference over the settings" in page.note
     assert "With fewer than 4 trials that all have" in page.note and "Each trial counts once" not in page.note
     families = 6 + 1
     assert f"The page has {len(rows) + len(found)} tests in {families} such families" in page.note
-    assert not any(name == pages.NOISE and heading.startswith(comparisons.POOLED) for heading, name, _ in page.lines)
+    assert not any(name == wording.NOISE and heading.startswith(comparisons.POOLED) for heading, name, _ in page.lines)
 
 
 def test_with_four_trials_a_trial_counts_once_over_settings(table):
@@ -203,7 +203,7 @@ def test_with_four_trials_a_trial_counts_once_over_settings(table):
     assert (margin["low"], margin["high"]) == pytest.approx((expected.low, expected.high))
     assert margin["p"] == pytest.approx(statistics.student_t_p(gaps.mean(axis=0)))
     assert margin["needed"] > 4 or margin["p_holm"] < 0.05
-    page = pages.comparisons_page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
+    page = comparison_pages.page(pd.concat([rows, found.reset_index()]), EQUIVALENCE, "digits")
     assert "Each trial counts once, with its mean over the settings" in page.note
     assert "With fewer than 4 trials that all have" not in page.note
 

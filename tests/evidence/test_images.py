@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import synthetic_study
-from labelbench.evidence import comparisons, images, pages, statistics, study, tables
+from labelbench.evidence import comparison_pages, comparisons, images, statistics, study, tables
 from labelbench.training import hits, metrics
 from synthetic_study import KINDS
 
@@ -187,7 +187,7 @@ def test_no_tie_is_finer_than_the_test_set_shows(studied):
         fine = 1.96 * test["image_se"] > equivalence
         assert fine.all() != may_tie
         assert (test["verdict"] == "tie").any() == may_tie
-        note = pages.comparisons_note(compared, equivalence)
+        note = comparison_pages.note(compared, equivalence)
         assert ("finer than" in note) != may_tie
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 import synthetic_study
 from labelbench.common.errors import UserError
 from labelbench.data.datasets._own import Own
-from labelbench.evidence import pages, statistics, study, tables, typeset
+from labelbench.evidence import pages, statistics, study, tables, typeset, wording
 from labelbench.evidence.savings import Bounded, Savings, label_savings
 from synthetic_study import KINDS
 
@@ -373,10 +373,10 @@ def test_trainers_stand_beside_the_noise_of_their_training(of_trainers):
         [0.005] * 6
     )
     lines = pages.trainers_page(table).lines
-    shown = [(heading, cells) for heading, name, cells in lines if name == pages.NOISE]
+    shown = [(heading, cells) for heading, name, cells in lines if name == wording.NOISE]
     assert [heading for heading, _ in shown] == [f"glyphclip · linear: {split} accuracy" for split in ("test", "pool")]
-    assert [text for text, _ in shown[0][1]] == [pages.NONE, "±0.50"] * 3
-    assert not any(name == pages.NOISE for _, name, _ in pages.trainers_page(table.assign(noise=np.nan)).lines)
+    assert [text for text, _ in shown[0][1]] == [wording.NONE, "±0.50"] * 3
+    assert not any(name == wording.NOISE for _, name, _ in pages.trainers_page(table.assign(noise=np.nan)).lines)
 
 
 def test_trainers_stand_side_by_side_where_numbers_of_labels_are_too_many(tmp_path):
@@ -385,14 +385,14 @@ def test_trainers_stand_side_by_side_where_numbers_of_labels_are_too_many(tmp_pa
     metrics = synthetic_study.table(tmp_path, datasets=("digits",), labels=labels, settings=settings, finetune=())
     table = tables.trainers_table(metrics, "digits", "accuracy", KINDS, ["passive"])
     page = pages.trainers_page(table)
-    assert (page.corner, page.spans) == ("labels", [("passive", 2), ("uda", 2), (pages.NOISE, 1)])
+    assert (page.corner, page.spans) == ("labels", [("passive", 2), ("uda", 2), (wording.NOISE, 1)])
     assert page.names == ["% ± SE", "vs passive"] * 2 + ["vs passive"]
     assert [name for _, name, _ in page.lines] == [f"{n:,} labels" for n in labels] * 2
     found = table[(table["trainer"] == "uda") & (table["split"] == "test")].set_index("num_labels")
     texts = [text for text, _ in page.lines[2][2]]
     assert texts[2].startswith(f"{100 * found.loc[150, 'mean']:.2f} ±")
-    assert texts[3].startswith(pages.points(found.loc[150, "difference"]))
-    assert (texts[1], texts[4]) == (pages.NONE, "not measured")
+    assert texts[3].startswith(wording.points(found.loc[150, "difference"]))
+    assert (texts[1], texts[4]) == (wording.NONE, "not measured")
 
 
 def test_trainers_of_final_models_are_a_block_of_their_own(of_trainers):
@@ -413,7 +413,7 @@ def test_trainers_of_final_models_are_a_block_of_their_own(of_trainers):
         f"glyphclip{block}: {split} accuracy" for block in (" · linear", " → fine-tuned") for split in ("test", "pool")
     }
     tuned_line = next(cells for heading, name, cells in lines if "→" in heading and name == "flexmatch")
-    assert [text == pages.NONE for text, _ in tuned_line] == [False, False, True, True, False, False]
+    assert [text == wording.NONE for text, _ in tuned_line] == [False, False, True, True, False, False]
 
 
 def test_without_random_trainers_are_compared_on_the_first_strategy_and_without_passive_not_at_all(of_trainers):
@@ -688,7 +688,7 @@ def test_summary_is_short_and_aligned(digits, longtail):
     margin = next(line for line in lines if line.startswith("  margin"))
     found = row(digits, "margin", split="pool")
     assert margin[column:].startswith(f"{100 * found['mean']:.2f} ± {100 * found['se']:.2f} ")
-    assert margin.endswith("  " + pages.savings_text(found))
+    assert margin.endswith("  " + wording.savings(found))
     assert legend.startswith("label savings: ") and "label savings: " not in pages.summary(
         [digits.assign(savings=None)], []
     )

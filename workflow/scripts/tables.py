@@ -8,6 +8,7 @@ import pandas as pd
 from labelbench.common import jobs, json_files
 from labelbench.evidence import (
     collapses,
+    comparison_pages,
     comparisons,
     findings,
     lever_pages,
@@ -55,7 +56,7 @@ for kind, dataset in spec["tables"]:
     elif kind == "comparisons":
         parts = [part for part in (compared[dataset], pooled[dataset]) if len(part)]
         table = pd.concat(parts, ignore_index=True) if parts else compared[dataset]
-        page, text = pages.comparisons_page(table, equivalence, dataset, spec["family"]), comparisons.to_csv(table)
+        page, text = comparison_pages.page(table, equivalence, dataset, spec["family"]), comparisons.to_csv(table)
     elif kind == "trainers":
         table = tables.trainers_table(*about, spec["passive"][dataset])
         page, text = pages.trainers_page(table), tables.to_csv(table, "passive")
@@ -81,9 +82,12 @@ for kind in spec["overall"]:
         page, text = lever_pages.page(ranked_levers, equivalence), levers.to_csv(ranked_levers)
     elif kind == "wins":
         table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
-        page, text = pages.wins_page(table, spec["kinds"], equivalence), tables.plain_csv(table)
+        page, text = comparison_pages.wins_page(table, spec["kinds"], equivalence), tables.plain_csv(table)
     else:
-        page, text = pages.ranks_page(ranking, spec["kinds"]), tables.plain_csv(comparisons.ranks_table(ranking))
+        page, text = (
+            comparison_pages.ranks_page(ranking, spec["kinds"]),
+            tables.plain_csv(comparisons.ranks_table(ranking)),
+        )
     made.append((dataclasses.replace(page, note=" ".join([page.note, *overall_notes])), text))
 for i, (page, csv) in enumerate(made):
     for format, text in (("csv", csv), ("html", typeset.to_html(page)), ("tex", typeset.to_latex(page))):

@@ -5,7 +5,7 @@ import math
 import re
 import textwrap
 
-from labelbench.evidence import collapses, comparisons, pages, statistics, study, typeset
+from labelbench.evidence import collapses, comparisons, statistics, study, typeset, wording
 from labelbench.evidence.images import MOST_TRIALS
 from labelbench.evidence.study import REFERENCE
 
@@ -65,7 +65,7 @@ def headline(dataset, table, pooled, judged):
     if best["test"] == comparisons.BY_SETTING:
         settings += ", if these share at most half of their luck"
         if not math.isnan(best["alike_low"]):
-            settings += f" (if all, {_interval(*(pages.points(best[end]) for end in ('alike_low', 'alike_high')))})"
+            settings += f" (if all, {_interval(*(wording.points(best[end]) for end in ('alike_low', 'alike_high')))})"
     measure = f"{split} {study.NAMES[best['measure']]}"
     better = sorted((r for r in rows if r["verdict"] == "better"), key=lambda row: -row["difference"])
     if better:
@@ -80,7 +80,7 @@ def headline(dataset, table, pooled, judged):
             f"{dataset}: all strategies tie with random sampling in {measure}{settings}; choosing labels gains nothing."
         )
     text = f"{dataset}: no strategy is shown to beat random sampling in {measure}{settings}; {_name(best)} comes "
-    text += f"nearest ({_gap(best)}, Holm p {pages.p_value(best['p_holm'])}, above it in {int(best['above'])} of "
+    text += f"nearest ({_gap(best)}, Holm p {wording.p_value(best['p_holm'])}, above it in {int(best['above'])} of "
     text += f"{int(best['of'])} trial differences" + (f"; {_by_itself(best, usable)})" if len(several) else ")")
     return text + _missing(best) + "."
 
@@ -108,13 +108,13 @@ def _saved(strategy, rows):
 
 def _times(factor, low, high):
     """A factor in words, with the digits of its interval: `savings.Bounded` all three."""
-    text = pages.times(factor, pages.precision(low, high)).lstrip("<>")
+    text = wording.times(factor, wording.precision(low, high)).lstrip("<>")
     return {">": "more than ", "<": "less than "}.get(factor.sign, "") + text
 
 
 def _times_interval(low, high):
-    digits = pages.precision(low, high)
-    return _interval(pages.times(low, digits), pages.times(high, digits))
+    digits = wording.precision(low, high)
+    return _interval(wording.times(low, digits), wording.times(high, digits))
 
 
 def _missing(row):
@@ -165,7 +165,7 @@ def _ranked(found):
         return text + f"it is shown to rank before {_listed(beaten)}."
     text += "it is not shown to rank before any"
     if ranks.p < comparisons.ALPHA:
-        return text + f", though they are not all equal (p {pages.p_value(ranks.p)})."
+        return text + f", though they are not all equal (p {wording.p_value(ranks.p)})."
     return text + "."
 
 
@@ -210,9 +210,9 @@ def overview(tables, judged):
 
 def _overview_cells(rows):
     if not rows:
-        return ["nothing compared", *[pages.NONE] * 6]
+        return ["nothing compared", *[wording.NONE] * 6]
     best = max(rows, key=lambda row: row["difference"])
-    cells = [_name(best), pages.interval(best["difference"], *comparisons.told(best)), pages.savings_text(best)]
+    cells = [_name(best), wording.interval(best["difference"], *comparisons.told(best)), wording.savings(best)]
     for verdict in ("better", "tie", "undecided", "worse"):
         cells.append(str(sum(row["verdict"] == verdict for row in rows)))
     return cells
@@ -301,7 +301,7 @@ def _interval(low, high):
 
 
 def _points(difference, low, high):
-    number, _, ends = pages.interval(difference, low, high).partition(" ")
+    number, _, ends = wording.interval(difference, low, high).partition(" ")
     return f"{number} points of AULC {ends}"
 
 
@@ -310,7 +310,7 @@ def _gap(row):
 
 
 def _brief(row):
-    return f"{_name(row)} ({pages.interval(row['difference'], *comparisons.told(row))})"
+    return f"{_name(row)} ({wording.interval(row['difference'], *comparisons.told(row))})"
 
 
 def _claim(row):
@@ -318,9 +318,9 @@ def _claim(row):
     text = _brief(row).removesuffix(")")
     savings = row["savings"]
     if savings is not None and not math.isnan(savings.low.value):
-        text += f"; saves {pages.factor(savings.factor, savings.low, savings.high)}"
+        text += f"; saves {wording.factor(savings.factor, savings.low, savings.high)}"
         if not math.isnan(savings.mean_low.value):
-            text += f", {pages.factor(savings.mean, savings.mean_low, savings.mean_high)}"
+            text += f", {wording.factor(savings.mean, savings.mean_low, savings.mean_high)}"
         if row["verdict"] == "worse" and savings.factor.value > 1:
             text += ": worse on the way, better at the end"
         if row["verdict"] == "better" and savings.factor.value < 1:
@@ -360,9 +360,9 @@ def _about_images(rows, equivalence):
     text = (
         f"Intervals are about other images of this kind; on these {row['images']:,} alone that of {_name(row)} would "
     )
-    text += f"be ±{pages.points(half, pages.digits_of(2 * half))[1:]} instead of "
+    text += f"be ±{wording.points(half, wording.digits_of(2 * half))[1:]} instead of "
     half = (row["other_high"] - row["other_low"]) / 2
-    text += f"±{pages.points(half, pages.digits_of(2 * half))[1:]} points."
+    text += f"±{wording.points(half, wording.digits_of(2 * half))[1:]} points."
     finest = 1.96 * min(row["image_se"] for row in known)
     if finest > equivalence:
         text += f" The test set shows no difference finer than ±{100 * finest:.2f} points, so no tie either."
@@ -400,8 +400,8 @@ def _first_noise(rows):
 
 
 def _deviation(sd, low, high):
-    digits = pages.digits_of(sd)
-    number, *ends = (pages.points(x, digits)[1:] for x in (sd, low, high))
+    digits = wording.digits_of(sd)
+    number, *ends = (wording.points(x, digits)[1:] for x in (sd, low, high))
     return f"±{number} points {_interval(*ends)}"
 
 
@@ -427,7 +427,7 @@ def note(kinds, equivalence, family=comparisons.BLOCK):
         "corrected; those of all stand in the comparisons. A training collapsed where it scores more than "
         f"{collapses.TIMES} times the noise below an earlier and a later round."
     )
-    return text + pages.marks(set(kinds.values()))
+    return text + wording.marks(set(kinds.values()))
 
 
 def to_text(told, about, summed=(), table=None):

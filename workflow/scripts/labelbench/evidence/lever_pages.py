@@ -2,7 +2,7 @@
 
 import math
 
-from labelbench.evidence import comparisons, levers, pages, study, typeset
+from labelbench.evidence import comparisons, levers, study, typeset, wording
 
 TITLE = "which lever pays"
 
@@ -12,9 +12,9 @@ def page(found, equivalence):
     lines, images = [], bool(found["other_low"].notna().any())
     for row in found.to_dict("records"):
         heading = f"{row['dataset']}: {row['split']} {_measure(row)}"
-        cells = [row["level"], row["reference"], pages.interval(row["difference"], *comparisons.told(row))]
-        cells += [pages.interval(row["difference"], row["low"], row["high"])] * images
-        cells += [pages.p_value(row["p_holm"]), row["verdict"] or pages.NONE]
+        cells = [row["level"], row["reference"], wording.interval(row["difference"], *comparisons.told(row))]
+        cells += [wording.interval(row["difference"], row["low"], row["high"])] * images
+        cells += [wording.p_value(row["p_holm"]), row["verdict"] or wording.NONE]
         cells += [f"{row['above']} of {row['combinations']}", _ahead(row)]
         lines.append((heading, f"{row['rank']}. {row['lever']}", [(cell, cell == "better") for cell in cells]))
     spans = [("change", 2), ("effect", 4 if images else 3), ("", 2)]
@@ -28,7 +28,11 @@ def _measure(row):
 
 
 def _ahead(row):
-    return pages.NONE if math.isnan(row["ahead"]) else pages.interval(row["ahead"], row["ahead_low"], row["ahead_high"])
+    return (
+        wording.NONE
+        if math.isnan(row["ahead"])
+        else wording.interval(row["ahead"], row["ahead_low"], row["ahead_high"])
+    )
 
 
 def note(found, equivalence):
@@ -92,7 +96,7 @@ def sentences(found):
     text += f"; the next is the {second['lever']}: {_told(second)}"
     if not math.isnan(first["ahead"]):
         sure = "larger" if first["ahead_low"] > 0 else "not shown to be larger"
-        gap = pages.interval(first["ahead"], first["ahead_low"], first["ahead_high"])
+        gap = wording.interval(first["ahead"], first["ahead_low"], first["ahead_high"])
         text += f". The first is {sure}, by {gap}" if sure == "larger" else f". The first is {sure} ({gap})"
     return [text + "."]
 
@@ -114,6 +118,6 @@ def paragraphs(found):
 
 
 def _told(row):
-    gap = pages.interval(row["difference"], *comparisons.told(row))
+    gap = wording.interval(row["difference"], *comparisons.told(row))
     verdict = {"tie": "a tie"}.get(row["verdict"], row["verdict"])
     return f"{row['level']} instead of {row['reference']}, {gap} points, {verdict}"
