@@ -41,7 +41,8 @@ def test_missing_files_are_counted():
 def test_the_page_says_what_to_do_and_points_at_no_page_that_is_missing():
     asked = Batch("birds", 1, "0" * 8, "kmeans", tuple(Asked(i.sha256, i.path) for i in IMAGES[:20]))
     answers = {i.sha256: Answered(i.sha256, "label", "owl") for i in IMAGES[:20]}
-    assert "<p class='next'>Batch 1: Open labelling/birds/batch01/label.html" in status_page.html(status([asked]))
+    page = "<a href='batch01/label.html'>labelling/birds/batch01/label.html</a>"
+    assert f"<p class='next'>Batch 1: Open {page}, label" in status_page.html(status([asked]))
     assert "Open" not in status_page.text(status([asked]))  # the commands say it, each its own
     spent = status_page.html(status([asked], answers, budget=20))
     assert "<p class='next'>The budget is spent" in spent

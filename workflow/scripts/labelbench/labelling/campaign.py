@@ -324,8 +324,7 @@ def order(state, folder, left, budget):
     if state.open:
         return waits(state.open, state, folder)
     if asks(state, left, budget):
-        page = Path(folder, folder_name(state.next), "label.html")
-        return f"Batch {state.next}: {page}, once `snakemake label …` has written it."
+        return f"{page_order(state.next, False, folder)} (`snakemake label …` writes that page.)"
     if not left:
         return "Every image has an answer. Deliver the labels: snakemake deliver …"
     return (

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from dataclasses import dataclass, field
 from html import escape
 
@@ -145,7 +146,7 @@ def html(status):
     """The content of `status.html`: one page that needs nothing else."""
     told = lines(status)
     parts = [f"<h1>{escape(status.campaign)}</h1>", *(f"<p>{escape(line)}</p>" for line in told[1:])]
-    parts.insert(1, f"<p>{escape(told[0].partition(': ')[2])}</p><p class='next'>{escape(status.next)}</p>")
+    parts.insert(1, f"<p>{escape(told[0].partition(': ')[2])}</p><p class='next'>{_linked(status.next)}</p>")
     if status.note:
         parts.append(f"<p>{escape(status.note)}</p>")
     if curve := _curve(status.rounds):
@@ -179,6 +180,11 @@ def html(status):
         + "\n".join(parts)
         + "</body></html>\n"
     )
+
+
+def _linked(text):
+    """A sentence for the page, in which the page of a batch, which lies in a folder beside it, is a link."""
+    return re.sub(r"\S*(batch\d+/label\.html)", r"<a href='\1'>\g<0></a>", escape(text))
 
 
 def _name(path):
