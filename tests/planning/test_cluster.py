@@ -16,7 +16,7 @@ import pytest
 import snakemake_executor_plugin_slurm as plugin
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-from conftest import REPO
+from conftest import REPO, copy_workflow
 from labelbench.common.errors import UserError
 from labelbench.planning import cluster, slurm_runs, snakemake_speed
 
@@ -402,3 +402,70 @@ def test_a_scheduler_has_one_timer():
     assert not released.acquire(timeout=0.3)
     scheduler._schedule_reevalutation(0.01)
     assert released.acquire(timeout=5)
+
+
+SINFO = "cpu|64|(null)\ngpu|8|gpu:a100:4(S:0-1)\ngpu|12|gpu:a100:2\nother|128|gpu:h100:8\n"
+
+
+def test_nodes_are_those_of_the_partitions_that_jobs_go_to(slurm):
+    slurm.says("sinfo", SINFO)
+    assert cluster.nodes({"cpu", "gpu"}) == [(64, False), (8, True), (12, True)]
+    assert len(cluster.nodes({"of another cluster"})) == len(cluster.nodes(set())) == 4
+    slurm.says("sinfo", "Unable to contact slurm controller", code=1)
+    assert cluster.nodes(set()) == []
+    (slurm.folder / "sinfo").unlink()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"finetune": (16, 1)}, ["finetune: 16 cores", "no node with GPUs has more than 12", "GPU_THREADS=12, cores"]),
+        ({"finetune": (64, 4), "embed": (16, 1)}, ["embed, finetune: 64 cores", "LABELBENCH_GPU_THREADS=3, cores"]),
+        ({"embed": (70, 0)}, ["no node has more than 64", "--set-threads embed=64"]),
+        ({"finetune": (12, 1), "embed": (64, 0)}, []),
+    ],
+)
+def test_more_cores_than_any_node_has_are_told(slurm, asked, words):
+    slurm.says("sinfo", SINFO)
+    found = cluster.too_many_cores(asked, cluster.nodes({"cpu", "gpu"}))
+    assert len(found) == bool(words)
+    for word in words:
+        assert word in found[0]
+
+
+def test_nothing_is_told_of_nodes_that_nobody_knows():
+    assert cluster.too_many_cores({"finetune": (16, 1)}, []) == []
+    # Where Slurm names no GPUs, any node may have them.
+    assert cluster.too_many_cores({"finetune": (16, 1)}, [cluster.Node(16, False)]) == []
+    assert len(cluster.too_many_cores({"finetune": (17, 1)}, [cluster.Node(16, False)])) == 1
+
+
+def test_what_jobs_ask_for_is_worked_out_once_for_jobs_alike_and_kept_by_none():
+    calls = []
+
+    def expand(wildcards, input, attempt, skip_evaluation):
+        calls.append((wildcards["encoder"], skip_evaluation))
+        return {"_cores": 16 * int(wildcards["encoder"]), "gpu": int(wildcards["encoder"])}
+
+    rule = SimpleNamespace(name="finetune", resources={"_cores": 0, "gpu": 0, "mem_mb": 0}, expand_resources=expand)
+    jobs = [SimpleNamespace(rule=rule, wildcards={"encoder": n, "trial": t}, input=[]) for n in "14" for t in range(9)]
+    assert cluster.asked_cores(jobs) == {"finetune": (64, 4)}
+    assert calls == [("1", {"mem_mb"}), ("4", {"mem_mb"})]
+
+
+@pytest.mark.slow  # starts Snakemake
+def test_a_run_tells_of_cores_before_its_first_job(slurm, tmp_path):
+    slurm.says("sinfo", "cpu|4|(null)\ngpu|8|gpu:a100:4\n")
+    slurm.says("sbatch", "sbatch: error: none of these", code=1)
+    repo = copy_workflow(tmp_path / "repo")
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-j", "4"]
+    with subprocess.Popen(command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        for line in run.stdout:
+            if "no node with GPUs has more than 8" in line:
+                submitted = slurm.calls("sbatch")
+                break
+        else:
+            pytest.fail("it says nothing")
+        run.terminate()
+    assert "finetune" in line and "Set LABELBENCH_GPU_THREADS=8" in line
+    assert submitted == []

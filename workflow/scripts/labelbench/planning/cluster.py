@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -46,6 +47,8 @@ def prepare(workflow, folder):
             refuse_orphans(folder, executor.logger)
         except UserError as error:
             raise WorkflowError(str(error)) from None
+        for message in too_many_cores(asked_cores(workflow.dag.needrun_jobs()), nodes(partitions(executor))):
+            executor.logger.warning(message)
         version = importlib.metadata.version("snakemake-executor-plugin-slurm")
         if version.startswith(REPAIRED):
             repair(executor, sys.modules[type(executor).__module__])
@@ -53,6 +56,81 @@ def prepare(workflow, folder):
             executor.logger.warning(OFF.format(version=version))
         locks = [Path(lock).resolve() for lock in getattr(workflow.persistence, "_lockfile", {}).values()]
         slurm_runs.leave_record(folder, executor.run_uuid, locks)
+
+
+class Node(NamedTuple):
+    """A node that jobs may go to: its cores, as Slurm counts them, and whether it has GPUs."""
+
+    cores: int
+    gpu: bool
+
+
+def asked_cores(jobs):
+    """{rule: (cores, GPUs)} that jobs ask for, of each rule those of most cores; one job stands for its like."""
+    found, seen = {}, set()
+    for job in jobs:
+        like = (job.rule.name, *(job.wildcards.get(name) for name in ("encoder", "dataset", "model")))
+        if like not in seen:
+            seen.add(like)
+            # Not the job's own, which are worked out once: its files are not there yet.
+            others = set(job.rule.resources) - {"_cores", "gpu"}
+            resources = job.rule.expand_resources(job.wildcards, job.input, 1, skip_evaluation=others)
+            cores, gpus = (resources.get(key, 0) for key in ("_cores", "gpu"))
+            if isinstance(cores, int) and isinstance(gpus, int):
+                found[job.rule.name] = max(found.get(job.rule.name, (0, 0)), (cores, gpus))
+    return found
+
+
+def partitions(executor):
+    """Names of the partitions that jobs may go to, a set; empty where none is named."""
+    if named := os.environ.get("LABELBENCH_PARTITION"):
+        return set(named.split(","))
+    return {partition.name for partition in getattr(executor, "_partitions", None) or ()}
+
+
+def nodes(named):
+    """The `Node` of each node in the named partitions, or of all where Slurm has none of these names.
+
+    Empty where Slurm does not tell.
+    """
+    command = ["sinfo", "--noheader", "--Node", "--format=%R|%c|%G"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return []
+    lines = [line.split("|") for line in told.splitlines() if line.count("|") == 2]
+    lines = [line for line in lines if line[0] in named] or lines
+    return [Node(int(cores), "gpu" in gres) for _, cores, gres in lines if cores.isdigit()]
+
+
+def too_many_cores(asked, there):
+    """A sentence on the rules that ask for more cores than a node has, with and without GPUs each: a list of text.
+
+    asked: {rule: (cores, GPUs)}; there: the nodes, none where they are not known. Slurm refuses such jobs, or leaves
+    them waiting for ever.
+    """
+    found = []
+    for gpu in (True, False):
+        # A cluster that does not tell its GPUs as such may have them anywhere.
+        fitting = [node for node in there if node.gpu] if gpu and any(node.gpu for node in there) else there
+        rules = {rule: of for rule, of in asked.items() if bool(of[1]) == gpu}
+        most = max((node.cores for node in fitting), default=0)
+        large = {rule: of for rule, of in rules.items() if of[0] > most}
+        if not fitting or not large:
+            continue
+        cores, gpus = max(large.values())
+        kind = "node with GPUs" if gpu else "node"
+        rule = min(large)
+        remedy = (
+            f"Set LABELBENCH_GPU_THREADS={most // gpus}, cores for each GPU"
+            if gpu and most >= gpus
+            else f"Ask for less with --set-threads {rule}={most}"
+        )
+        found.append(
+            f"{', '.join(sorted(large))}: {cores} cores are asked for, and no {kind} has more than {most}. Such jobs "
+            f"wait for ever, or are refused. {remedy} (docs/cluster.md)."
+        )
+    return found
 
 
 def refuse_orphans(folder, logger, patience=60):
