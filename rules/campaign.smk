@@ -66,6 +66,28 @@ if CAMPAIGN:
         estimate = requests.of_images(threads, _weights_mb(), requests.LOADED)
         return requests.asked(estimate, requests.COMPUTING)
 
+    def images_of_campaign(input):
+        """(images, width of their embeddings); guesses where there are no embeddings yet."""
+        return pool_shape(str(input.clean)) or (_MANY, EMBEDDING_BYTES // 2)
+
+    def mem_mb_to_learn(wildcards, input):
+        images, _ = images_of_campaign(input)
+        views = sum(_size(path) or 0 for path in [input.clean, *input.augmented])
+        estimate = requests.of_proxy(views / 1e6) + requests.of_campaign(images)
+        return requests.asked(estimate)
+
+    def mem_mb_to_propose(wildcards, input):
+        """Of the strategy that takes more: which one it is, answers decide."""
+        images, dim = images_of_campaign(input)
+        settings = CAMPAIGN.settings
+        labelled = min(settings.batch * (int(wildcards.batch) - 1), images)
+        sizes = memory.Sizes(
+            images - labelled, labelled, len(CAMPAIGN.classes), dim, settings.batch
+        )
+        entries = CAMPAIGN.strategy, CAMPAIGN.first
+        estimate = max(requests.of_selection(entry, sizes) for entry in entries)
+        return requests.asked(estimate + requests.of_campaign(images))
+
     # How many images there are is not known before they are listed.
     _MANY = 100_000
 

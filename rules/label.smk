@@ -86,7 +86,7 @@ if CAMPAIGN:
         conda:
             "../envs/train.yaml"
         resources:
-            mem_mb=8000,
+            mem_mb=mem_mb_to_learn,
             runtime=60,
         params:
             spec=as_it_is(provenance.canonical(campaigns.spec(CAMPAIGN))),
@@ -141,7 +141,7 @@ if CAMPAIGN:
         conda:
             "../envs/train.yaml"
         resources:
-            mem_mb=16000,
+            mem_mb=mem_mb_to_propose,
             runtime=240,
         params:
             spec=as_it_is(provenance.canonical(campaigns.as_json(CAMPAIGN))),

@@ -3,8 +3,10 @@
 python tests/planning/small_jobs.py images READERS DECODED_MB    # views for a GPU, of 224 pixels
 python tests/planning/small_jobs.py proxy IMAGES WIDTH           # a proxy on one clean and two augmented views
 python tests/planning/small_jobs.py selection STRATEGY IMAGES WIDTH CLASSES LABELLED BUDGET
+python tests/planning/small_jobs.py batch STRATEGY IMAGES WIDTH CLASSES BUDGET    # for people
 """
 
+import hashlib
 import logging
 import re
 import sys
@@ -112,11 +114,48 @@ def selection(strategy, count, width, classes, labelled, budget):
         extra["true_labels"] = labels
     chosen = plugin.select(pool, budget, plugin.Config(), rng, **extra)
     assert len(chosen) == budget
+    print(peak())
+
+
+def peak():
+    """KiB that this process took at most."""
     # Not `ru_maxrss`, which begins with what the process that started this one takes.
-    print(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+def batch(strategy, count, width, classes, budget):
+    """As `propose_batch.py` does it, the second batch of a campaign. Prints the peak of the process, in KiB."""
+    from labelbench.common import registry
+    from labelbench.labelling import campaign, identity, models, proposal
+    from labelbench.training import proxy
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        index, path = Path(folder, "images.csv"), Path(folder, "clean.npy")
+        rows = (identity.Image(hashlib.sha256(b"%d" % n).hexdigest(), f"day{n % 99}/{n}.jpg") for n in range(count))
+        identity.write_index(index, rows)
+        file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, width))
+        for begin in range(0, count, 5000):
+            file[begin : begin + 5000] = rng.standard_normal(file[begin : begin + 5000].shape, dtype=np.float32)
+        del file
+        clean, images = np.load(path, mmap_mode="c"), identity.read_index(index)
+    assert identity.fingerprint(images)
+    settings = SimpleNamespace(name="c", seed=0, batch=budget, audit=budget, budget=0, near_copies=0.98)
+    settings.classes = [str(n) for n in range(classes)]
+    space = models.Space(clean, np.zeros(width, np.float32), np.ones(width, np.float32), np.ones(count, bool), [], [])
+    plugin, model = registry.load("strategies", strategy), None
+    batches, answers = [], {}
+    for number in (1, 2):
+        state = campaign.state(batches, answers, 0)
+        chooses = plugin if model else registry.load("strategies", "random")
+        batches.append(proposal.propose(images, state, space, model, settings, chooses, chooses.Config(), number))
+        said = zip(batches[-1].images, rng.choice(settings.classes, budget), strict=True)
+        answers |= {image.sha256: campaign.Answered(image.sha256, "label", str(label)) for image, label in said}
+        model = proxy.build({"name": "linear"}, space.mean, space.std, classes, 0)
+    print(peak())
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    jobs = {"images": images, "proxy": proxy, "selection": selection}
+    jobs = {"images": images, "proxy": proxy, "selection": selection, "batch": batch}
     jobs[sys.argv[1]](*(int(text) if text.isdigit() else text for text in sys.argv[2:]))

@@ -154,6 +154,17 @@ def test_an_estimate_is_what_a_selection_takes(strategy):
     assert int(job.stdout) * 1024 / 1e6 == pytest.approx(estimate_of(strategy, sizes_of(*arguments)), rel=0.3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "images", "width"), [("margin", 2000, 64), ("margin", 300_000, 32), ("badge", 60_000, 512)]
+)
+def test_an_estimate_is_what_a_batch_for_people_takes(strategy, images, width):
+    command = [sys.executable, SMALL, "batch", strategy, str(images), str(width), "10", "100"]
+    job = subprocess.run(command, env={"OMP_NUM_THREADS": "1"}, cwd=REPO, check=True, capture_output=True)
+    estimate = estimate_of(strategy, sizes_of(images, width, 10, 100, 100)) + requests.of_campaign(images)
+    assert int(job.stdout) * 1024 / 1e6 == pytest.approx(estimate, rel=0.3)
+
+
 def test_what_a_selection_asks_for_grows_with_what_it_holds():
     sizes = memory.Sizes(1_000_000, 1000, 1000, 512, 1000)
     wide, many = replace(sizes, dim=1024), replace(sizes, classes=2000)

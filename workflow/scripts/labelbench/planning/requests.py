@@ -13,6 +13,8 @@ from labelbench.selection import memory, shortlist
 IMAGES, READER = 540, 95
 # MB of a process with torch and the libraries of proxies.
 EMBEDDINGS = 246
+# Bytes of an image in the index of a campaign, with what a batch is drawn by.
+INDEXED = 700
 # An encoder's files are in the memory of the host so many times: model and checkpoint as it is loaded; model, best
 # state, gradients and two moments as it is trained, on a GPU as its state is saved.
 LOADED, TRAINED = 2, 5
@@ -68,6 +70,11 @@ def of_selection(strategy, sizes, itemsize=2):
     short = shortlist.Config(**settings) if settings else None
     mapped = itemsize * sizes.examples * sizes.dim if memory.looks(strategy.module, short) else 0
     return EMBEDDINGS + (mapped + memory.of(strategy.module, strategy.config, sizes, short)) / 1e6
+
+
+def of_campaign(images):
+    """MB that a campaign's index of so many images is estimated to take, beside all else."""
+    return INDEXED * images / 1e6
 
 
 def asked(estimate, computing=0):

@@ -39,7 +39,7 @@ def select(pool: Pool, budget: int, config: Config, rng: np.random.Generator) ->
     which needs no tuning to the features' scale. It clusters the whole pool once; here the features are those of the
     round's model, so that every round clusters what is still unlabelled. Above 8,192 examples clusters do not cross
     the cells of a k-means (`selection.linkage`); no example is left out.
-    O(U·8192·d + UK) time, memory for the features and 2 GB. Raises UserError if fewer than `budget` examples are
+    O(U·8192·d + UK) time, memory for the features and 1 GB. Raises UserError if fewer than `budget` examples are
     unlabelled.
     Citovsky et al., "Batch active learning at scale", NeurIPS 2021, algorithms 1 and 2.
     """
