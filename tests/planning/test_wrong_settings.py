@@ -3,6 +3,8 @@
 import copy
 import functools
 import math
+import subprocess
+import sys
 import time
 
 import pytest
@@ -266,6 +268,17 @@ def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path):
     (tmp_path / "x.yaml").write_bytes("seed: 3\n# Grüße\n".encode("cp1252"))
     message = refusal({"include": str(tmp_path / "x.yaml")})
     assert message.endswith("x.yaml cannot be read: line 2 is not UTF-8 text. Save it as UTF-8.")
+
+
+@pytest.mark.parametrize("option", ["--configfile {}", "--configfile={}"])
+def test_a_config_in_another_encoding_is_no_traceback_of_snakemakes(tmp_path, option):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("seed: 3\n\n# Grüße\n".encode("cp1252"))
+    command = [sys.executable, "-m", "snakemake", "-n", "-c1", *option.format(path).split()]
+    done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"{path} cannot be read: line 3 is not UTF-8 text. Save it as UTF-8."
+    assert "Traceback" not in done.stderr
 
 
 def test_one_file_is_included_as_a_list_of_it(tmp_path):
