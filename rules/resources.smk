@@ -320,7 +320,9 @@ def select_mem_mb(wildcards, input, attempt):
     schedule = STUDY.budgets[wildcards.dataset]
     labelled, budget = schedule.before(round_), schedule.batch(round_)
     classes = num_classes(str(input.dataset))
-    sizes = memory.Sizes(examples - labelled, labelled, classes, dim, budget)
+    # Of a pool that is too small for its budget the job itself says so.
+    unlabelled = max(examples - labelled, 0)
+    sizes = memory.Sizes(unlabelled, labelled, classes, dim, budget)
     estimate = requests.of_selection(strategy, sizes)
     on_gpu = requests.COMPUTING if input.clean and proxy_gpu(wildcards, input) else 0
     return requests.asked(estimate, on_gpu) * attempt

@@ -181,6 +181,14 @@ def test_what_a_selection_asks_for_grows_with_what_it_holds():
     assert estimate_of("random", wide) == estimate_of("random", sizes)
 
 
+@pytest.mark.parametrize("strategy", SELECTIONS)
+@pytest.mark.parametrize("sizes", [(0, 0, 1, 1, 1), (1, 0, 2, 1, 1), (0, 30, 2, 8, 10), (5, 30, 2, 8, 10)])
+def test_an_estimate_stands_no_pool_in_the_way(strategy, sizes):
+    least = estimate_of("random", memory.Sizes(*sizes))
+    assert least <= estimate_of(strategy, memory.Sizes(*sizes)) < 3000
+    assert estimate_of(strategy, memory.Sizes(*sizes), shortlist={"by": "kmeans", "size": 10}) < 3000
+
+
 def test_a_strategy_that_says_nothing_gets_what_the_hungriest_take(monkeypatch):
     sizes = memory.Sizes(100_000, 1000, 100, 512, 1000)
     said = estimate_of("badge", sizes)

@@ -56,7 +56,8 @@ class Sizes:
 
     def coverage(self, largest_part):
         """Bytes of `coverage.select`: features in float32, and in float64 before and after they are scaled."""
-        part = -(-self.unlabelled // -(-self.unlabelled // largest_part)) if self.unlabelled else 0
+        parts = max(-(-self.unlabelled // largest_part), 1)
+        part = -(-self.unlabelled // parts)
         return 5 * self.features(part) + 2 * self.features(self.labelled)
 
     def matrix(self, dim):
