@@ -129,6 +129,7 @@ def test_digits_follow_the_width_of_the_interval():
     assert wording.interval(0.0031, -1e-9, 0.0061) == "+0.31 [−0.00, +0.61]"
     # The same mean has the same digits, in whatever order it was summed.
     assert {wording.percent(x) for x in (0.97965, 0.97965 - 1e-16, 0.97965 + 1e-16)} == {"97.97"}
+    assert (wording.percent(0.00625), wording.points(-0.00625)) == ("0.63", "−0.63")
     for width in (1e-6, 1e-4, 0.0007, 0.003, 0.2):
         low, high = (wording.points(x, wording.digits_of(width)) for x in (0.001, 0.001 + width))
         assert low != high or width < 1e-5
@@ -171,7 +172,7 @@ def test_settings_are_taken_together_where_one_cannot_decide(table):
     assert margin["p_holm"] == pytest.approx(2 * margin["p"])
     assert (found.loc["badge", "above"], found.loc["badge", "of"]) == (0, 12)
     text = findings.headline("digits", rows, found.reset_index(), judged)
-    assert text.startswith("digits: margin beats random sampling by +1.27 points of AULC [")
+    assert text.startswith("digits: margin beats random sampling by +1.28 points of AULC [")
     # Which is also said for trials that count once, as they would have to if settings shared all of their luck.
     assert "in test accuracy over 6 settings of 2 trials, if these share at most half of their luck (if all, [" in text
     alike = statistics.estimate(np.mean([rows["gaps"][2 * i] for i in range(6)], axis=0))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from labelbench.evidence import paper, study, typeset
+from labelbench.evidence import paper, study, typeset, wording
 
 COLUMNS = (
     *("table", "dataset", "encoder", "selector", "trainer", "model", "strategy", "labels", "split", "measure"),
@@ -188,7 +188,7 @@ def _counts(column):
 def _cells(row):
     if row is None:
         return [("–", False)] * 5
-    here = f"{round(row['here'], 9):.2f}" + ("" if math.isnan(row["here_sd"]) else f" ± {row['here_sd']:.2f}")
+    here = f"{wording.half_up(row['here']):.2f}" + ("" if math.isnan(row["here_sd"]) else f" ± {row['here_sd']:.2f}")
     difference = _points(row["difference"])
     if row["within_noise"] is not None:
         difference += f" [{_points(row['low'])}, {_points(row['high'])}]"
@@ -199,4 +199,4 @@ def _cells(row):
 
 
 def _points(x):
-    return f"{round(round(x, 9), 2) + 0.0:+.2f}".replace("-", "−")  # + 0.0: no −0.00
+    return f"{round(wording.half_up(x), 2) + 0.0:+.2f}".replace("-", "−")  # + 0.0: no −0.00

@@ -13,17 +13,20 @@ AS_GOOD = "every mean that is not shown to lie below it (paired t test, correcte
 
 def percent(x):
     """A fraction in percent, with two digits behind the point."""
-    return NONE if math.isnan(x) else f"{_rounded(x):.2f}"
+    return NONE if math.isnan(x) else f"{half_up(100 * x):.2f}"
 
 
-def _rounded(x):
-    """A fraction in percent without the last bits, in which the same mean differs by the order of its sum."""
-    return round(100 * x, 9)
+def half_up(x):
+    """A number a hair further from zero, so that a half is rounded up whatever its last bits say.
+
+    In these the same mean differs by the order of its sum.
+    """
+    return x + math.copysign(1e-9, x)
 
 
 def points(x, digits=2):
     """A difference of fractions as text, in points with its sign."""
-    return NONE if math.isnan(x) else f"{_rounded(x):+.{digits}f}".replace("-", "−")
+    return NONE if math.isnan(x) else f"{half_up(100 * x):+.{digits}f}".replace("-", "−")
 
 
 def digits_of(width):
@@ -39,7 +42,7 @@ def interval(difference, low, high):
     An end that is not zero does not read as zero, where four digits do.
     """
     least = digits_of(high - low)
-    told = (d for d in range(least, 5) if not any(end and not round(_rounded(end), d) for end in (low, high)))
+    told = (d for d in range(least, 5) if not any(end and not round(half_up(100 * end), d) for end in (low, high)))
     digits = next(told, least)
     ends = [points(end, digits) for end in (low, high)]
     if math.isnan(low):
