@@ -174,6 +174,15 @@ def test_all_datasets_are_the_mean_of_those_that_have_the_change(drawn):
     assert set(everything["lever"]) == {"encoder", "strategy", "trainer"}  # one dataset alone has two cold starts
 
 
+def test_datasets_and_references_are_in_the_order_of_the_study(drawn):
+    starts = {"digits_typical": ("digits", "typiclust"), "digits": ("digits", "kmeans")}
+    found = table(drawn, starts={"clothes": ("clothes", "random")} | starts)
+    assert list(dict.fromkeys(found["dataset"])) == ["clothes", "digits", levers.EVERY]
+    row = line(found, "cold start", "kmeans")
+    assert row["reference"] == "typiclust"  # the first, where none is random
+    assert row["difference"] == pytest.approx(-line(table(drawn), "cold start", "typiclust")["difference"])
+
+
 def test_ranks_are_by_size_of_whatever_sign(drawn):
     worse = drawn.assign(value=drawn["value"] - 0.3 * drawn["trainer"].eq("flexmatch") * drawn["round"].eq(2))
     for found in (table(drawn), table(worse)):
