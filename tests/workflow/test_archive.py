@@ -89,6 +89,22 @@ def test_tables_and_figures_are_remade_from_the_archive_alone(archived, tmp_path
     assert made(repo) == made(archived)
 
 
+@pytest.mark.slow  # a second study
+def test_an_archive_keeps_the_order_of_datasets(fresh, tmp_path):
+    datasets = {name: {"name": "digits", "initial": start} for name, start in (("z", "random"), ("a", "kmeans"))}
+    run = {"datasets": ["z", "a"], "trials": 2, "finetune": {"trainers": [], "rounds": ["last"]}}
+    budgets = {"default": {"initial": 20, "batches": [10], "rounds": 2}}
+    configure(fresh, {"datasets": datasets, "run": run, "budgets": budgets, "strategies": {"kmeans": None}})
+    snakemake(fresh, "archive", "-c2")
+    assert "levers.csv" in {path.name for path in made(fresh)}
+    repo = copy_workflow(tmp_path / "them")
+    overlay = {"run": {"datasets": []}, "imports": {"them": {"name": "archive", "file": "them.zip"}}}
+    shutil.copy(fresh / "results/archive.zip", repo / "them.zip")
+    configure(repo, overlay)
+    snakemake(repo, "-c1")
+    assert made(repo) == made(fresh)
+
+
 def test_a_joint_comparison_tells_two_runs_apart(archived, tmp_path):
     repo = tmp_path / "repo"
     shutil.copytree(archived, repo, symlinks=True)

@@ -31,6 +31,8 @@ for path in job.input.datasets:
         "splits": {name: len(split.source) for name, split in dataset.splits.items()},
         "class_names": dataset.class_names,
     }
+# In the study's order, which tables follow; what Snakemake records of params is sorted.
+spec["contents"] = {name: spec["contents"][name] for name in datasets}
 contents = {
     archive.MANIFEST: {"format": archive.FORMAT, "datasets": datasets, "tuned": tuned, **spec},
     "config.json": json.loads(job.params.config),

@@ -24,10 +24,12 @@ drawings = {
     "savings": figures.label_savings,
     "differences": lambda *about: figures.differences(*about, spec["equivalence"], images),
 }
+order = dict.fromkeys(dataset for _, dataset in spec["figures"])  # the study's; that of the rest is sorted
+starts = {dataset: spec["starts"][dataset] for dataset in order}
 overall = {
     "ranks": figures.critical_differences,
     "levers": lambda metrics, leads, kinds, of_images: figures.lever_effects(
-        levers.table(metrics, leads, kinds, spec["starts"], of_images, spec["equivalence"], images)
+        levers.table(metrics, leads, kinds, starts, of_images, spec["equivalence"], images)
     ),
 }
 # In the order of the output files.

@@ -36,7 +36,8 @@ for dataset, notes in left_out.items():
         log.warning("%s: %s", dataset, note)
 judged, headlines, pooled = {}, {}, {}
 made, finals, told, compared = [], [], {}, {}  # made: (page, CSV text) in the order of the output files
-for dataset in dict.fromkeys(dataset for _, dataset in spec["tables"]):  # the study's order; that of `leads` is sorted
+order = dict.fromkeys(dataset for _, dataset in spec["tables"])  # the study's; that of `leads` is sorted
+for dataset in order:
     lead = leads[dataset]
     own = metrics[metrics["dataset"] == dataset]
     table = comparisons.comparisons_table(own, dataset, lead, spec["kinds"], equivalence, images, spec["family"])
@@ -77,7 +78,8 @@ ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if 
 ranked_levers = None
 for kind in spec["overall"]:
     if kind == "levers":
-        about = (metrics, leads, spec["kinds"], spec["starts"], spec["images"], equivalence, images, spec["family"])
+        starts = {dataset: spec["starts"][dataset] for dataset in order}
+        about = (metrics, leads, spec["kinds"], starts, spec["images"], equivalence, images, spec["family"])
         ranked_levers = levers.table(*about)
         page, text = lever_pages.page(ranked_levers, equivalence), levers.to_csv(ranked_levers)
     elif kind == "wins":

@@ -85,9 +85,10 @@ def table(metrics, leads, kinds, starts, images, equivalence, hits=None, family=
     """One row per (dataset, split, lever, level), then those of all datasets together; fractions.
 
     metrics: the study's table, of paired trials; leads: the leading metric by dataset; kinds: by strategy (upper bounds
-    are no levels); starts: (name, cold start) by dataset, where datasets of one name differ in nothing but the cold
-    start; images: by dataset, a name that datasets of the same images share; hits: `images.TestImages`; equivalence and
-    family as in `comparisons.comparisons_table`, where a block is a dataset and split, or all datasets.
+    are no levels); starts: (name, cold start) by dataset in the order of the study, where datasets of one name differ
+    in nothing but the cold start; images: by dataset, a name that datasets of the same images share; hits:
+    `images.TestImages`; equivalence and family as in `comparisons.comparisons_table`, where a block is a dataset and
+    split, or all datasets.
 
     Scores are those after the last label, of the models of a run: the selector's own, and those fine-tuned on the same
     labels (lever `final model`). Splits are the first test set and the pool. `difference` is that of `level` to
@@ -151,6 +152,7 @@ def combinations(metrics, members, split, lead, kinds, hits=None):
     wanted &= ~metrics["strategy"].map(kinds).eq("upper bound")
     runs = metrics[wanted]
     selectors = runs["selector"].nunique()
+    runs = pd.concat([runs[runs["dataset"] == dataset] for dataset in members])  # in the order of their levels
     keys, cells = [*study.SETTING, "stage", "model", "strategy"], {}
     distinct = {
         (dataset, *setting): study.distinct_models(metrics, dataset, setting)
