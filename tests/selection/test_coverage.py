@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labelbench.common import registry
-from labelbench.selection import clustering, coverage, greedy
+from labelbench.selection import clustering, coverage, greedy, temporaries
 from pools import blobs, classes, expect, goodness_of_fit, run
 from references import _coverage as plain
 
@@ -284,3 +284,20 @@ def test_the_sums_of_k_means_do_not_depend_on_their_order():
     one, other = (plain.index_add(0, cluster[at], x[at].double()) for at in (torch.arange(len(x)), order))
     assert not torch.equal(one, other)  # as a GPU's atomics add them
     torch.testing.assert_close(sums, one, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("divisor", [1, 1 << 14])  # one tile, and tiles of a few rows
+def test_nearest_of_others_is_what_all_pairs_say(divisor):
+    draw = np.random.default_rng(0)
+    x = coverage.unit(torch.as_tensor(draw.normal(size=(60, 5))))
+    cluster = torch.as_tensor(draw.integers(0, 4, 60))
+    pairs = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    expected = pairs.masked_fill(cluster[:, None] == cluster, torch.inf).min(1).values
+    with temporaries.divided(divisor):
+        found = coverage.nearest_of_others(x, cluster)
+    assert found.sort().values.numpy() == pytest.approx(expected.sort().values.numpy(), abs=1e-9)
+
+
+def test_one_cluster_has_no_others():
+    x = coverage.unit(torch.eye(3, dtype=torch.float64))
+    assert torch.isinf(coverage.nearest_of_others(x, torch.zeros(3, dtype=torch.int64))).all()

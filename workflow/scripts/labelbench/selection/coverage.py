@@ -91,6 +91,38 @@ def nearest(x, centres):
     return temporaries.joined(((rows - centres[at]).square().sum(1) for rows, at in parts), len(x))
 
 
+def nearest_of_others(x, cluster):
+    """Squared distance of each row of x (n, d) float64 to the nearest of another cluster: float64 (n,), in any order.
+
+    cluster: (n,) int64; infinite where there is one alone. The nearest is found in float32 and its distance taken in
+    float64. One product per pair of tiles serves both sides: half of O(n²·d) time; a float32 copy of x.
+    """
+    order = cluster.argsort(stable=True)
+    y, cluster = x.float()[order], cluster[order]
+    norms, tile = y.square().sum(1), int(temporaries.elements(x) ** 0.5)
+    smallest = torch.full_like(norms, torch.inf)
+    at = torch.zeros_like(cluster)
+    ends = cluster.tolist()
+
+    def keep(rows, columns, found):
+        nearer = found.values < smallest[rows]
+        smallest[rows] = torch.where(nearer, found.values, smallest[rows])
+        at[rows] = torch.where(nearer, found.indices + columns.start, at[rows])
+
+    tiles = [slice(start, min(start + tile, len(y))) for start in range(0, len(y), tile)]
+    for i, rows in enumerate(tiles):
+        for columns in tiles[i:]:
+            squared = torch.addmm(norms[columns], y[rows], y[columns].T, alpha=-2).add_(norms[rows, None])
+            if ends[rows.stop - 1] >= ends[columns.start]:  # rows are in the order of their clusters
+                squared.masked_fill_(cluster[rows, None] == cluster[columns], torch.inf)
+            keep(rows, columns, squared.min(1))
+            if columns != rows:
+                keep(columns, rows, squared.min(0))
+    parts = zip(order.split(8192), order[at].split(8192), strict=True)
+    exact = temporaries.joined(((x[rows] - x[others]).square().sum(1) for rows, others in parts), len(x))
+    return torch.where(smallest < torch.inf, exact, torch.inf)
+
+
 def _rows(x, columns):
     """How many rows of a temporary with that many columns."""
     return max(temporaries.elements(x) // columns, 64)

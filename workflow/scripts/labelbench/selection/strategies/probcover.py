@@ -67,7 +67,6 @@ def pure_radius(x, num_classes, purity, rng):
     from labelbench.selection import clustering, coverage
 
     _, cluster = clustering.k_means(x.float(), min(num_classes, len(x)), rng)
-    radii = [coverage.nearest(x[cluster == k], x[cluster != k]).sqrt().cpu().numpy() for k in cluster.unique()]
-    radii = np.sort(np.concatenate(radii))[::-1]
+    radii = np.sort(coverage.nearest_of_others(x, cluster).sqrt().cpu().numpy())[::-1]
     # The first ⌈αn⌉ balls are pure up to the radius of the last of them.
     return float(radii[math.ceil(round(purity * len(x), 6)) - 1])
