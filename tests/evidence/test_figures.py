@@ -1,4 +1,6 @@
+import io
 import itertools
+import warnings
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib as mpl
@@ -67,6 +69,21 @@ def test_zero_shot_is_a_line_where_it_was_measured(metrics):
     assert [t.get_text() for t in test.texts] == ["zero-shot"]
     assert any(set(x.get_ydata()) == {87.0} for x in test.lines)
     assert not pool.texts
+    assert test.get_ylim()[0] < 87 < test.get_ylim()[1]
+
+
+@pytest.mark.parametrize(("level", "text"), [(0.2, "zero-shot 20.0 ↓"), (1.8, "zero-shot 180.0 ↑")])
+def test_a_zero_shot_level_far_away_is_told_at_the_edge(metrics, level, text):
+    """Drawn where it is, it would flatten the curves, or lie outside of the panel and take its place from it."""
+    far = metrics.copy()
+    far.loc[far["stage"] == "zero_shot", "value"] = level
+    figure = figures.learning_curves(far, "digits", "accuracy", KINDS)
+    axis = figure.axes[0]
+    assert [t.get_text() for t in axis.texts] == [text]
+    assert axis.get_ylim()[0] <= axis.texts[0].get_position()[1] <= axis.get_ylim()[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.save(figure, io.BytesIO(), "svg")
 
 
 def test_long_schedules_are_logarithmic_with_room_between_ticks(tmp_path):
@@ -105,7 +122,7 @@ def test_panels_without_data_look_empty(metrics):
     far.loc[far["strategy"].ne("random") & far["split"].eq("test"), "value"] -= 0.9
     alone = metrics[(metrics["strategy"] == "random") | (metrics["split"] == "test")]
     drawn = (
-        (figures.label_savings(far, "digits", "accuracy", KINDS).axes[0], "no accuracy that both reach"),
+        (figures.label_savings(far, "digits", "accuracy", KINDS).axes[0], "no accuracies that both pass through"),
         (figures.label_savings(alone, "digits", "accuracy", KINDS).axes[1], "nothing to compare"),
         (figures.differences(alone, "digits", "accuracy", KINDS, 0.002).axes[1], "nothing to compare"),
     )

@@ -215,9 +215,7 @@ def _curves_figure(metrics, dataset, measures, rows, lines, curves_of, about="",
             axis.yaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10)))
             level = study.zero_shot(metrics, dataset, row[0], split, metric_of(split, measure))
             if level is not None:
-                axis.axhline(100 * level, color="black", linestyle=":", linewidth=1)
-                right = axis.get_yaxis_transform()  # x in fractions of the panel, y in percent
-                axis.text(0.99, 100 * level, "zero-shot", transform=right, ha="right", va="bottom", fontsize=8)
+                _draw_level(axis, 100 * level, "zero-shot")
         _title(figure, metrics, dataset, about)
         handles = []
         for name, label in lines.items():
@@ -382,7 +380,7 @@ def label_savings(metrics, dataset, lead, kinds):
             compared = comparisons.savings_curves(metrics, dataset, setting, split, lead, *model)
             curves = {strategy: curve for strategy, curve in compared.items() if curve is not None}
             if not curves:
-                _nothing(axis, "no accuracy that both reach" if compared else "nothing to compare")
+                _nothing(axis, "no accuracies that both pass through" if compared else "nothing to compare")
                 continue
             for i, (strategy, curve) in enumerate(curves.items()):
                 colour, marker, line = look(strategy)
@@ -612,6 +610,22 @@ def _limit_scores(axis, curves):
     height = max(np.ptp(means), 1.0)
     low, high = axis.get_ylim()
     axis.set_ylim(max(low, means.min() - height), min(high, means.max() + height))
+
+
+def _draw_level(axis, level, name):
+    """A dotted line at a level, in percent, for which the panel grows up to twofold; beyond that, words at its edge."""
+    low, high = axis.get_ylim()
+    height = high - low
+    right = axis.get_yaxis_transform()  # x in fractions of the panel, y in percent
+    style = {"transform": right, "ha": "right", "fontsize": 8}
+    if not low - height <= level <= high + height:
+        above = level > high
+        text = f"{name} {level:.1f} {'↑' if above else '↓'}"
+        axis.text(0.99, high if above else low, text, va="top" if above else "bottom", **style)
+        return
+    axis.axhline(level, color="black", linestyle=":", linewidth=1)
+    axis.text(0.99, level, name, va="bottom", **style)
+    axis.set_ylim(min(low, level - 0.05 * height), max(high, level + 0.1 * height))
 
 
 def _label_axis(axis, budgets):
