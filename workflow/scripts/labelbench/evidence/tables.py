@@ -129,9 +129,9 @@ def _scores(curves, at=-1):
 def _best(scores):
     """Names with the highest mean of `scores`, Series by trial, or that are not shown to lie below it.
 
-    Of those with enough trials to tell; none where the highest has too few. Shown: by the paired t test at the 5 %
-    level, corrected by Holm for all that are compared with the highest, so that the one that is truly best is among
-    them in 95 % of studies or more.
+    Of those with enough trials to tell; none where the highest has too few, or where that were all of them. Shown: by
+    the paired t test at the 5 % level, corrected by Holm for all that are compared with the highest, so that the one
+    that is truly best is among them in 95 % of studies or more.
     """
     highest = max(scores, key=lambda name: scores[name].mean(), default=None)
     scores = {name: values for name, values in scores.items() if len(values) >= statistics.ENOUGH}
@@ -140,7 +140,8 @@ def _best(scores):
     gaps = {name: _gap(scores[highest], values) for name, values in scores.items() if name != highest}
     gaps = {name: gap for name, gap in gaps.items() if len(gap)}
     shown = statistics.holm([statistics.student_t_p(gap) for gap in gaps.values()])
-    return {highest, *(name for name, p in zip(gaps, shown, strict=True) if not p < 0.05)}
+    best = {highest, *(name for name, p in zip(gaps, shown, strict=True) if not p < 0.05)}
+    return best if len(best) < len(scores) else set()
 
 
 def _gap(scores, reference):

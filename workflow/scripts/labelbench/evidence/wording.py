@@ -8,7 +8,8 @@ from labelbench.evidence.savings import Savings
 NONE = "–"
 NOISE = "training noise"  # name of the line that ends a block with it
 UNMEASURED = "not measured"
-AS_GOOD = "every mean that is not shown to lie below it (paired t test, corrected by Holm)"  # as the best, in bold
+# What is in bold beside the best.
+AS_GOOD = "every mean that is not shown to lie below it (paired t test, corrected by Holm), unless that were all"
 
 
 def percent(x):
