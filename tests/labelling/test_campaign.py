@@ -61,6 +61,33 @@ def test_a_batch_without_all_answers_waits():
     assert (state.open, state.next) == (None, 2)
 
 
+def test_nobody_waits_for_images_that_are_gone():
+    batches, half = [batch(1, [1, 2, 3, 4, 5])], labels(n1="a", n2="b")
+    state = campaign.state(batches, half, SEED, gone=frozenset({name(1), name(4)}))
+    assert (state.open, state.missing, state.rounds) == (batches[0], 2, [])
+    told = campaign.order(state, "labelling/birds", 9, 0)
+    assert told.startswith("Batch 1: 2 of 5 images wait for an answer; 1 is gone, for which nobody waits. Open ")
+    # Where the rest is gone, the batch is closed, and what it taught counts.
+    state = campaign.state(batches, half, SEED, gone=frozenset({name(3), name(4), name(5)}))
+    assert (state.open, state.next, [r.number for r in state.rounds]) == (None, 2, [1])
+    assert campaign.lost(batches, state) == 3
+    # An untouched batch that is gone teaches nothing, and the next one may go out.
+    state = campaign.state(batches, {}, SEED, gone=frozenset(map(name, range(1, 6))))
+    assert (state.open, state.next, state.rounds) == (None, 2, [])
+    assert campaign.asks(state, left=9, budget=0)
+    # So it is with the audit of a promise, which could never be answered otherwise.
+    promise = batch(2, [6, 7], kind="promise")
+    state = campaign.state([*batches, promise], half | labels(n6="a"), SEED, gone=frozenset({name(7)}))
+    assert campaign.answered(promise, state)
+    assert not campaign.answered(promise, state._replace(gone=frozenset()))
+
+
+def test_a_share_of_what_is_there_is_enough():
+    batches, answers = [batch(1, range(8))], labels(n0="a", n1="b", n2="a")
+    assert campaign.state(batches, answers, SEED, complete=0.5).open
+    assert campaign.state(batches, answers, SEED, complete=0.5, gone=frozenset({name(6), name(7)})).open is None
+
+
 @pytest.mark.parametrize("tenths", range(1, 11))
 def test_a_share_of_a_batch_is_enough_to_the_image(tenths):
     of = 6 * tenths

@@ -64,6 +64,23 @@ def test_positions_stay_where_files_move_go_come_and_change(folder):
     assert again[1].path == "back.png"
 
 
+def test_a_folder_with_none_of_a_campaigns_images_is_refused():
+    known = [identity.Image(f"{n:064x}", f"{n}.png") for n in range(60)]
+    others = [identity.Image(f"{n:064x}", f"{n}.png") for n in range(60, 70)]
+
+    def check(here, before, asked=known[:10]):
+        images = [i._replace(present=i in here) for i in dict.fromkeys([*before, *here, *asked])]
+        identity.check_same("pictures", "birds", images, before, asked)
+
+    check(known[10:], known)  # those that were asked about are sorted away
+    check(others + known[5:6], ())
+    check(others, known, ())  # nobody was asked yet
+    with pytest.raises(UserError, match="pictures holds none of the 60 images that the campaign birds is known to"):
+        check(others, known)
+    with pytest.raises(UserError, match="none of the 10 images .* another folder, or they were removed or changed"):
+        check(others + known[10:], ())  # without the former index nothing else is known
+
+
 def test_files_that_did_not_change_are_not_read_again(folder, monkeypatch):
     _, known = indexed(folder)
     read = []

@@ -110,6 +110,15 @@ def test_a_class_that_is_renamed_after_the_model_was_frozen_is_renamed_in_its_la
     assert read(np.array([0, 250]))[1].tolist() == [-2, 1]
 
 
+def test_an_audit_image_that_is_gone_counts_as_a_mistake(tmp_path):
+    names = [f"{n:03d}" for n in range(300)]
+    batch = frozen(tmp_path, dict.fromkeys(names, ("owl", 0.9)), names[::3])
+    answers = {n: Answered(n, "label", "owl") for n in names[::3]}
+    assert "(0 wrong)" in promises.of_audit(batch, 1, answers, 0.05, 0.05, ["owl", "x"], {})[3]
+    del answers["000"]
+    assert "(1 wrong)" in promises.of_audit(batch, 1, answers, 0.05, 0.05, ["owl", "x"], {})[3]
+
+
 def test_every_promise_of_a_campaign_has_its_own_share_of_the_risk(tmp_path):
     assert sum(promises.risk(0.05, n) for n in range(1, 40)) <= 0.05
     assert promises.risk(0.05, 1) == pytest.approx(0.04)

@@ -5,21 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from labelbench.labelling import assessment, campaign, models, standing, status_page
+from labelbench.labelling import assessment, campaign, identity, models, standing, status_page
 from labelbench.labelling.campaign import Answered, Asked, Batch
 from labelbench.labelling.identity import Image
 
 IMAGES = [Image(f"{n:064x}", f"{n}.png") for n in range(87)]
 
 
-def status(batches=(), answers=None, missing=0, **change):
+def status(batches=(), answers=None, missing=0, images=IMAGES, **change):
     settings = SimpleNamespace(
         **{"name": "birds", "classes": ["heron", "owl"], "seed": 0, "audit": 100, "batch": 20, "target": 0.0,
            "budget": 0, "price": 0.0, "mistake": 0.0, "looks": 10, "confidence": 95.0} | change
     )  # fmt: skip
-    state = campaign.state(list(batches), answers or {}, 0)
+    state = campaign.state(list(batches), answers or {}, 0, gone=identity.gone(images))
     space = models.Space(np.zeros((87, 2), np.float16), None, None, np.ones(87, bool), [], [])
-    return standing.status(IMAGES, ".", state, space, {}, settings, 0, missing, "labelling/birds")[0]
+    return standing.status(images, ".", state, space, {}, settings, 0, missing, "labelling/birds")[0]
 
 
 @pytest.mark.parametrize(("audit", "words"), [(100, "87 of the 87 images"), (44, "44 of the 87 images"), (43, "")])
@@ -36,6 +36,23 @@ def test_an_audit_that_takes_half_of_the_images_is_warned_of(audit, words):
 def test_missing_files_are_counted():
     assert "40 missing (problems.csv)" in status_page.text(status(missing=40))
     assert "missing" not in status_page.text(status())
+
+
+def test_labels_of_images_that_are_gone_are_told_apart():
+    asked = Batch("birds", 1, "0" * 8, "kmeans", tuple(Asked(i.sha256, i.path) for i in IMAGES[:32]))
+    answers = {i.sha256: Answered(i.sha256, "label", "owl") for i in IMAGES[:29]}
+    answers |= {IMAGES[29].sha256: Answered(IMAGES[29].sha256, "skip")}
+    assert "birds: 87 images, 29 labelled (1 skip)\n" in status_page.text(status([asked], answers))
+    images = [image._replace(present=n in (0, 1, 2, 86)) for n, image in enumerate(IMAGES)]
+    told = status_page.text(status([asked], answers, images=images, price=2.0, currency="EUR"))
+    assert "birds: 4 images, 3 labelled (26 labels of images that are gone)\n" in told
+    assert "58.00 EUR for 29 labels" in told  # which were paid
+    assert "2 images of earlier batches are gone without an answer, and nobody waits for them" in told
+    # Of a batch that is open, the order says so.
+    images = [image._replace(present=n != 30) for n, image in enumerate(IMAGES)]
+    found = status([asked], answers, images=images)
+    assert "earlier batches" not in status_page.text(found)
+    assert "1 of 32 images wait for an answer; 1 is gone" in found.next
 
 
 def test_the_page_says_what_to_do_and_points_at_no_page_that_is_missing():

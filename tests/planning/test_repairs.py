@@ -4,6 +4,7 @@ A test that fails because both do the same says that Snakemake has mended this: 
 """
 
 import json
+import re
 import subprocess
 import sys
 
@@ -142,32 +143,39 @@ def test_what_is_done_in_one_state_alone(counts, what, state):
     assert published > repaired, f"Snakemake has mended this: {what} ({published} times)"
 
 
-UPDATING = """
+FAILING = """
 import sys
 sys.path.insert(0, {scripts!r})
 from labelbench.planning import snakemake_speed
 if {repaired}:
     snakemake_speed.plan_quickly()
 
-rule all:
-    input: "index"
+rule use:
+    input: "last"
+    output: "used"
+    shell: "cp {{input}} {{output}}"
 
-rule index:
-    output: update("index")
+rule make:
+    output: {outputs}
     params: spec=config["spec"]
-    shell: "echo {{params.spec}} >> {{output}}; test {{params.spec}} = good"
+    shell: "for path in {{output}}; do echo {{params.spec}} >> $path; done; test {{params.spec}} = good"
 """
 
 
+@pytest.mark.parametrize("outputs", ['"last"', 'update("last")', 'update("first"), "last"', '"first", update("last")'])
 @pytest.mark.parametrize("repaired", [True, False], ids=["repaired", "published"])
-def test_an_update_that_failed_is_not_recorded_as_done(tmp_path, repaired):
-    (tmp_path / "Snakefile").write_text(UPDATING.format(scripts=str(REPO / "workflow/scripts"), repaired=repaired))
-    for spec, code in (("good", 0), ("bad", 1)):
-        done = snakemake(tmp_path, "-c1", "--config", f"spec={spec}", check=False)
-        assert done.returncode == code
-    assert (tmp_path / "index").read_text() == "good\n"
+def test_a_job_that_failed_is_not_recorded_as_done(tmp_path, repaired, outputs):
+    text = FAILING.format(scripts=str(REPO / "workflow/scripts"), repaired=repaired, outputs=outputs)
+    (tmp_path / "Snakefile").write_text(text)
+    snakemake(tmp_path, "-c1", "--config", "spec=good")
+    assert snakemake(tmp_path, "-c1", "--config", "spec=bad", check=False).returncode
+    for name in re.findall(r'update\("(\w+)"\)', outputs):
+        assert (tmp_path / name).read_text() == "good\n"
+    # What is made of it is there, and older than nothing that is there: only the records tell.
     again = snakemake(tmp_path, "-n", "--config", "spec=bad")
     assert ("Nothing to be done" in again) != repaired
+    if repaired:  # with the former settings all is as it was
+        assert "Nothing to be done" in snakemake(tmp_path, "-n", "--config", "spec=good")
 
 
 def test_another_version_says_what_is_off(monkeypatch):

@@ -163,10 +163,13 @@ def test_what_people_get_wrong_is_said_and_everything_else_goes_on(run):
         assert words in problems
     assert "1 unreadable" in out
 
-    # Once the link is gone it is no problem any more; the rest of the index stays.
+    # Once the link and the broken image are gone they are no problem any more; the rest of the index stays.
     (run.repo / "pictures/lost.jpg").unlink()
+    (run.repo / "pictures/broken.jpg").unlink()
     assert "index_images" in run.jobs(run())
-    assert "lost.jpg" not in (run.folder / "problems.csv").read_text(encoding="utf-8-sig")
+    problems = (run.folder / "problems.csv").read_text(encoding="utf-8-sig")
+    assert "lost.jpg" not in problems
+    assert "broken.jpg" not in problems
     found = campaign.read_answers(run.repo / "results/labelling/numbers/answers.csv")
     assert found[last.sha256].label == "five"
 
@@ -225,11 +228,32 @@ def test_without_a_section_it_is_said_where_to_begin(run):
 
 def test_another_folder_is_refused(run):
     run()
-    write_images(run.repo / "others", 400, 420)
-    for _ in range(2):  # Snakemake would record the first try as done, and go on with the old index
-        done = run(check=False, images="others")
-        assert done.returncode and "it is another folder" in done.stdout
+    others = run.repo / "others"
+    write_images(others, 400, 420)
+    done = run(check=False, images="others")
+    assert done.returncode and "it is another folder" in done.stdout
     assert json.loads((run.folder / "batch01/batch.json").read_text())["batch"] == 1
+    # Nor is it taken where it has the name of the former one: then nothing but the list of images is new.
+    (run.repo / "pictures").rename(run.repo / "former")
+    others.rename(run.repo / "pictures")
+    for _ in range(2):  # Snakemake would record the first try as done, and go on with the old index
+        done = run(check=False, images="pictures")
+        assert done.returncode and "none of the 300 images" in done.stdout
+
+
+def test_a_batch_whose_images_are_gone_is_not_waited_for(run):
+    run()
+    first = run.batch().images
+    for image in first:
+        (run.repo / "pictures" / image.path).unlink()
+    answer = f"sha256,label,annotator\n{first[0].sha256},{run.truth[first[0].sha256]},me\n"
+    (run.folder / "answers").mkdir(exist_ok=True)
+    (run.folder / "answers/page.csv").write_text(answer)  # the page has its pictures in itself
+    out = run()
+    assert "260 images, 0 labelled (1 label of images that are gone)" in out
+    assert "39 images of earlier batches are gone without an answer" in out
+    assert "Batch 2: Open" in out
+    assert not {image.sha256 for image in run.batch().images} & {image.sha256 for image in first}
 
 
 def derived(run):

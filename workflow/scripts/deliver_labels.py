@@ -20,7 +20,8 @@ spec = json.loads(job.params.spec)
 settings = types.SimpleNamespace(**spec)
 images = identity.read_index(job.input.images)
 answers = campaign.read_answers(job.input.answers)
-state = campaign.state(campaign.batches(job.params.folder), answers, settings.seed, settings.complete)
+batches = campaign.batches(job.params.folder)
+state = campaign.state(batches, answers, settings.seed, settings.complete, identity.gone(images))
 renames = json.loads(job.params.renames)
 promised = campaign.promises(state.batches) if settings.wrong else []
 if not campaign.labelled(answers.values()):

@@ -19,7 +19,8 @@ with jobs.slow_imports():
 spec = json.loads(job.params.spec)
 images = identity.read_index(job.input.images)
 answers = campaign.read_answers(job.input.answers)
-state = campaign.state(campaign.batches(job.params.folder), answers, spec["seed"], job.params.complete)
+batches = campaign.batches(job.params.folder)
+state = campaign.state(batches, answers, spec["seed"], job.params.complete, identity.gone(images))
 (round_,) = [r for r in state.rounds if r.number == job.params.round]
 position = {image.sha256: n for n, image in enumerate(images)}
 index = [position[name] for name in round_.labels]

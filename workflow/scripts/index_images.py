@@ -3,7 +3,6 @@
 import json
 
 from labelbench.common import jobs
-from labelbench.common.errors import UserError
 from labelbench.labelling import campaign, identity
 
 job = snakemake  # noqa: F821
@@ -15,16 +14,10 @@ before = identity.read_index(job.output.images)
 known = identity.look(root, files, identity.read_known(job.output.known))
 asked_of = [image for batch in campaign.batches(job.params.folder) for image in batch.images]
 images = identity.with_asked(identity.index(known, before), asked_of)
-asked = {image.sha256 for image in asked_of}
-here = {image.sha256 for image in images if image.present}
-if asked and not here & asked:
-    raise UserError(
-        f"{settings['images']} holds none of the {len(asked)} images that the campaign {settings['campaign']} has "
-        "asked about: it is another folder. Correct `images` in the config, or give this folder a campaign of its own."
-    )
+identity.check_same(settings["images"], settings["campaign"], images, before, asked_of)
 identity.write_known(job.output.known, known)
 identity.write_absent(job.output.absent, absent)
 identity.write_index(job.output.images, images)
 copies = sum(len(image.copies) for image in images)
 broken = sum(bool(image.problem) for image in images if image.present)
-log.info("%d images, %d exact copies, %d unreadable", len(here), copies, broken)
+log.info("%d images, %d exact copies, %d unreadable", sum(image.present for image in images), copies, broken)

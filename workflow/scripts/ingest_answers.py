@@ -36,10 +36,13 @@ strays = [
     (name, "", f"It lies beside the folder answers/ and is not read. Answers belong into {folder / 'answers'}/.")
     for name in settings["strays"]
 ]
-unreadable = [(image.path, "", f"This image cannot be read: {image.problem}.") for image in images if image.problem]
-gone = sum(not image.present for image in images)
-if gone:
-    log.info("%d images of the index are in no file now; their answers are kept", gone)
+unreadable = [
+    (image.path, "", f"This image cannot be read: {image.problem}.")
+    for image in images
+    if image.present and image.problem
+]
+if gone := identity.gone(images):
+    log.info("%d images of the index are in no file now; their answers are kept", len(gone))
 identity.write_table(
     job.output.problems,
     ("source", "row", "problem"),

@@ -20,7 +20,11 @@ images = identity.read_index(job.input.images)
 number = int(job.wildcards.batch)
 root, _ = identity.source(settings.images)
 state = campaign.state(
-    campaign.batches(job.params.folder), campaign.read_answers(job.input.answers), settings.seed, settings.complete
+    campaign.batches(job.params.folder),
+    campaign.read_answers(job.input.answers),
+    settings.seed,
+    settings.complete,
+    identity.gone(images),
 )
 space = models.space(job.input.clean, [], identity.fingerprint(images))
 model = proxy.load(job.input.model) if job.input.model else None

@@ -16,7 +16,11 @@ spec = json.loads(job.params.spec)
 images = identity.read_index(job.input.images)
 number = int(job.wildcards.round)
 state = campaign.state(
-    campaign.batches(job.params.folder), campaign.read_answers(job.input.answers), spec["seed"], job.params.complete
+    campaign.batches(job.params.folder),
+    campaign.read_answers(job.input.answers),
+    spec["seed"],
+    job.params.complete,
+    identity.gone(images),
 )
 (round_,) = [r for r in state.rounds if r.number == number]
 position = {image.sha256: n for n, image in enumerate(images)}

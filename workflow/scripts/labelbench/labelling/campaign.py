@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from labelbench.common import json_files
 from labelbench.common.errors import UserError
-from labelbench.common.words import counted
+from labelbench.common.words import are, counted
 from labelbench.labelling import identity
 
 NOTHING_LABELLED = "Nothing was labelled yet: answer a batch (snakemake label …), then deliver."
@@ -177,7 +177,7 @@ class State(NamedTuple):
     rounds: `Round` of each closed batch, and of round 0 where labels existed before; audit: hashes of the audit
     images that were asked; closed: numbers of the batches that are answered as far as the config wants; open: the
     `Batch` that waits for answers, or None; next: the number of the batch to propose, or None; missing: how many
-    images of the open batch have no answer.
+    images of the open batch wait for an answer; gone: hashes of images that no file has any more.
     """
 
     batches: list
@@ -187,6 +187,7 @@ class State(NamedTuple):
     open: Batch | None
     next: int | None
     missing: int
+    gone: frozenset = frozenset()
 
 
 def is_audit(batches, seed, sha256):
@@ -205,10 +206,11 @@ def drew_audit(batches):
     return next((batch for batch in batches if batch.kind == "batch"), None)
 
 
-def state(batches, answers, seed, complete=1.0):
+def state(batches, answers, seed, complete=1.0, gone=frozenset()):
     """The `State` from the batches and `Answered` by hash.
 
-    complete: share of a batch's images that must be answered before the next one is proposed. An answer counts from
+    complete: share of a batch's images that must be answered before the next one is proposed; gone: hashes of images
+    that no file has any more, which nobody waits for, though an answer of theirs counts. An answer counts from
     the round of the batch that asked; one that nobody asked for, from the first batch that was proposed knowing it
     (round 0 where that is the first), or from the last round.
     """
@@ -217,7 +219,8 @@ def state(batches, answers, seed, complete=1.0):
     waiting, closed = None, []
     for batch in batches:
         answered = [image.sha256 for image in batch.images if image.sha256 in answers]
-        enough = round(complete * len(batch.images), 9)  # rounded: four fifths of 60 are 48, whatever 0.8 is in binary
+        due = len(answered) + len(unanswered(batch, answers, gone))
+        enough = round(complete * due, 9)  # rounded: four fifths of 60 are 48, whatever 0.8 is in binary
         if batch is batches[-1] and len(answered) < enough:
             waiting = batch
         # A promise, whose images may be in an open batch as well, opens no round: its model is frozen. And a batch
@@ -246,9 +249,9 @@ def state(batches, answers, seed, complete=1.0):
     asked_audit = frozenset(image.sha256 for batch in ordinary for image in batch.images if image.audit) | frozenset(
         n for n in answers if is_audit(batches, seed, n) and n not in promised
     )
-    missing = sum(image.sha256 not in answers for image in waiting.images) if waiting else 0
+    missing = len(unanswered(waiting, answers, gone)) if waiting else 0
     following = None if waiting else len(batches) + 1
-    return State(batches, answers, rounds, asked_audit, waiting, following, missing)
+    return State(batches, answers, rounds, asked_audit, waiting, following, missing, frozenset(gone))
 
 
 def promises(batches):
@@ -268,9 +271,20 @@ def bought(state):
     return labelled(answer for name, answer in state.answers.items() if name not in promised)
 
 
+def unanswered(batch, answers, gone):
+    """Hashes of the images of a batch that wait for an answer: those that have none and are not gone."""
+    return [i.sha256 for i in batch.images if i.sha256 not in answers and i.sha256 not in gone]
+
+
 def answered(batch, state):
-    """Whether every image of a batch has an answer."""
-    return all(image.sha256 in state.answers for image in batch.images)
+    """Whether every image of a batch has an answer, or is gone."""
+    return not unanswered(batch, state.answers, state.gone)
+
+
+def lost(batches, state):
+    """How many images of these batches are gone without an answer."""
+    asked = {image.sha256 for batch in batches for image in batch.images}
+    return len((asked & state.gone) - state.answers.keys())
 
 
 def asks(state, left, budget):
@@ -296,12 +310,11 @@ def page_order(number, promise, folder, begun=""):
 
 def waits(batch, state, folder):
     """What a person is to do with a batch that waits, and how far it is."""
-    missing = sum(image.sha256 not in state.answers for image in batch.images)
-    begun = (
-        f"{missing} of {counted(len(batch.images), 'image')} wait for an answer. "
-        if missing < len(batch.images)
-        else ""
-    )
+    missing, lost_here = len(unanswered(batch, state.answers, state.gone)), lost([batch], state)
+    begun = ""
+    if missing < len(batch.images):
+        more = f"; {are(lost_here)} gone, for which nobody waits" if lost_here else ""
+        begun = f"{missing} of {counted(len(batch.images), 'image')} wait for an answer{more}. "
     return page_order(batch.number, batch.kind == "promise", folder, begun)
 
 

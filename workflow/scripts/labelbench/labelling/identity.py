@@ -169,6 +169,27 @@ def with_asked(images, asked):
     return [*images, *lost.values()]
 
 
+def check_same(place, campaign, images, before, asked):
+    """Raise `UserError` where a campaign with batches finds none of its images: then its folder is another one.
+
+    place, campaign: how a complaint calls them; images: of `with_asked`; before: the index of the run before, which
+    is empty where it was removed; asked: as there. Those that were asked about may all be gone, or sorted away.
+    """
+    ours = {image.sha256 for image in before} | {one.sha256 for one in asked}
+    if not asked or any(image.present and image.sha256 in ours for image in images):
+        return
+    raise UserError(
+        f"{place} holds none of the {counted(len(ours), 'image')} that the campaign {campaign} is known to have: it is "
+        "another folder, or they were removed or changed. Correct `images` in the config, bring the images back, or "
+        "give this folder a campaign of its own."
+    )
+
+
+def gone(images):
+    """Hashes of the images that no file has any more, a frozenset."""
+    return frozenset(image.sha256 for image in images if not image.present)
+
+
 def usable(image):
     """Whether an image can be shown and embedded."""
     return image.present and not image.problem

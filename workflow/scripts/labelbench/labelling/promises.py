@@ -98,13 +98,14 @@ def of_audit(batch, number, answers, epsilon, alpha, classes, renames):
 
     batch: the `campaign.Batch` of kind promise; number: the how many-th of the campaign it is; answers: `Answered` by
     hash; alpha: the risk of the campaign, of which this promise has its share; classes, renames: as of
-    `batch_files.read_frozen`. An audit image that has no label (skipped,
-    none of these, unsure, a conflict) counts as a mistake of the model. Answers that came after the audit was drawn
-    change neither the frozen predictions nor the images that they stand for.
+    `batch_files.read_frozen`. An audit image that has no label (skipped, none of these, unsure, a conflict, or gone
+    before it was answered) counts as a mistake of the model. Answers that came after the audit was drawn change neither
+    the frozen predictions nor the images that they stand for.
     """
     predicted, confidence = batch_files.read_frozen(batch, classes, renames)
     drawn = [image.sha256 for image in batch.images if image.sha256 in predicted]
-    wrong = [answers[name].status != "label" or answers[name].label != predicted[name] for name in drawn]
+    said = [answers[name].label if name in answers and answers[name].status == "label" else None for name in drawn]
+    wrong = [label != predicted[name] for name, label in zip(drawn, said, strict=True)]
     others = sum(answer.status == "label" and name not in predicted for name, answer in answers.items())
     scores = np.array(list(confidence.values()))
     audited, tested = np.array([confidence[name] for name in drawn]), risk(alpha, number)

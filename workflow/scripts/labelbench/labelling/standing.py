@@ -63,7 +63,8 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
     enough = len(index) >= assessment.ENOUGH
     gain = assessment.paired_gain(hits[order[-2]], hits[order[-1]], level) if len(order) > 1 and enough else None
     right = int(hits[order[-1]].sum()) if order else 0
-    counts = Counter(answer.status for answer in state.answers.values())
+    present = {image.sha256 for image in images if identity.usable(image)}
+    counts = Counter(answer.status for name, answer in state.answers.items() if name in present)
     left = sum(identity.usable(image) and image.sha256 not in state.answers for image in images)
     worth = (
         assessment.Worth(gain.high, pool - counts["label"], settings.mistake, settings.price * settings.batch)
@@ -88,15 +89,17 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
         unreadable=sum(bool(image.problem) for image in images if image.present),
         copies=sum(len(image.copies) for image in images),
         counts=dict(counts),
-        conflicts=counts["conflict"],
+        labels_gone=campaign.labelled(answer for name, answer in state.answers.items() if name in state.gone),
+        lost=campaign.lost([batch for batch in state.batches if batch is not state.open], state),
+        conflicts=sum(answer.status == "conflict" for answer in state.answers.values()),
         problems=problems,
         audit=len(index),
         rounds=rounds,
         gain=gain,
         kappa=kappas[-1] if kappas else None,
         verdict=_verdict(verdict, state, settings) if order else "",
-        cost=_cost(state, settings, counts),
-        forecast=_forecast(hits, labels, pool - len(state.audit), settings, verdict.key),
+        cost=_cost(state, settings),
+        forecast=_forecast(hits, labels, len(present - state.audit), settings, verdict.key),
         next=campaign.order(state, folder, left, settings.budget),
         warning=_warning(state, pool, settings, folder),
         unsure=unsure,
@@ -172,15 +175,14 @@ def _forecast(hits, labels, most, settings, verdict):
     return forecast.sentence(found, counts[-1], target)
 
 
-def _cost(state, settings, counts):
+def _cost(state, settings):
+    labels = campaign.labelled(state.answers.values())  # those of images that are gone were paid, too
     times = [answer.seconds for answer in state.answers.values() if answer.seconds]
     told = []
     if times:
         told.append(f"{sum(times) / 3600:.1f} hours of labelling so far, {median(times):.1f} s an image in the middle")
     if settings.price:
-        told.append(
-            f"{settings.price * counts['label']:,.2f} {settings.currency} for {counted(counts['label'], 'label')}"
-        )
+        told.append(f"{settings.price * labels:,.2f} {settings.currency} for {counted(labels, 'label')}")
     return f"Cost: {'; '.join(told)}." if told else ""
 
 
@@ -215,7 +217,7 @@ def _disputed(images, root, state, space, trained, classes):
         return []
     position = {image.sha256: n for n, image in enumerate(images)}
     mine = [(position[a.sha256], classes.index(a.label)) for a in state.answers.values() if a.status == "label"]
-    mine = [(n, c) for n, c in mine if space.embedded[n]]
+    mine = [(n, c) for n, c in mine if space.embedded[n] and images[n].present]
     if not mine:
         return []
     index, labels = np.array(mine).T

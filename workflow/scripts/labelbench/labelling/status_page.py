@@ -32,7 +32,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Status:
-    """All that a status tells. Counts are of images; `classes`: (name, audit images, Interval or None) of each."""
+    """All that a status tells. Counts are of images; `classes`: (name, audit images, Interval or None) of each.
+
+    counts: answers by status, of images that can be read; labels_gone: labels of images that no file has any more;
+    lost: images that a batch before the open one asked about, and that are gone without an answer.
+    """
 
     campaign: str
     images: int
@@ -56,6 +60,8 @@ class Status:
     disputed: list = field(default_factory=list)
     note: str = ""
     warning: str = ""
+    labels_gone: int = 0
+    lost: int = 0
 
 
 def percent(interval):
@@ -67,13 +73,20 @@ def lines(status):
     """The status, about ten lines of text; what to do next is told by the command that was given."""
     counts = status.counts
     odd = ", ".join(f"{counts[k]} {k}" for k in ("skip", "none", "unsure", "new") if counts.get(k))
+    past = f"{counted(status.labels_gone, 'label')} of images that are gone" if status.labels_gone else ""
+    besides = "; ".join(part for part in (odd, past) if part)
     found = [
         f"{status.campaign}: {counted(status.images, 'image')}, {counts.get('label', 0)} labelled"
-        + (f" ({odd})" if odd else "")
+        + (f" ({besides})" if besides else "")
         + (f", {status.copies} exact {'copy' if status.copies == 1 else 'copies'}" if status.copies else "")
         + (f", {status.missing} missing (problems.csv)" if status.missing else "")
         + (f", {status.unreadable} unreadable" if status.unreadable else "")
     ]
+    if status.lost:
+        found.append(
+            f"{counted(status.lost, 'image')} of earlier batches {'is' if status.lost == 1 else 'are'} gone without an "
+            "answer, and nobody waits for them. Brought back, they may be asked again."
+        )
     if status.warning:
         found.append(status.warning)
     last = status.rounds[-1] if status.rounds else None

@@ -320,13 +320,16 @@ class Labelling:
         return renames(self.folder, self.campaign.classes)
 
     def state(self, path):
-        """`labelling.campaign.State`, from the file of the answers that count."""
+        """`labelling.campaign.State`, from the file of the answers that count, beside which the index stands."""
         path = Path(path)
-        key = str(path), path.stat().st_mtime_ns
+        index = path.with_name("images.csv")
+        key = str(path), path.stat().st_mtime_ns, index.exists() and index.stat().st_mtime_ns
         if key not in self._state:
             batches = campaigns_state.batches(self.folder)
             found = campaigns_state.read_answers(path)
-            self._state[key] = campaigns_state.state(batches, found, self.campaign.seed, self.settings.complete)
+            self._state[key] = campaigns_state.state(
+                batches, found, self.campaign.seed, self.settings.complete, identity.gone(identity.read_index(index))
+            )
         return self._state[key]
 
     def views(self, place, augmentations):

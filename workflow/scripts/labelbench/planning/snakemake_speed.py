@@ -16,8 +16,8 @@ from labelbench.common.gpu_memory import NOT_RETRIED
 REPAIRED = "9.27."  # the version of Snakemake whose classes these are; another one plans at its own pace
 OFF = (
     f"Snakemake {{version}} is not the {REPAIRED}* that this workflow repairs (docs/developing.md): planning takes "
-    "about twice as long, a job for which a GPU's memory is too small is tried again, and where a campaign's index or "
-    "embeddings could not be updated, the next run goes on with the old ones."
+    "about twice as long, a job for which a GPU's memory is too small is tried again, and where a job failed whose "
+    "settings had changed, the next run may go on with what was made of the old ones."
 )
 
 
@@ -282,24 +282,25 @@ def give_up_where_no_retry_helps():
     GroupJob.restart_times = property(of_group)
 
 
-def keep_records_where_updates_fail():
-    """Let Snakemake not record a job as done that failed to update a file, which has its former content again."""
-    from snakemake.io import is_flagged
+def keep_records_where_jobs_fail():
+    """Let Snakemake not record a job that failed as if its outputs, which are gone or the former ones, were new.
+
+    Where what is made of these outputs is there still, it would not run the job again.
+    """
     from snakemake.jobs import Job
 
     published = Job.postprocess
 
     async def postprocess(self, *args, error=False, **kwargs):
         records = self.dag.workflow.persistence
-        files = [file for file in self.output if is_flagged(file, "update")] if error else []
-        before = [(records._get_key(file), records.metadata(file)) for file in files]
+        before = [(records._get_key(file), records.metadata(file)) for file in self.output] if error else []
         await published(self, *args, error=error, **kwargs)
         for key, record in before:
             if record is None:
                 records._delete_record(key)
             else:
                 records._write_record(key, record)
-            records._clear_cache()
+        records._clear_cache()
 
     Job.postprocess = postprocess
 
@@ -330,7 +331,7 @@ def plan_quickly():
     say_nothing_unseen()
     free_nothing_in_a_dry_run()
     give_up_where_no_retry_helps()
-    keep_records_where_updates_fail()
+    keep_records_where_jobs_fail()
     return ""
 
 
