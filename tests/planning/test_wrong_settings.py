@@ -165,6 +165,13 @@ def test_wrong_settings(case):
         ({"trainers": {"passive": {"epochs": 2.5}}}, "passive: epochs: 2.5 stands where a whole number is due."),
         ({"run": {"strategies": ["random", "random"]}}, "strategies: 'random' stands twice in the list."),
         ({"strategies": {"mine": {"name": 7}}}, "name: 7 stands where a text is due."),
+        (
+            {
+                "strategies": {"short": {"name": "badge", "shortlist": {}}},
+                "label": {"campaign": "a", "images": "config", "classes": ["a", "b"], "strategy": "short"},
+            },
+            "config, label: strategy: short has a shortlist, which studies know and campaigns do not.",
+        ),
         ({"include": 7}, "config, include: 7 stands where a list of config files is due."),
     ],
 )
