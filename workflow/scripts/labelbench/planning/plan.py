@@ -658,7 +658,7 @@ def study(config):
     for name, settings in config["datasets"].items():
         settings = settings_of(f"config, datasets: {name}", settings)
         views[name] = settings.pop("views", {})
-        shards[name] = settings.pop("shards", 1)
+        shards[name] = schemas.taken(settings.pop("shards", 1), {"type": "integer"})
         if type(shards[name]) is not int or shards[name] < 1:
             raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
         mistakes = settings.pop("noise", None)
