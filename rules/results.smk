@@ -88,6 +88,7 @@ rule tables:
         trials=config["run"]["trials"],
         spec=spec(
             **shown.compared(SHOWN),
+            uncompared=shown.uncompared(SHOWN),
             tables=list(map(list, FILES.tables)),
             overall=list(FILES.overall_tables),
             equivalence=STUDY.equivalence,

@@ -1,6 +1,8 @@
 """The user's own images, in folders or listed in a table: splits, names, what can be wrong, a whole study."""
 
+import gzip
 import logging
+import lzma
 import os
 import sys
 
@@ -392,10 +394,31 @@ def test_rows_with_too_many_fields(tmp_path, longer):
 def test_missing_and_empty_tables(tmp_path):
     assert "does not exist" in complaints(table, table.Config(table=str(tmp_path / "t.csv")))
     (tmp_path / "t.csv").touch()
-    assert "cannot be read as CSV" in complaints(table, table.Config(table=str(tmp_path / "t.csv")))
+    assert "t.csv is empty. It needs a line" in complaints(table, table.Config(table=str(tmp_path / "t.csv")))
+    (tmp_path / "t.csv").write_text("\n" * 100)
+    assert "t.csv is empty. It needs a line" in complaints(table, table.Config(table=str(tmp_path / "t.csv")))
     message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split")))
-    assert "Fewer than two classes (1):\n    no label at all" in message
-    assert "Splits without images (3)" in message
+    assert message.endswith("t.csv has no rows, only the names of its columns. Write a row per image.")
+
+
+@pytest.mark.parametrize(("name", "content", "words"), [
+    ("t.csv.gz", b"path,label\n", "is no gzip file, though its name says so. If it is plain text, rename it: {}/t.csv"),
+    ("t.parquet", b"path,label\n", "is no Parquet file, though its name says so. If it is plain text, rename it: {}/t"),
+    ("t.csv", gzip.compress(b"path,label\n"), "is a gzip file, which its name does not say. Rename it: {}/t.csv.gz"),
+    ("t.csv", lzma.compress(b"path,label\n"), "is a file of xz, which its name does not say. Rename it: {}/t.csv.xz"),
+    ("t.csv", b"PAR1\0\0", "is a Parquet file, which its name does not say. Rename it: {}/t.parquet"),
+    ("t.csv", b"PK\x03\x04\0", "is an archive or a spreadsheet. Unpack it, or save it as CSV"),
+    ("t.csv", b"PK,path,label\n", None),
+])  # fmt: skip
+def test_a_table_of_another_kind_than_its_name_says(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    config = table.Config(table=str(tmp_path / name))
+    if words is None:
+        table.check_source(config)
+        return
+    with pytest.raises(UserError) as caught:  # while planning already
+        table.check_source(config)
+    assert words.format(tmp_path) in str(caught.value)
 
 
 def test_parquet_tables(tmp_path):
@@ -492,6 +515,24 @@ def test_a_folder_that_is_too_high_is_told_with_that_of_the_classes(tmp_path, ab
     message = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
     assert f"The class folders seem to be further down (1):\n    {tmp_path}/{above} holds cat, dog" in message
     assert "further down" not in complaints(image_folder, image_folder.Config(folder=f"{tmp_path}/{above}/dog"))
+
+
+def test_class_folders_below_one_folder_of_each_split_are_told(tmp_path):
+    for at, split in enumerate(("train", "test")):
+        write_folders(tmp_path, {f"{split}/data/cat": 10, f"{split}/data/dog": 10}, first=20 * at)
+    message = complaints(image_folder, image_folder.Config(folder=str(tmp_path)))
+    assert "The class folders seem to be further down (2):" in message
+    assert f"    {tmp_path}/train/data holds cat, dog\n" in message and "Move them up" in message
+
+
+def test_a_folder_that_is_a_class_is_told_with_its_parent(tmp_path):
+    write_folders(tmp_path, {"img/cat": 10, "img/dog": 10})
+    message = complaints(image_folder, image_folder.Config(folder=f"{tmp_path}/img/cat"))
+    assert f"The folder seems to be one class of several (1):\n    {tmp_path}/img holds cat, dog\n" in message
+    write_folders(tmp_path, {"alone/cat": 10, "split/train": 10, "split/test": 10})
+    (tmp_path / "alone/notes").mkdir()
+    for folder in ("alone/cat", "split/train"):
+        assert "one class of" not in complaints(image_folder, image_folder.Config(folder=f"{tmp_path}/{folder}"))
 
 
 def test_a_file_for_a_folder_and_the_reverse(tmp_path):
@@ -625,7 +666,29 @@ def test_cells_with_several_labels_are_no_class(tmp_path):
     several = '"{""choices"": [""cat"", ""dog""]}"'
     rows = [f"a0.png,{several},train", '"a1.png","[""cat""]",train', *ROWS[2:]]
     message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
-    assert 'Cells with several labels (2):\n    line 2: {"choices": ["cat", "dog"]}' in message
+    assert 'Cells with several labels (1):\n    line 2: {"choices": ["cat", "dog"]}' in message
+    assert "give the name by `class_names`" in message
+    assert 'Labels that are written as lists (1):\n    line 3: ["cat"]: write cat' in message
+
+
+@pytest.mark.parametrize(
+    ("cell", "cure"),
+    [
+        ("['cat']", "write cat"),
+        ("('cat',)", "write cat"),
+        ('"[""it\'s""]"', "write it's"),
+        ("[1]", "write 1"),
+        ('"{""choices"": [""cat""]}"', "write cat"),
+        ("[]", "leave it empty"),
+        ("()", "leave it empty"),
+        ("['']", "leave it empty"),
+    ],
+)
+def test_a_label_that_is_written_as_a_list_is_told_with_what_to_write(tmp_path, cell, cure):
+    rows = [f'a0.png,"{cell}",train' if "," in cell and '"' not in cell else f"a0.png,{cell},train", *ROWS[1:]]
+    message = complaints(table, table.Config(table=write_table(tmp_path / "t.csv", "path,label,split", *rows)))
+    assert "Labels that are written as lists (1):\n    line 2: " in message and f": {cure}\n" in message
+    assert "several" not in message
 
 
 @pytest.mark.parametrize(
@@ -642,6 +705,7 @@ def test_cells_with_several_labels_are_no_class(tmp_path):
         ('"cat, hooded"', False),  # a comma may stand in a name
         ("x;y", False),  # neither is a class elsewhere
         ("[cat]", False),
+        ('"(""big"") cat"', False),
         ("cat;", False),
     ],
 )
@@ -678,6 +742,9 @@ def test_a_broken_archive_is_a_sentence(tmp_path, ending, broken):
     pd.DataFrame({"path": [f"{n}.png" for n in range(500)], "label": "cat"}).to_csv(path)
     path.write_bytes(broken or path.read_bytes()[:-30])
     message = complaints(table, table.Config(table=str(path)))
+    if broken:
+        assert message.startswith(f"The table {path} is no ")
+        return
     assert message.startswith(f"The table {path} cannot be read: ")
     assert "Is it whole?" in message
 

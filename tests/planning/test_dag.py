@@ -216,6 +216,28 @@ def test_cold_starts_are_of_datasets_that_differ_in_nothing_else():
     }
 
 
+@pytest.mark.parametrize(("datasets", "budgets", "notes"), [
+    ({"mine": {"name": "digits", "initial": "typiclust"}}, {}, {"mine": "mine is not compared with digits as a cold "
+     "start: they differ in views too. Where nothing but `initial` differs, they are."}),
+    ({"mine": {"name": "digits", "initial": "typiclust", "views": {"strong_ops": 1, "cutout": 0.25}}}, {}, {}),
+    ({"mine": {"name": "digits", "initial": "typiclust", "views": {"strong_ops": 1, "cutout": 0.25}}},
+     {"mine": {"initial": 99, "batches": [10], "rounds": 2}}, {"mine": "they differ in budget too"}),
+    ({"mine": {"name": "digits"}}, {}, {}),
+    # The plain half lacks nothing, for the cold start of the other is compared where it belongs.
+    ({"mine": {"name": "digits", "initial": "typiclust", "views": {"strong_ops": 1, "cutout": 0.25}},
+      "half": {"name": "digits", "pool_size": 500}}, {}, {}),
+    ({"mine": {"name": "fashion_mnist", "folder": "x", "initial": "typiclust"}}, {}, {}),
+])  # fmt: skip
+def test_cold_starts_that_are_not_compared_are_told(datasets, budgets, notes):
+    views = {"digits": {"views": {"strong_ops": 1, "cutout": 0.25}}}
+    strategies = {"typiclust": {}}
+    names = ["digits", *datasets]
+    found = study(run={"datasets": names}, datasets=views | datasets, strategies=strategies, budgets=budgets)
+    told = shown.uncompared(shown.shown(found, grid.final_models(found)))
+    assert list(told) == list(notes)
+    assert all(words in told[name] for name, words in notes.items())
+
+
 def test_a_finished_studys_report_opens_with_its_summary_and_a_figure(tmp_path):
     files = shown.files(shown.shown(study(), grid.final_models(study())))
     assert (shown.summary(tmp_path), shown.opening_figure(files, tmp_path)) == ([], "")

@@ -308,6 +308,8 @@ def test_a_shortlist_is_a_setting_of_any_strategy(config):
     assert plan.uses(plan.study(merged(config, {"strategies": by_margin})).strategies["mine"]) == {"probabilities"}
     wrong = {"strategies": {"coreset": {"shortlist": {"by": "luck"}}}}
     assert "config, strategies: coreset: shortlist: by must be among" in refused(config, wrong)
+    wrong = {"strategies": {"coreset": {"shortlist": {"by": ["margin", "random", "margin"]}}}}
+    assert "coreset: shortlist: by names margin twice" in refused(config, wrong)
     first = {"strategies": short, "run": {"initial": "coreset_short"}}
     assert "coreset_short has a shortlist, which is for later rounds" in refused(config, first)
 

@@ -37,6 +37,35 @@ def study(settings, **budget):
     return plan.study(merged(copy.deepcopy(default()), overlay))
 
 
+@pytest.mark.parametrize(("short", "settings", "words"), [
+    ({"size": 5}, {"name": "digits"}, "5 examples by margin are fewer than the batch of 20. Raise its size to 20 or "),
+    ({"size": 5}, {"name": "image_folder", **FOLDER}, "than the batch of 20."),  # whatever its size is
+    ({"size": 30, "by": ["margin", "random"]}, {"name": "digits"}, "15 examples by each of margin, random are fewer"),
+    ({"size": 30, "by": ["margin", "random"]}, {"name": "image_folder", **FOLDER}, None),
+    ({"size": 20}, {"name": "digits"}, None),
+    # A pool that is no longer than the list is taken whole.
+    ({"size": 95, "by": ["margin", "random", "kmeans"]}, {"name": "digits", "pool_size": 300}, None),
+    ({"size": 89, "by": ["margin", "random", "kmeans"]}, {"name": "digits", "pool_size": 300}, "than the batch of 35"),
+])  # fmt: skip
+def test_a_shortlist_that_is_too_short_for_a_batch_is_refused(tmp_path, short, settings, words):
+    batch = 35 if "pool_size" in settings else 20
+    overlay = {
+        "datasets": {"mine": settings},
+        "strategies": {"few": {"name": "coreset", "shortlist": short}, "unused": {"name": "badge", "shortlist": short}},
+        "run": {"datasets": ["mine"], "strategies": ["random", "few"]},
+        "budgets": {"mine": {"initial": 200, "batches": [5, batch], "rounds": 3}},
+    }
+    study = plan.study(merged(copy.deepcopy(default()), overlay))
+    if words is None:
+        sizes.check(study, tmp_path)
+        return
+    with pytest.raises(UserError) as caught:
+        sizes.check(study, tmp_path)
+    message = str(caught.value)
+    assert message.startswith("config, strategies: few: shortlist: ") and words in message
+    assert message.endswith("(Round 3 of mine.)")
+
+
 MATRIX = {"kind": "matrix", "matrix": [[0.9, 0.1], [0.1, 0.9]]}
 
 

@@ -53,7 +53,7 @@ def inside(*keys):
 
 # Places of a config, values that cannot stand there, and words of the message.
 TEXTS = [7, 1.5, True, ["x"], {"x": 1}]
-WHOLE = [0.5, 2.0, "many", "1.5", True, [1], {"x": 1}, NAN, INF, "nan"]
+WHOLE = [0.5, 1e300, "many", "1.5", "1e-1", "1e999", True, [1], {"x": 1}, NAN, INF, "nan"]
 NUMBERS = ["many", "", "nan", "inf", True, [1], {"x": 1}, NAN, INF, -INF]
 MAPPINGS = [7, "x", ["x"], True, NAN]
 SHARES = [{"target": 0.95}, {"wrong": 0.05}, {"confidence": 0.95}]  # where percentages are due
@@ -165,6 +165,13 @@ def test_wrong_settings(case):
         ({"trainers": {"passive": {"epochs": 2.5}}}, "passive: epochs: 2.5 stands where a whole number is due."),
         ({"run": {"strategies": ["random", "random"]}}, "strategies: 'random' stands twice in the list."),
         ({"strategies": {"mine": {"name": 7}}}, "name: 7 stands where a text is due."),
+        (
+            {
+                "strategies": {"short": {"name": "badge", "shortlist": {}}},
+                "label": {"campaign": "a", "images": "config", "classes": ["a", "b"], "strategy": "short"},
+            },
+            "config, label: strategy: short has a shortlist, which studies know and campaigns do not.",
+        ),
         ({"include": 7}, "config, include: 7 stands where a list of config files is due."),
     ],
 )
@@ -176,8 +183,11 @@ def test_what_was_expected_is_said(overlay, words):
     ("overlay", "keys", "value"),
     [
         ({"trainers": {"passive": {"learning_rate": "1e-3"}}}, ("trainers", "passive", "learning_rate"), 0.001),
-        ({"trainers": {"passive": {"learning_rate": "3"}}}, ("trainers", "passive", "learning_rate"), 3),
+        ({"trainers": {"passive": {"learning_rate": "3"}}}, ("trainers", "passive", "learning_rate"), 3.0),
         ({"trainers": {"passive": {"epochs": "7"}}}, ("trainers", "passive", "epochs"), 7),
+        ({"trainers": {"passive": {"epochs": "1.5e1"}}}, ("trainers", "passive", "epochs"), 15),
+        ({"strategies": {"uherding": {"largest_part": "1e3"}}}, ("strategies", "uherding", "largest_part"), 1000),
+        ({"strategies": {"uherding": {"largest_part": 1.0e5}}}, ("strategies", "uherding", "largest_part"), 100_000),
         ({"encoders": {"glyphclip": {"projection": "true"}}}, ("encoders", "glyphclip", "projection"), True),
         ({"strategies": {"uherding": {"temperatures": ["1", "2", "1e-1"]}}}, ("strategies", "uherding"), (1, 2, 0.1)),
     ],
@@ -187,10 +197,15 @@ def test_numbers_that_arrive_as_texts(overlay, keys, value):
     study = resolved(overlay)
     kind, name, *rest = keys
     settings = getattr(study, kind)[name].settings
-    assert settings[rest[0] if rest else "temperatures"] == value
+    found = settings[rest[0] if rest else "temperatures"]
+    assert found == value and type(found) is type(value)
 
 
 def test_numbers_of_the_run_that_arrive_as_texts():
+    short = {"few": {"name": "badge", "shortlist": {"size": "1e5"}}}
+    settings = resolved({"strategies": short, "datasets": {"digits": {"shards": "2"}}, "run": {"trials": 2.0}})
+    assert settings.strategies["few"].settings["shortlist"]["size"] == 100_000
+    assert (settings.shards["digits"], settings.run.trials) == (2, 2)
     study = resolved({"run": {"trials": "2", "finetune": {"rounds": "3"}}, "budgets": {"default": {"batches": ["10"]}}})
     assert study.run.trials == 2
     assert study.run.finetuned_rounds == {"digits_longtail": [3]}

@@ -73,6 +73,10 @@ for kind, dataset in spec["tables"]:
         page, text = pages.final_page(table), tables.to_csv(table)
     note = " ".join([page.note, *left_out.get(dataset, [])])
     made.append((dataclasses.replace(page, note=note), text))
+# Told in the findings, and where levers are ranked: no table of one dataset lacks anything for it.
+uncompared = spec["uncompared"]
+for dataset, note in uncompared.items():
+    told[dataset].append(note)
 overall_notes = [f"{dataset}: {note}" for dataset, notes in left_out.items() for note in notes]
 ranking = comparisons.ranking(metrics, leads, spec["kinds"], spec["images"]) if "ranks" in spec["overall"] else None
 ranked_levers = None
@@ -82,6 +86,7 @@ for kind in spec["overall"]:
         about = (metrics, leads, spec["kinds"], starts, spec["images"], equivalence, images, spec["family"])
         ranked_levers = levers.table(*about)
         page, text = lever_pages.page(ranked_levers, equivalence), levers.to_csv(ranked_levers)
+        page = dataclasses.replace(page, note=" ".join([page.note, *uncompared.values()]))
     elif kind == "wins":
         table = comparisons.wins_table(metrics, leads, spec["kinds"], equivalence)
         page, text = comparison_pages.wins_page(table, spec["kinds"], equivalence), tables.plain_csv(table)

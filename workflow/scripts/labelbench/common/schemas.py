@@ -141,13 +141,15 @@ def _kinds(schema):
 
 
 _WHOLE = re.compile(r"[-+]?[0-9]+")
+_EXACT = 2**53  # below it a float64 holds every whole number
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def taken(value, schema, root=None):
     """A value with its texts as numbers, or true and false, wherever the schema asks for these and the text is one.
 
-    `1e-3` is a text to YAML 1.1, and so is every number inside Snakemake's `--config run='{trials: 2}'`.
+    `1e-3` is a text to YAML 1.1, and so is every number inside Snakemake's `--config run='{trials: 2}'`. Where a whole
+    number is due, `1e3` and `1.0e+3`, a float to YAML, are 1000.
     root: the schema that `$ref`s point into.
     """
     root = root or schema
@@ -164,6 +166,8 @@ def taken(value, schema, root=None):
             return other
     if isinstance(value, str):
         return _number(value, _kinds(schema))
+    if isinstance(value, float) and "number" not in _kinds(schema):
+        return _whole(value) if "integer" in _kinds(schema) else value
     if isinstance(value, dict):
         named, others = schema.get("properties", {}), schema.get("additionalProperties")
         inner = {key: named.get(key, others) for key in value}
@@ -182,6 +186,14 @@ def _number(text, kinds):
         return int(text)
     if "number" in kinds and _NUMBER.fullmatch(text):
         return float(text)
+    if "integer" in kinds and _NUMBER.fullmatch(text):
+        number = _whole(float(text))
+        return number if isinstance(number, int) else text
     if "boolean" in kinds and text in ("true", "false"):
         return text == "true"
     return text
+
+
+def _whole(number):
+    """A float as the whole number that it is; itself where it is none, or too large to say which."""
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number

@@ -88,6 +88,7 @@ _CONTENTS = _exactly(
     images={"type": "string"},
     alike={"type": "string"},
     start=_NAME,
+    made=_TEXTS,
 )
 _BUDGET = _tuple(
     {"type": "integer", "minimum": 1},

@@ -22,7 +22,7 @@ class Contents(NamedTuple):
     published: which setting of the LabelBench paper this is (`paper.setting`); images: a name that datasets of the same
     images share, whatever is done with their labels; "" where nothing says, and then the dataset's own stands for it.
     start: the strategy of the first round; alike: a text that datasets share which differ in nothing else; both are ""
-    where nothing says.
+    where nothing says. made: a digest of each setting behind `alike`, by its name.
     """
 
     lead: str
@@ -39,6 +39,7 @@ class Contents(NamedTuple):
     images: str = ""
     alike: str = ""
     start: str = ""
+    made: dict = {}
 
     def names(self, field):
         """The encoders, selectors, trainers or strategies (`field` in the singular) or models, each once."""
@@ -78,6 +79,36 @@ def cold_starts(sources):
             name = dataset if (name, what.start) in taken else name
             taken.add((name, what.start))
             found.setdefault(dataset, (name, what.start))
+    return found
+
+
+def uncompared(sources):
+    """Sentences by dataset on cold starts that seem meant to be compared and are not, for something else differs too.
+
+    sources: as of `cold_starts`. A dataset is told of once, where no other differs in its cold start alone: against the
+    dataset of the same images that differs least, of those that are not compared with its cold start anyway.
+    """
+    found = {}
+    for held in sources:
+        starts = {}
+        for what in held.values():
+            starts.setdefault(what.alike, set()).add(what.start)
+        alone = {name: what for name, what in held.items() if what.made and len(starts[what.alike]) == 1}
+        told = set()
+        # The plain one of two is what the other would be compared with.
+        for name, what in sorted(alone.items(), key=lambda item: item[1].start == "random"):
+            others = {
+                other: sorted(key for key in {*one.made, *what.made} if one.made.get(key) != what.made.get(key))
+                for other, one in held.items()
+                if one.made and one.images == what.images and what.start not in starts[one.alike] and other not in told
+            }
+            if others:
+                other = min(others, key=lambda other: len(others[other]))
+                found[name] = (
+                    f"{name} is not compared with {other} as a cold start: they differ in {', '.join(others[other])} "
+                    "too. Where nothing but `initial` differs, they are."
+                )
+                told |= {name, other}
     return found
 
 
@@ -162,6 +193,7 @@ def _merged(there, held, new):
         images=there.images or held.images,
         alike=there.alike,
         start=there.start,
+        made=there.made,
     )
 
 

@@ -148,6 +148,10 @@ def _check_strategy(where, name, entry):
             f"{where}: {name} looks at the true labels of all images, which nobody knows yet. It is a bound for "
             "studies; choose another, such as margin, badge or typiclust."
         )
+    if "shortlist" in entry.settings:
+        raise UserError(
+            f"{where}: {name} has a shortlist, which studies know and campaigns do not. Define one without."
+        )
 
 
 def _classes(where, classes):

@@ -16,6 +16,7 @@ from labelbench.common.names import check as check_name
 from labelbench.common.names import shortened
 from labelbench.common.provenance import canonical
 from labelbench.embedding import given
+from labelbench.planning import plugins
 from labelbench.selection import shortlist, strategies
 from labelbench.selection.initial import SEEDS
 
@@ -95,6 +96,20 @@ def _schema(annotation):
     return {"type": _JSON_TYPES[annotation]}
 
 
+def _schemas(where, config_class, fields):
+    """Schemas by field of a plug-in's `Config`. Raises `UserError` for a type that no config file can hold."""
+    found = {}
+    for name in fields:
+        try:
+            found[name] = _schema(typing.get_type_hints(config_class)[name])
+        except (KeyError, IndexError, NameError, TypeError):
+            raise UserError(
+                f"{where}: the plug-in's setting {name!r} has a type that no config can hold. Its `Config` may have "
+                "int, float, bool, str, dict, tuple[…, ...] of these, Literal, and unions with |."
+            ) from None
+    return found
+
+
 # Sections of definitions by name. A hyphen joins the names of a selector and a trainer in paths, so these have none.
 NAMED = ("datasets", "encoders", "strategies", "imports", "selectors", "trainers")
 JOINED = ("selectors", "trainers")
@@ -159,8 +174,8 @@ def complete(where, config_class, settings):
 
     Raises `UserError`, beginning with `where`, for a setting that does not exist, is missing, or has another type.
     """
-    hints = typing.get_type_hints(config_class)
     fields = {f.name: f for f in dataclasses.fields(config_class)}
+    allowed = _schemas(where, config_class, fields)
     known = ", ".join(fields) or "none"
     if not isinstance(settings, dict):
         raise UserError(
@@ -177,7 +192,7 @@ def complete(where, config_class, settings):
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 raise UserError(f"{where}: the setting {name!r} is required.")
             continue
-        schema = _schema(hints[name])
+        schema = allowed[name]
         value = schemas.taken(settings[name], schema)
         if wrong := schemas.problem(value, schema):
             inside, what = wrong
@@ -202,11 +217,9 @@ def resolve(key, variants, kind=None):
         name = settings.pop("name", variant)
         if not isinstance(name, str):
             raise UserError(f"{where}: name: {schemas.told(name)} stands where the name of a plug-in is due.")
-        try:
-            module = registry.load(kind or key, name)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+        module = plugins.load(where, kind or key, name)
         config = complete(where, module.Config, settings)
+        plugins.check_memory(where, kind or key, name, module, config)
         entries[variant] = Entry(
             name, {"name": name, **dataclasses.asdict(config)}, config, registry.source(kind or key, name), module
         )
@@ -645,7 +658,7 @@ def study(config):
     for name, settings in config["datasets"].items():
         settings = settings_of(f"config, datasets: {name}", settings)
         views[name] = settings.pop("views", {})
-        shards[name] = settings.pop("shards", 1)
+        shards[name] = schemas.taken(settings.pop("shards", 1), {"type": "integer"})
         if type(shards[name]) is not int or shards[name] < 1:
             raise UserError(f"config, datasets: {name}: shards must be a whole number from 1, not {shards[name]!r}.")
         mistakes = settings.pop("noise", None)

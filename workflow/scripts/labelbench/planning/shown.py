@@ -51,6 +51,7 @@ def own_contents(study, models):
             images=_images(study.datasets[dataset]),
             alike=_alike(study, dataset),
             start=plan.initial_name(study, dataset),
+            made=_made(study, dataset),
         )
         for dataset, (names, finals, trials, several) in found.items()
     }
@@ -65,7 +66,18 @@ def _images(entry):
 def _alike(study, dataset):
     """A digest of all that makes a dataset of the study, but for the strategy of its first round."""
     parts = study.datasets[dataset].spec, study.views[dataset], study.noise[dataset], study.budgets[dataset]
-    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
+    return _digest(parts, 16)
+
+
+def _made(study, dataset):
+    """A digest of each setting behind `_alike`, by the name that the config has for it."""
+    parts = {key: value for key, value in study.datasets[dataset].settings.items() if key != "name"}
+    parts |= {"views": study.views[dataset], "noise": study.noise[dataset], "budget": study.budgets[dataset]}
+    return {name: _digest(value, 8) for name, value in parts.items()}
+
+
+def _digest(parts, length):
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:length]
 
 
 def own_definitions(study):
@@ -126,6 +138,11 @@ def compared(found):
         "kinds": {s: kind for held in found.contents.values() for s, kind in held.kinds.items()},
         "starts": _starts(found),
     }
+
+
+def uncompared(found):
+    """`contents.uncompared` of all that is shown."""
+    return contents.uncompared([found.own, *found.imported.values()])
 
 
 def _starts(found):

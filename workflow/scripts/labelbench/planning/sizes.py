@@ -13,6 +13,7 @@ from labelbench.common.errors import UserError
 from labelbench.data import annotator
 from labelbench.data.datasets import _variants
 from labelbench.data.oracle import check_budget
+from labelbench.selection import shortlist
 
 
 def check(study, results):
@@ -35,9 +36,23 @@ def check(study, results):
                 annotator.check(noise, classes, answers=not published)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
+        _check_shortlists(study, name, pool)
         if classes is not None:
             notes.append(check_budget(name, schedule.initial, schedule.total, pool, classes))
     return [note for note in notes if note]
+
+
+def _check_shortlists(study, dataset, pool):
+    """Raises `UserError` where a shortlist is too short for a batch of a dataset, of `pool` images (None: unknown)."""
+    schedule = study.budgets[dataset]
+    for name in dict.fromkeys(s for grid in study.grids if dataset in grid.datasets for s in grid.strategies):
+        settings = study.strategies[name].settings.get("shortlist")
+        for round_ in range(2, schedule.rounds + 1) if settings else ():
+            unlabelled = None if pool is None else pool - schedule.before(round_)
+            try:
+                shortlist.check_budget(shortlist.Config(**settings), schedule.batch(round_), unlabelled)
+            except UserError as error:
+                raise UserError(f"config, strategies: {name}: {error} (Round {round_} of {dataset}.)") from None
 
 
 def check_sources(study, results):

@@ -27,6 +27,8 @@ class Config:
     def __post_init__(self):
         if unknown := [way for way in ways(self) if way not in WAYS]:
             raise ValueError(f"by must be among {', '.join(WAYS)}, and not {', '.join(unknown)}")
+        if repeated := [way for at, way in enumerate(ways(self)) if way in ways(self)[:at]]:
+            raise ValueError(f"by names {repeated[0]} twice. Each way gives an equal share, so name it once")
         if not ways(self) or self.size < len(ways(self)) or self.cells < 1:
             raise ValueError("by names at least one way; size and cells are at least 1, and size no less than the ways")
 
@@ -41,6 +43,22 @@ def uses(config):
     return tuple(dict.fromkeys(use for way in ways(config) for use in WAYS[way]))
 
 
+def check_budget(config, budget, unlabelled=None):
+    """Raise UserError where a way's share is smaller than the batch, of a pool that is longer than the list.
+
+    unlabelled: examples of the pool; None where they are not known, and then refused is only what no pool allows.
+    """
+    chosen = ways(config)
+    share = config.size // len(chosen)
+    cut = config.size < (budget if unlabelled is None else unlabelled)
+    if share < budget and cut:
+        of = f"each of {', '.join(chosen)}" if len(chosen) > 1 else chosen[0]
+        raise UserError(
+            f"shortlist: {share} examples by {of} are fewer than the batch of {budget}. Raise its size to "
+            f"{budget * len(chosen)} or more."
+        )
+
+
 def shortened(pool: Pool, budget: int, config: Config, rng: np.random.Generator) -> Pool:
     """The pool with the shortlist as its unlabelled examples; the pool itself where that is no longer than the list.
 
@@ -51,13 +69,9 @@ def shortened(pool: Pool, budget: int, config: Config, rng: np.random.Generator)
     number = len(pool.unlabelled)
     if config.size >= number:
         return pool
+    check_budget(config, budget, number)
     chosen = ways(config)
     share = config.size // len(chosen)
-    if share < budget:
-        raise UserError(
-            f"shortlist: {share} examples by each of {', '.join(chosen)} are fewer than the batch of {budget}. "
-            "Raise its size."
-        )
     choose = {"margin": _by_margin, "random": _at_random, "kmeans": _by_cells}
     found = [choose[way](pool, share, config, rng) for way in chosen]
     return replace(pool, unlabelled=np.unique(np.concatenate(found)))

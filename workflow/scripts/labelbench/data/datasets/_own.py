@@ -18,7 +18,7 @@ import numpy as np
 
 from labelbench.common import jobs
 from labelbench.common.errors import UserError, did_you_mean
-from labelbench.data import contents, image_files, remembered
+from labelbench.data import contents, image_files, remembered, tables
 from labelbench.data.dataset_file import Dataset, Files, Split
 
 SPLITS = {"train": "pool", "pool": "pool", "val": "val", "test": "test"}
@@ -144,6 +144,28 @@ def raise_all(where, problems):
             lines += [f"  {remedy}"]
     if lines:
         raise UserError("\n".join([f"The dataset {where} cannot be used as it is.", *lines]))
+
+
+def cells(labels, places):
+    """`Problem`s of labels, a list of text, that stand for several classes or are written as lists.
+
+    places: function from positions, ascending, to where a reader finds them, a list of text.
+    """
+    several, lists = tables.several(labels), tables.lists(labels)
+    right = [f"write {one}" if one else "leave it empty" for _, one in lists]
+    written = zip(places([at for at, _ in lists]), lists, right, strict=True)
+    return [
+        Problem(
+            "Cells with several labels",
+            [f"{place}: {labels[at]}" for place, at in zip(places(several), several, strict=True)],
+            tables.SEVERAL,
+        ),
+        Problem(
+            "Labels that are written as lists",
+            [f"{place}: {labels[at]}: {cure}" for place, (at, _), cure in written],
+            tables.LISTS,
+        ),
+    ]
 
 
 def by_value(labels):

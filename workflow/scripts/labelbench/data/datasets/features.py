@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from labelbench.common.errors import UserError
-from labelbench.data import feature_files, tables
+from labelbench.data import feature_files
 from labelbench.data.dataset_file import Dataset, Split
 from labelbench.data.datasets import _own, _variants
 from labelbench.data.datasets._own import Problem
@@ -142,8 +142,7 @@ def prepare(config):
     problems = []
     values = {key: _column(config, key, rows, problems) for key in ("label", "split", "group", "annotator")}
     if values["label"].dtype == object:
-        places = [f"row {at + 1}: {values['label'][at]}" for at in tables.several(values["label"].tolist())]
-        problems.append(Problem("Cells with several labels", places, tables.SEVERAL))
+        problems += _own.cells(values["label"].tolist(), lambda positions: [f"row {at + 1}" for at in positions])
     _own.raise_all(config.features, problems)
     labels, classes = _coded(values["label"])
     names = _class_names(config, classes, problems)

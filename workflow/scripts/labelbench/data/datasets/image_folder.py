@@ -13,7 +13,7 @@ from pathlib import Path
 
 from labelbench.common import jobs
 from labelbench.common.errors import UserError
-from labelbench.data import contents, folders
+from labelbench.data import contents, folders, image_files
 from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
@@ -97,7 +97,14 @@ def prepare(config, memory=None):
         ),
         Problem(
             "The class folders seem to be further down",
-            _too_high(config.folder, parts),
+            _too_high(config.folder, parts, depth),
+            "Name that folder as `folder` in the config."
+            if depth == 1
+            else "Move them up, so that they stand in the folder of their split.",
+        ),
+        Problem(
+            "The folder seems to be one class of several",
+            _one_class(config.folder, parts),
             "Name that folder as `folder` in the config.",
         ),
     ]
@@ -127,15 +134,41 @@ def _unknown_splits(parts):
     return [f"{name}: {', '.join(sorted(below[name])[:5])}" for name in like] if len(shared) > 1 else []
 
 
-def _too_high(folder, parts):
-    """The folder further down that holds all others, where the config names one above it: each level has only one."""
-    level = 0
-    while all(len(p) > level + 2 for p in parts) and len({p[level] for p in parts}) == 1:
-        level += 1
-    below = {p[level] for p in parts}
-    if not level or len(below) < 2:
+def _too_high(folder, parts, depth):
+    """The folders further down that hold all others, where the config names one above them, or splits hold one.
+
+    Each level above has only one folder: below `folder` itself, or with depth 2 below each split.
+    """
+    of_split, found = {}, {}
+    for p in parts:
+        of_split.setdefault(p[: depth - 1][0] if depth > 1 else "", []).append(p[depth - 1 :])
+    for split, below in of_split.items():
+        level = 0
+        while all(len(p) > level + 2 for p in below) and len({p[level] for p in below}) == 1:
+            level += 1
+        names = {p[level] for p in below}
+        if level and len(names) > 1:
+            place = Path(folder, split, *below[0][:level])
+            found[split] = f"{place} holds {', '.join(sorted(names)[:5])}"
+    # Of test sets alone a single class may well be meant.
+    return list(found.values()) if any(_own.split_of(split) == "pool" or not split for split in found) else []
+
+
+def _one_class(folder, parts):
+    """The folder above, where the one that the config names holds images alone and stands beside others that do."""
+    place = Path(folder).absolute()
+    if any(len(p) > 1 for p in parts) or place.name.lower() in SPLIT_LIKE:
         return []
-    return [f"{Path(folder, *parts[0][:level])} holds {', '.join(sorted(below)[:5])}"]
+    try:
+        beside = [other for other in sorted(place.parent.iterdir()) if other != place and _holds_images(other)]
+    except OSError:
+        return []
+    return [f"{place.parent} holds {', '.join([place.name, *(other.name for other in beside[:4])])}"] if beside else []
+
+
+def _holds_images(folder):
+    hidden = folder.name.startswith(".") or not folder.is_dir()
+    return not hidden and any(path.suffix.lower() in image_files.SUFFIXES for path in folder.iterdir())
 
 
 def _tell_of_others(images, others, depth):

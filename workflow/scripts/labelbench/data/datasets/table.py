@@ -20,7 +20,6 @@ from labelbench.data.datasets import _own
 from labelbench.data.datasets._own import Examples, Problem
 from labelbench.data.remembered import Listing
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")  # pandas reads them
 # What a column of splits may be called that is not called `split`.
 SPLITS_TOO = {"split", "splits", "subset", "partition", "set", "fold", "train_test", "usage"}
 
@@ -88,6 +87,7 @@ def check_source(config):
     if not Path(config.table).is_file():
         raise contents.missing(where, config.table, "Name the file as `table` of this dataset in the config.")
     tables.refuse_spreadsheet(where, config.table)
+    tables.refuse_wrong_ending(where, config.table)
 
 
 def _read(config):
@@ -132,6 +132,8 @@ def _read(config):
         raise UserError(
             f"{where} cannot be read: {error}. Is it whole? Unpack it, and name the CSV file in it."
         ) from None
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{where} {tables.EMPTY}") from None
     except (ValueError, pd.errors.ParserWarning) as error:  # ValueError: also pandas' own ParserError
         if "EOF inside string" in str(error):
             raise UserError(
@@ -173,7 +175,7 @@ def _places(config, rows):
 
     Empty lines are no rows, and a field in quotes may go over several lines.
     """
-    if not rows or config.table.lower().endswith((*tables.PARQUET, *COMPRESSED)):
+    if not rows or config.table.lower().endswith((*tables.PARQUET, *tables.COMPRESSED)):
         return [f"row {row + 1}" for row in rows]
     begins = _lines(config)
     return [f"line {begins[row + 1]}" for row in rows]
@@ -193,13 +195,15 @@ def _lines(config):
 
 def _last_place(config):
     """Where the last row begins: with a quote that is never closed, it goes on to the end of the file."""
-    return "its last row" if config.table.lower().endswith(COMPRESSED) else f"line {_lines(config)[-1]}"
+    return "its last row" if config.table.lower().endswith(tables.COMPRESSED) else f"line {_lines(config)[-1]}"
 
 
 def prepare(config, memory=None):
     """The `Dataset`; validation and test are drawn where no row is called so (`_own.dataset`)."""
     frame = _read(config)
     _check_columns(config, list(frame.columns))
+    if frame.empty:
+        raise UserError(f"The table {config.table} has no rows, only the names of its columns. Write a row per image.")
     named = (frame[config.path].str.strip() != "").to_numpy()
     unnamed = [row for row, there in enumerate(named) if not there]
     rows = [row for row, there in enumerate(named) if there]
@@ -209,9 +213,11 @@ def prepare(config, memory=None):
     def column(name):
         return [_own.name_of(text.strip()) for text in frame[name]] if name in frame.columns else None
 
+    def places(at):
+        return _places(config, [rows[k] for k in at])
+
     labels, first = column(config.label), {}
     again = [(row, f) for row, f in zip(rows, files, strict=True) if first.setdefault(f.path, row) != row]
-    several = [(rows[at], labels[at]) for at in tables.several(labels)]
     listed = [f"{place}: {f.path}" for place, (_, f) in zip(_places(config, [r for r, _ in again]), again, strict=True)]
     problems = [
         Problem("Rows without a path", _places(config, unnamed), "Fill them in or remove them."),
@@ -220,18 +226,11 @@ def prepare(config, memory=None):
             listed,
             "Keep one row per image: the same image in the pool and in a test set would be judged by itself.",
         ),
-        Problem(
-            "Cells with several labels",
-            [
-                f"{place}: {label}"
-                for place, (_, label) in zip(_places(config, [r for r, _ in several]), several, strict=True)
-            ],
-            tables.SEVERAL,
-        ),
+        *_own.cells(labels, places),
     ]
     listing = Listing(root, files, _own.other_files(config, config.table))
     columns = [column(name) for name in (config.split, config.group, config.annotator)]
-    examples = Examples(listing, labels, *columns, problems, lambda at: _places(config, [rows[k] for k in at]))
+    examples = Examples(listing, labels, *columns, problems, places)
     return _own.dataset(config, config.table, examples, memory)
 
 
