@@ -409,7 +409,7 @@ def test_missing_and_empty_tables(tmp_path):
     ("t.csv", b"PAR1\0\0", "is a Parquet file, which its name does not say. Rename it: {}/t.parquet"),
     ("t.csv", b"PK\x03\x04\0", "is an archive or a spreadsheet. Unpack it, or save it as CSV"),
     ("t.csv", b"PK,path,label\n", None),
-])  # fmt: skip
+], ids=["text.gz", "text.parquet", "gzip", "xz", "parquet", "zip", "text"])  # fmt: skip
 def test_a_table_of_another_kind_than_its_name_says(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     config = table.Config(table=str(tmp_path / name))
