@@ -1,5 +1,4 @@
 # What the rules of label.smk ask about a campaign; what decides stands in planning/campaigns.py.
-import inspect
 from types import SimpleNamespace
 
 from labelbench.common import registry
@@ -16,25 +15,13 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-def in_words(function):
-    """An input or params function, of wildcards or of nothing, whose mistakes of users are told without a traceback."""
-    given = len(inspect.signature(function).parameters)
-
-    def told(wildcards):
-        try:
-            return function(*[wildcards][:given])
-        except UserError as error:
-            raise WorkflowError(str(error)) from None
-
-    return told
-
-
 def as_it_is(value):
     """An input or params function that gives this: in a plain text, Snakemake takes a user's braces for wildcards."""
     return lambda wildcards: value
 
 
-campaign_missing = in_words(campaigns.missing)
+def campaign_missing(wildcards):
+    campaigns.missing()
 
 
 if CAMPAIGN:
@@ -107,66 +94,57 @@ if CAMPAIGN:
             "images.csv"
         )
 
-    @in_words
-    def campaign_models():
+    def campaign_models(wildcards):
         return [
             f"{_DERIVED}/round{number:02d}/model.safetensors"
             for number in LABELLING.trained(campaign_state())
         ]
 
-    @in_words
-    def last_round():
+    def last_round(wildcards):
         return LABELLING.last_round(campaign_state())
 
-    @in_words
-    def last_labels():
+    def last_labels(wildcards):
         return LABELLING.labels_of_round(
             campaign_state(), LABELLING.last_round(campaign_state())
         )
 
-    @in_words
     def labels_of_round(wildcards):
         return LABELLING.labels_of_round(campaign_state(), int(wildcards.round))
 
-    @in_words
     def model_of_round_before(wildcards):
         before = [
             n for n in LABELLING.trained(campaign_state()) if n < int(wildcards.batch)
         ]
         return f"{_DERIVED}/round{before[-1]:02d}/model.safetensors" if before else []
 
-    @in_words
-    def next_batch():
+    def next_batch(wildcards):
         return LABELLING.next_batch(campaign_state(), campaign_images())
 
-    @in_words
-    def next_promise():
+    def next_promise(wildcards):
         return LABELLING.next_promise(campaign_state(), campaign_images())
 
-    @in_words
-    def order_to_label():
+    def order_to_label(wildcards):
         return LABELLING.order_to_label(campaign_state(), campaign_images())
 
-    @in_words
-    def order_to_deliver():
+    def order_to_deliver(wildcards):
         return LABELLING.order_to_deliver(campaign_state(), campaign_images())
 
-    @in_words
-    def delivering():
+    def delivering(wildcards):
         """What labels: the model frozen for a promise, kept with its batch, or the last one (nothing where none is)."""
-        models = campaign_models(None)
+        models = campaign_models(wildcards)
         return models[-1] if models and not LABELLING.frozen(campaign_state()) else []
 
     def finetuned(name):
         """A file of the encoder that was trained end to end, wherever it is that which labels."""
         if not CAMPAIGN.finetune:
             return []
-        return in_words(
-            lambda: f"{_DERIVED}/finetuned/{name}" if delivering(None) else []
-        )
 
-    @in_words
-    def delivery():
+        def path(wildcards):
+            return f"{_DERIVED}/finetuned/{name}" if delivering(wildcards) else []
+
+        return path
+
+    def delivery(wildcards):
         if not LABELLING.deliverable(campaign_state(), campaign_images()):
             return []
         return f"labelling/{CAMPAIGN.name}/delivered.txt"

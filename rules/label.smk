@@ -17,7 +17,7 @@ if CAMPAIGN:
             mem_mb=4000,
             runtime=240,
         params:
-            spec=in_words(LABELLING.index_spec),
+            spec=lambda wildcards: LABELLING.index_spec(),
             folder=f"labelling/{CAMPAIGN.name}",
             code=provenance.digest("index_images.py"),
         script:
@@ -61,7 +61,7 @@ if CAMPAIGN:
             mem_mb=4000,
             runtime=60,
         params:
-            spec=in_words(LABELLING.answers_spec),
+            spec=lambda wildcards: LABELLING.answers_spec(),
             folder=f"labelling/{CAMPAIGN.name}",
             code=provenance.digest("ingest_answers.py"),
         script:
@@ -258,7 +258,7 @@ if CAMPAIGN:
         params:
             spec=as_it_is(provenance.canonical(campaigns.as_json(CAMPAIGN))),
             folder=f"labelling/{CAMPAIGN.name}",
-            renames=in_words(lambda: provenance.canonical(LABELLING.renames())),
+            renames=lambda wildcards: provenance.canonical(LABELLING.renames()),
             code=provenance.digest("deliver_labels.py", CAMPAIGN.selector.source),
         script:
             "../workflow/scripts/deliver_labels.py"

@@ -12,14 +12,14 @@ from labelbench.labelling.identity import Image
 IMAGES = [Image(f"{n:064x}", f"{n}.png") for n in range(87)]
 
 
-def status(batches=(), answers=None, missing=0, images=IMAGES, **change):
+def status(batches=(), answers=None, missing=0, images=IMAGES, trained=None, **change):
     settings = SimpleNamespace(
         **{"name": "birds", "classes": ["heron", "owl"], "seed": 0, "audit": 100, "batch": 20, "target": 0.0,
            "budget": 0, "price": 0.0, "mistake": 0.0, "looks": 10, "confidence": 95.0} | change
     )  # fmt: skip
     state = campaign.state(list(batches), answers or {}, 0, gone=identity.gone(images))
     space = models.Space(np.zeros((87, 2), np.float16), None, None, np.ones(87, bool), [], [])
-    return standing.status(images, ".", state, space, {}, settings, 0, missing, "labelling/birds")[0]
+    return standing.status(images, ".", state, space, trained or {}, settings, 0, missing, "labelling/birds")[0]
 
 
 @pytest.mark.parametrize(("audit", "words"), [(100, "87 of the 87 images"), (44, "44 of the 87 images"), (43, "")])
@@ -53,6 +53,17 @@ def test_labels_of_images_that_are_gone_are_told_apart():
     found = status([asked], answers, images=images)
     assert "earlier batches" not in status_page.text(found)
     assert "1 of 32 images wait for an answer; 1 is gone" in found.next
+
+
+def test_an_audit_whose_images_are_gone_does_not_look_like_one_of_all_images(monkeypatch):
+    monkeypatch.setattr(models, "predict", lambda model, clean, index: (np.zeros(len(index), int), np.ones(len(index))))
+    asked = Batch("birds", 1, "0" * 8, "kmeans", tuple(Asked(i.sha256, i.path, True) for i in IMAGES[:40]))
+    answers = {i.sha256: Answered(i.sha256, "label", "owl" if n else "heron") for n, i in enumerate(IMAGES[:40])}
+    few = [image._replace(present=n < 4) for n, image in enumerate(IMAGES)]
+    for images in (IMAGES, few):
+        found = status([asked], answers, images=images, trained={1: None}).rounds[0].accuracy
+        assert found == assessment.accuracy(1, 40, 87, 0.95)
+        assert found.low < found.value < found.high
 
 
 def test_the_page_says_what_to_do_and_points_at_no_page_that_is_missing():

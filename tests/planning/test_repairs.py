@@ -178,6 +178,41 @@ def test_a_job_that_failed_is_not_recorded_as_done(tmp_path, repaired, outputs):
         assert "Nothing to be done" in snakemake(tmp_path, "-n", "--config", "spec=good")
 
 
+WRONG = """
+import sys
+sys.path.insert(0, {scripts!r})
+from labelbench.common.errors import UserError
+from labelbench.planning import snakemake_speed
+if {repaired}:
+    snakemake_speed.plan_quickly()
+
+def wrong(wildcards):
+    raise {error}
+
+rule all:
+    input: "of_no_use"
+
+rule make:
+    {what}
+    output: "{{name}}_use"
+    shell: "touch {{output}}"
+"""
+
+
+@pytest.mark.parametrize("what", ["input: wrong", "params: spec=wrong", "resources: mem_mb=wrong", "threads: wrong"])
+def test_a_mistake_that_a_function_finds_is_told_by_its_sentence(tmp_path, what):
+    for repaired in (True, False):
+        for error in ("UserError('The folder is empty.')", "KeyError('folder')"):
+            text = WRONG.format(scripts=str(REPO / "workflow/scripts"), repaired=repaired, error=error, what=what)
+            (tmp_path / "Snakefile").write_text(text)
+            done = snakemake(tmp_path, "-n", check=False)
+            assert done.returncode
+            alone = repaired and "empty" in error
+            assert done.stdout.endswith("WorkflowError:\nThe folder is empty.\n") == alone
+            for word in ("Wildcards", "Traceback", "InputFunctionException"):
+                assert (word in done.stdout) != alone
+
+
 def test_another_version_says_what_is_off(monkeypatch):
     from labelbench.planning import snakemake_speed
 

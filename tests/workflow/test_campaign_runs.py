@@ -220,6 +220,31 @@ def test_settings_that_cannot_be_meant(run, change, words):
     assert not run.folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "tables holds no image file"),
+        ("", "tables/t.csv is empty"),
+        ("path,label\n", "tables/t.csv names no image file"),
+        ('path,label\n"a.png,x\nb.png,y\n', "the quote that opens in line 2 is never closed"),
+        ("path,label\na.png,x\n", "none of 1 file that tables/t.csv names is there"),
+    ],
+)
+def test_images_that_cannot_be_meant_are_told_while_planning(run, content, words):
+    (run.repo / "tables").mkdir()
+    if content is not None:
+        (run.repo / "tables/t.csv").write_text(content)
+    (run.repo / "label.yaml").write_text(
+        yaml.safe_dump({"label": run.settings | {"images": "tables" if content is None else "tables/t.csv"}})
+    )
+    done = snakemake(run.repo, "-n", "--configfile", "label.yaml", "--", "label", check=False)
+    assert done.returncode
+    told = done.stdout.rpartition("WorkflowError:\n")[2]
+    assert told.startswith("config, label: images: ")
+    assert words in told
+    assert "Traceback" not in done.stdout and "Wildcards" not in done.stdout
+
+
 def test_without_a_section_it_is_said_where_to_begin(run):
     done = snakemake(run.repo, "-n", "label", check=False)
     assert done.returncode

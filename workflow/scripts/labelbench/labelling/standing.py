@@ -45,6 +45,8 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
     classes, level = list(settings.classes), settings.confidence / 100
     index, truth, skipped = audited(images, state, space.embedded, classes)
     pool = sum(identity.usable(image) for image in images)
+    # The audit was drawn from images that may be gone since: among fewer it would look like one of nearly all.
+    drawn_from = sum(not image.problem for image in images)
     sample = np.flatnonzero(space.embedded)
     sample = np.random.default_rng(settings.seed).permutation(sample)[:SAMPLE]
     labels = {round_.number: len(round_.labels) for round_ in state.rounds}
@@ -57,7 +59,7 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
             kappas.append(assessment.kappa(said[max(said)], looked, len(classes)))
         said[number] = looked
         enough = len(index) >= assessment.ENOUGH
-        accuracy = assessment.accuracy(int(hits[number].sum()), len(index), pool, level) if enough else None
+        accuracy = assessment.accuracy(int(hits[number].sum()), len(index), drawn_from, level) if enough else None
         rounds.append(status_page.RoundStatus(number, labels[number], accuracy))
     order = sorted(hits)
     enough = len(index) >= assessment.ENOUGH
@@ -77,7 +79,7 @@ def status(images, root, state, space, trained, settings, problems, missing, fol
     )  # fmt: skip
     unsure = ""
     if skipped:
-        low = assessment.accuracy(right, len(index) + skipped, pool, level).low
+        low = assessment.accuracy(right, len(index) + skipped, drawn_from, level).low
         unsure = (
             f"{counted(skipped, 'audit image')} skipped or unclear: were all of these wrong, it could be "
             f"{100 * low:.1f} %."

@@ -11,13 +11,15 @@ import threading
 import types
 from pathlib import Path
 
+from labelbench.common.errors import UserError
 from labelbench.common.gpu_memory import NOT_RETRIED
 
 REPAIRED = "9.27."  # the version of Snakemake whose classes these are; another one plans at its own pace
 OFF = (
     f"Snakemake {{version}} is not the {REPAIRED}* that this workflow repairs (docs/developing.md): planning takes "
     "about twice as long, a job for which a GPU's memory is too small is tried again, and where a job failed whose "
-    "settings had changed, the next run may go on with what was made of the old ones."
+    "settings had changed, the next run may go on with what was made of the old ones. Some mistakes are told with a "
+    "traceback."
 )
 
 
@@ -305,6 +307,23 @@ def keep_records_where_jobs_fail():
     Job.postprocess = postprocess
 
 
+def tell_mistakes_in_words():
+    """Let Snakemake tell a mistake of the user that a function of a rule finds (`UserError`) by its sentence alone.
+
+    Whatever such a function raises, it wraps in lines about wildcards and a traceback.
+    """
+    from snakemake import rules
+    from snakemake.exceptions import WorkflowError
+
+    published = rules.InputFunctionException
+
+    class InputFunctionException(published):
+        def __new__(cls, error, **place):
+            return WorkflowError(str(error)) if isinstance(error, UserError) else published(error, **place)
+
+    rules.InputFunctionException = InputFunctionException
+
+
 def plan_quickly():
     """All repairs; what to tell where there are none.
 
@@ -332,6 +351,7 @@ def plan_quickly():
     free_nothing_in_a_dry_run()
     give_up_where_no_retry_helps()
     keep_records_where_jobs_fail()
+    tell_mistakes_in_words()
     return ""
 
 
