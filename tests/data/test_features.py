@@ -230,3 +230,22 @@ def test_cells_with_several_labels_are_named(tmp_path):
     pd.DataFrame({"label": [[name, "x"] for name in LABELS]}).to_parquet(tmp_path / "rows.parquet")
     lists = features.Config(features=config.features, table=str(tmp_path / "rows.parquet"))
     assert f"Cells with several labels ({N}):\n    row 1: " in complaints(lists)
+
+
+def test_labels_that_are_written_as_lists_are_told_with_what_to_write(tmp_path):
+    config = written(tmp_path, ".npy")
+    labels = LABELS.copy()
+    labels[[3, 7]] = ["['bird']", "[]"]
+    pd.DataFrame({"label": labels}).to_csv(tmp_path / "rows.csv", index=False)
+    told = "written as lists (2):\n    row 4: ['bird']: write bird\n    row 8: []: leave it empty\n"
+    assert told in complaints(config)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"", "rows.csv is empty. It needs a line that names its columns"),
+    (b"\x1f\x8b\x08\0", "rows.csv is a gzip file, which its name does not say"),
+])  # fmt: skip
+def test_tables_that_are_empty_or_of_another_kind(tmp_path, content, words):
+    config = written(tmp_path, ".npy")
+    (tmp_path / "rows.csv").write_bytes(content)
+    assert words in complaints(config)

@@ -173,6 +173,7 @@ def test_one_trial_claims_nothing(metrics):
     told = findings.paragraphs(table, {SETTING: ("proxy", "")}, [], EQUIVALENCE)
     assert all("nothing can be claimed" in text for text in told)
     texts = typeset.to_html(comparison_pages.page(table, EQUIVALENCE, "digits")), comparisons.to_csv(table)
+    assert all("one trial" in text and "1 paired" not in text for text in (*told, texts[0]))
     assert all("nan" not in text.split("<script>")[0].lower() for text in texts)
 
 

@@ -3,14 +3,17 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
+import jinja2
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 import synthetic_study
+from conftest import REPO
 from labelbench.common.errors import UserError
 from labelbench.data.datasets._own import Own
 from labelbench.evidence import pages, statistics, study, tables, typeset, wording
@@ -721,3 +724,15 @@ def test_several_settings_are_blocks(metrics):
     page = html_of(table)
     assert page.count("glyphclip · linear · flexmatch") == page.count("glyphclip · shallow · flexmatch") == 3
     assert page.count("zero-shot, glyphclip") == 1
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "workflow/report").glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_say_one_trial_as_one(path):
+    def caption(trials):
+        job = SimpleNamespace(params=SimpleNamespace(trials=trials, spec="{}"), config={"run": {"trials": trials}})
+        return " ".join(environment.from_string(path.read_text()).render(snakemake=job).split())
+
+    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined)
+    if "params.trials" in path.read_text() or '["trials"]' in path.read_text():
+        assert re.search("1 (paired )?trial[^s]", caption("1")) and re.search("4 (paired )?trials", caption("4"))
+    assert not re.search("1 (paired )?trials", caption("1"))

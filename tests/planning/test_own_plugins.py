@@ -64,15 +64,16 @@ def test_a_good_one_is_taken(mine):
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
-    ("return sizes.unlabeled", "fails: line 13: AttributeError: 'Sizes' object has no attribute 'unlabeled'. Did you "
-     "mean 'unlabelled'? It is a function"),
+    ("return sizes.unlabeled", "fails with 900 unlabelled and 100 labelled examples: line 13: "
+     "AttributeError: 'Sizes' object has no attribute 'unlabeled'. Did you mean 'unlabelled'? It is a function"),
     ("return None", "returns nothing (null)."),
-    ("return float('nan')", "returns nan for a pool of 900 unlabelled examples and 100 labelled ones."),
-    ("return float('inf')", "returns inf for"),
+    ("return float('nan')", "returns nan with 900 unlabelled and 100 labelled examples."),
+    ("return float('inf')", "returns inf with"),
     ("return '2 GB'", "returns the text '2 GB'."),
     ("return True", "returns true."),
-    ("return -1", "returns -1 for"),
-    ("return 1 / (sizes.budget - 20)", "fails: line 13: ZeroDivisionError"),
+    ("return -1", "returns -1 with"),
+    ("return 1 / sizes.labelled", "fails with 1000 unlabelled and 0 labelled examples: line 13: ZeroDivisionError"),
+    ("return 1 / (sizes.budget - 20)", "fails with 900 unlabelled and 100 labelled examples: line 13: ZeroDiv"),
 ])  # fmt: skip
 def test_a_memory_that_gives_no_bytes(mine, wrong, words):
     message = refusal(mine, GOOD.replace("return sizes.features(sizes.unlabelled)", wrong))

@@ -296,6 +296,23 @@ def test_a_config_in_another_encoding_is_no_traceback_of_snakemakes(tmp_path, op
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("content", "words"), [
+    (None, "There is no config file {folder}/mine.yaml. Did you mean {folder}/nine.yaml? Paths are relative to "),
+    ("run: [1, 2\nb: 3\n", "{folder}/mine.yaml, line 2, column 2: this is no YAML: "),
+    ("- a\n", "{folder}/mine.yaml holds no settings by name (run: {{…}})."),
+])  # fmt: skip
+def test_a_config_that_is_not_there_or_no_yaml_is_no_traceback_of_snakemakes(tmp_path, content, words):
+    (tmp_path / "nine.yaml").write_text("run: {}\n")
+    if content:
+        (tmp_path / "mine.yaml").write_text(content)
+    # `stage` is a target: of `--configfile=` there is one file.
+    command = [sys.executable, "-m", "snakemake", "-n", "-c1", "--configfile=config/levers.yaml", "stage"]
+    command += ["--configfile", "config/levers.yaml", f"{tmp_path}/mine.yaml"]
+    done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(words.format(folder=tmp_path)) and "Traceback" not in done.stderr
+
+
 def test_one_file_is_included_as_a_list_of_it(tmp_path):
     (tmp_path / "x.yaml").write_text("statistics: {equivalence: 5e-1}\n")
     for include in ("x.yaml", ["x.yaml"]):

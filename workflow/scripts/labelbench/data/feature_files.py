@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from labelbench.common.errors import UserError, did_you_mean
-from labelbench.data import contents
+from labelbench.data import contents, tables
 
 BLOCK = 8192  # rows that are read at a time
 MATRICES = (".npy", ".h5", ".hdf5", ".safetensors", ".parquet")
@@ -98,6 +98,8 @@ def _kind(path, known):
     kind = Path(path).suffix.lower()
     if kind not in known:
         raise UserError(f"{path}: the formats that are read end in {', '.join(known)}. Save it as one of them.")
+    if kind in (".csv", ".tsv", ".txt", ".parquet"):
+        tables.refuse_wrong_ending(path, path)
     return kind
 
 

@@ -55,9 +55,9 @@ def note(table, equivalence, family="block"):
         return "No model was evaluated in more than one round: there are no curves to compare."
     trials = table["trials"].max()
     text = (
-        f"Whole learning curves over {trials} paired trials. AULC: area under the curve over the logarithm of the "
-        "labels, as a mean score in percent ± standard error over trials. Differences: in points of AULC, paired by "
-        f"trial, with 95 % intervals. {_images_note(table, equivalence)} "
+        f"Whole learning curves over {wording.paired(trials, trials)}. AULC: area under the curve over the logarithm "
+        "of the labels, as a mean score in percent ± standard error over trials. Differences: in points of AULC, "
+        f"paired by trial, with 95 % intervals. {_images_note(table, equivalence)} "
         f"{_p_note(table)} {_family_note(table, family)} "
         f"Verdict: tie, the interval lies within ±{100 * equivalence:g} points, a difference too "
         "small to matter; better and worse, it lies on one side of zero and the corrected p is below 0.05; undecided, "

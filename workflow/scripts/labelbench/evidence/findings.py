@@ -225,8 +225,8 @@ def _paragraph(rows, equivalence):
         model = f"{first['encoder']} fine-tuned with {first['model']} on labels chosen by {model}"
     compared = [row for row in rows if row["reference"] == REFERENCE]
     text = f"{first['split'].capitalize()} {study.NAMES[first['measure']]} of {model}"
-    trials = sorted({row["trials"] for row in rows})
-    paired = f"{trials[-1]} paired trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} paired trials"
+    trials = [row["trials"] for row in rows]
+    paired = wording.paired(min(trials), max(trials))
     text += f", up to {max(row['num_labels'] for row in rows):,} labels, {paired}"
     if not compared:
         alone = all(row["strategy"] == REFERENCE for row in rows)

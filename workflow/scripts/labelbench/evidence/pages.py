@@ -14,7 +14,7 @@ def _counts(table):
     lowest, highest = models["num_labels"].min(), models["num_labels"].max()
     labels = f"{highest:,}" if lowest == highest else f"{lowest:,} to {highest:,}"
     trials = models["trials"].max()
-    return f"{labels} labels, {trials} paired trials" if trials > 1 else f"{labels} labels, one trial"
+    return f"{labels} labels, {wording.paired(trials, trials)}"
 
 
 def note(table):

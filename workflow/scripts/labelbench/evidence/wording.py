@@ -130,3 +130,10 @@ def noise_note(table):
         )
     where = "" if "noise_sd" in table else " at these numbers of labels"
     return f"Training noise was not measured{where} (run: replicates)."
+
+
+def paired(low, high):
+    """How many paired trials there are, from the fewest to the most: `one trial`, `4 paired trials`."""
+    if high == 1:
+        return "one trial"
+    return f"{high} paired trials" if low == high else f"{low} to {high} paired trials"

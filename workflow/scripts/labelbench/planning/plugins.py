@@ -7,14 +7,16 @@ import traceback
 
 from labelbench.common import registry, schemas
 from labelbench.common.errors import UserError, did_you_mean
-from labelbench.common.words import counted
 from labelbench.selection.memory import Sizes
 
 # What a strategy may ask the pool for (`selection.strategies`).
 USES = ("features", "probabilities", "head", "labels")
 
-# A pool to try a strategy's `memory` on.
-SMALL = Sizes(unlabelled=900, labelled=100, classes=10, dim=64, budget=20)
+# Pools to try a strategy's `memory` on; before the first round, and in a campaign's first batch, nothing is labelled.
+SMALL = (
+    Sizes(unlabelled=900, labelled=100, classes=10, dim=64, budget=20),
+    Sizes(unlabelled=1000, labelled=0, classes=10, dim=64, budget=20),
+)
 
 
 def load(where, kind, name):
@@ -57,7 +59,7 @@ def _check_strategy(where, file, module):
 
 
 def check_memory(where, kind, name, module, config):
-    """Raise `UserError` where a strategy's `memory`, called once with a small pool, gives no number of bytes."""
+    """Raise `UserError` where a strategy's `memory`, called with small pools, gives no number of bytes."""
     memory = getattr(module, "memory", None)
     if kind != "strategies" or not hasattr(module, "memory"):
         return
@@ -65,15 +67,16 @@ def check_memory(where, kind, name, module, config):
     due = "It is a function `memory(config, sizes)` that returns bytes, a number from 0 (docs/developing.md)."
     if not callable(memory):
         raise UserError(f"{place}: {schemas.told(memory)} stands where a function is due. {due}")
-    try:
-        found = memory(config, SMALL)
-    except Exception as error:
-        raise UserError(f"{place} fails: {_told(error, _file(kind, name))} {due}") from None
-    if isinstance(found, bool) or not isinstance(found, numbers.Real):
-        raise UserError(f"{place} returns {schemas.told(found)}. {due}")
-    if not math.isfinite(found) or found < 0:
-        pool = f"{counted(SMALL.unlabelled, 'unlabelled example')} and {SMALL.labelled} labelled ones"
-        raise UserError(f"{place} returns {found} for a pool of {pool}. {due}")
+    for sizes in SMALL:
+        pool = f"with {sizes.unlabelled} unlabelled and {sizes.labelled} labelled examples"
+        try:
+            found = memory(config, sizes)
+        except Exception as error:
+            raise UserError(f"{place} fails {pool}: {_told(error, _file(kind, name))} {due}") from None
+        if isinstance(found, bool) or not isinstance(found, numbers.Real):
+            raise UserError(f"{place} returns {schemas.told(found)}. {due}")
+        if not math.isfinite(found) or found < 0:
+            raise UserError(f"{place} returns {found} {pool}. {due}")
 
 
 def _file(kind, name):
