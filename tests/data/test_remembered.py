@@ -26,21 +26,21 @@ class Study:
         return remembered.planned(self.place, self.output, made_by, listing, main)
 
     def run(self, tries=1):
-        """Whether the job ran, as Snakemake would have it: it records the token even of a job that fails.
+        """Whether the job ran, as Snakemake would have it: it records the token of a job that is done.
 
         tries: how often it runs, all but the last time in vain.
         """
         token = self.token()
         if self.output.exists() and token == self.recorded:
             return False
-        self.recorded = token
         self.output.unlink(missing_ok=True)
         for _ in range(tries):
-            remembered.begin(self.place, self.token(main=False))
+            remembered.begin(self.place)
         dataset = self.plugin.prepare(self.config, self.place)
         dataset_file.write(self.output, dataset, "{}", "abc")
         listing = self.plugin.listing(self.config, lambda: remembered.read_files(self.place), {})
-        remembered.finish(self.place, self.output, listing, MADE_BY)
+        remembered.finish(self.place, self.output, listing, MADE_BY, self.token(main=False))
+        self.recorded = token
         return True
 
 

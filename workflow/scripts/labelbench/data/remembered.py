@@ -49,25 +49,24 @@ def write_files(place, known, decoding):
     Path(place, "decoding.txt").write_text(str(decoding))
 
 
-def begin(place, token):
-    """Remember the token of the job that begins: Snakemake will compare with it, however the job ends."""
+def begin(place):
+    """Count a job that begins: of files that changed no two jobs have the same token, also where the first failed."""
     Path(place).mkdir(parents=True, exist_ok=True)
     state = _state(place) or {}
-    # Counted, for Snakemake takes a job that failed for one that has been done.
-    write_json(Path(place, "state.json"), {**state, "token": token, "tries": state.get("tries", 0) + 1})
+    write_json(Path(place, "state.json"), {**state, "tries": state.get("tries", 0) + 1})
 
 
-def finish(place, output, listing, made_by):
+def finish(place, output, listing, made_by, token):
     """Remember what the dataset file `output` was made of, and keep a second name of it.
 
-    made_by: text, the settings and the code that made it.
+    made_by: text, the settings and the code that made it; token: that of the job, which Snakemake records.
     """
     others = {file.path: _content(file.path) for file in listing.others}
     hashes = {k.file.path: k.sha256 for k in read_files(place)}
     content = _digest([*((f.path, hashes.get(f.path)) for f in listing.files), *others.items()])
     with contextlib.suppress(OSError), written_whole(Path(place, "dataset.h5")) as part:
         os.link(output, part)  # a file system without links keeps none
-    seen = {"made_by": made_by, "content": content, "files": _stats(listing), "others": others}
+    seen = {"made_by": made_by, "content": content, "files": _stats(listing), "others": others, "token": token}
     write_json(Path(place, "state.json"), {**_state(place), **seen})
 
 
