@@ -254,6 +254,7 @@ def test_two_windows_of_one_browser_keep_each_others_answers(opened, path):
     other.goto(path.as_uri())
     press(page, "1")
     press(other, "ArrowRight", "3")
+    assert answered(other) == 2
     other.close()
     page.reload()
     assert labels(page) == ["heron", "owl"]
