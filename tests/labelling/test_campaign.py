@@ -189,7 +189,8 @@ def test_orders_name_pages_that_exist_and_one_thing_to_do():
     waits = campaign.order(campaign.state(asked, labels(n1="a"), SEED), "labelling/birds", 9, 0)
     assert waits.startswith("Batch 1: 1 of 2 images wait for an answer. Open labelling/birds/batch01/label.html")
     state = campaign.state(asked, done, SEED)
-    assert campaign.order(state, "labelling/birds", 9, 0).endswith("(`snakemake label …` writes that page.)")
+    # The same sentence before the next batch is written and after: status and batch are made side by side.
+    assert campaign.order(state, "labelling/birds", 9, 0) == campaign.page_order(2, False, "labelling/birds")
     for left, budget, words in ((9, 2, "budget is spent"), (0, 0, "Every image has an answer")):
         told = campaign.order(state, "labelling/birds", left, budget)
         assert words in told

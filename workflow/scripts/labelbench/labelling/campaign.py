@@ -327,7 +327,7 @@ def open_beyond_budget(state, budget):
 
 
 def order(state, folder, left, budget):
-    """What a person is to do next, for a page: it names what exists, and the command that makes what does not."""
+    """What a person is to do next, for a page."""
     if begun := open_beyond_budget(state, budget):
         page = Path(folder, folder_name(state.open.number), "label.html")
         return (
@@ -337,7 +337,8 @@ def order(state, folder, left, budget):
     if state.open:
         return waits(state.open, state, folder)
     if asks(state, left, budget):
-        return f"{page_order(state.next, False, folder)} (`snakemake label …` writes that page.)"
+        # As of a batch that waits: whether this one is there yet is chance, for both are made side by side.
+        return page_order(state.next, False, folder)
     if not left:
         return "Every image has an answer. Deliver the labels: snakemake deliver …"
     return (
