@@ -220,11 +220,16 @@ def test_a_dataset_file_of_features_can_be_read_again(tmp_path):
     assert dataset_file.read(tmp_path / "d.h5").fingerprint == dataset.fingerprint
 
 
-def test_cells_with_several_labels_are_named(tmp_path):
-    config = written(tmp_path, ".npy")
-    labels = LABELS.copy()
-    labels[[3, 7]] = ["bird;newt", "['fish', 'bird']"]
+def written_with(tmp_path, *cells):
+    """The config of features whose fourth and eighth label are these cells."""
+    config, labels = written(tmp_path, ".npy"), LABELS.copy()
+    labels[[3, 7]] = cells
     pd.DataFrame({"label": labels}).to_csv(tmp_path / "rows.csv", index=False)
+    return config
+
+
+def test_cells_with_several_labels_are_named(tmp_path):
+    config = written_with(tmp_path, "bird;newt", "['fish', 'bird']")
     told = "Cells with several labels (2):\n    row 4: bird;newt\n    row 8: ['fish', 'bird']\n"
     assert told in complaints(config)
     pd.DataFrame({"label": [[name, "x"] for name in LABELS]}).to_parquet(tmp_path / "rows.parquet")
@@ -233,10 +238,7 @@ def test_cells_with_several_labels_are_named(tmp_path):
 
 
 def test_labels_that_are_written_as_lists_are_told_with_what_to_write(tmp_path):
-    config = written(tmp_path, ".npy")
-    labels = LABELS.copy()
-    labels[[3, 7]] = ["['bird']", "[]"]
-    pd.DataFrame({"label": labels}).to_csv(tmp_path / "rows.csv", index=False)
+    config = written_with(tmp_path, "['bird']", "[]")
     told = "written as lists (2):\n    row 4: ['bird']: write bird\n    row 8: []: leave it empty\n"
     assert told in complaints(config)
 

@@ -142,7 +142,7 @@ def test_factors_have_no_more_digits_than_their_interval_gives():
         (0.2, 14, "1.4× [0.20, 14]"),
     ):
         found = dataclasses.replace(savings(1.42), low=Bounded(low), high=Bounded(high))
-        assert wording.savings({"savings": found}) == text
+        assert wording.savings(found) == text
 
 
 def test_intervals_say_what_they_are_about(table):

@@ -699,7 +699,7 @@ def test_summary_is_short_and_aligned(digits, longtail):
     margin = next(line for line in lines if line.startswith("  margin"))
     found = row(digits, "margin", split="pool")
     assert margin[column:].startswith(f"{100 * found['mean']:.2f} ± {100 * found['se']:.2f} ")
-    assert margin.endswith("  " + wording.savings(found))
+    assert margin.endswith("  " + wording.savings(found["savings"]))
     assert legend.startswith("label savings: ") and "label savings: " not in pages.summary(
         [digits.assign(savings=None)], []
     )

@@ -27,7 +27,7 @@ def page(table, equivalence, dataset, family="block"):
                 cells += _compared_cells(rows.get(reference), images)
             if REFERENCE in references:
                 found = rows[REFERENCE]["savings"] if REFERENCE in rows else None
-                cells += [wording.savings({"savings": found}), _mean_savings(found)]
+                cells += [wording.savings(found), _mean_savings(found)]
             enough = max(row["trials"] for row in rows.values()) >= statistics.ENOUGH
             shown.append((heading, name, [(cell, cell == "better" and enough) for cell in cells]))
         if references and not heading.startswith(comparisons.POOLED):

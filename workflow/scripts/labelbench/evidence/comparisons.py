@@ -19,8 +19,9 @@ _COLUMNS = [*study.SETTING, "stage", "model", "split", "measure", "strategy", "k
 _COLUMNS += ["rounds", "num_labels", "trials", "aulc", "se", "difference", "low", "high", "p_sign_flip", "test", "p"]
 _IMAGES = ("images", "image_se", "other_low", "other_high")
 _NOISE = ("noise", "noise_freedom", "noise_sd", "noise_labels")
-_WITHOUT = ("difference", "low", "high", "p_holm", "verdict", "gaps", "paired")
-_COLUMNS += ["p_holm", "verdict", *_NOISE, *_IMAGES, "needed", "savings", "gaps", "paired"]
+_GAPS = ("gaps", "paired")
+_WITHOUT = ("difference", "low", "high", "p_holm", "verdict", *_GAPS)
+_COLUMNS += ["p_holm", "verdict", *_NOISE, *_IMAGES, "needed", "savings", *_GAPS]
 _COLUMNS += ["collapsed", "collapsed_of", *(f"{column}_without" for column in _WITHOUT), "settings", "above", "of"]
 _COLUMNS += ["alike_low", "alike_high"]
 
@@ -135,7 +136,7 @@ def pooled(table, judged, equivalence):
         again = _pooled(without_collapses(table), judged, equivalence)
         counts = table[table["reference"] == REFERENCE].groupby(["split", "strategy"])["collapsed"].sum()
         made["collapsed"] = [int(counts[row.split, row.strategy]) for row in made.itertuples()]
-        for column in _WITHOUT[:-2]:
+        for column in (column for column in _WITHOUT if column not in _GAPS):
             made[f"{column}_without"] = again[column]
     return made
 

@@ -212,7 +212,11 @@ def _overview_cells(rows):
     if not rows:
         return ["nothing compared", *[wording.NONE] * 6]
     best = max(rows, key=lambda row: row["difference"])
-    cells = [_name(best), wording.interval(best["difference"], *comparisons.told(best)), wording.savings(best)]
+    cells = [
+        _name(best),
+        wording.interval(best["difference"], *comparisons.told(best)),
+        wording.savings(best["savings"]),
+    ]
     for verdict in ("better", "tie", "undecided", "worse"):
         cells.append(str(sum(row["verdict"] == verdict for row in rows)))
     return cells

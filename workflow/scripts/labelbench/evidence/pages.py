@@ -90,7 +90,11 @@ def _cells(row, compared):
     score = wording.NONE if row is None else _score(row)
     if not compared:
         return [score]
-    return [score, wording.NONE, wording.NONE] if row is None else [score, _difference(row), wording.savings(row)]
+    return (
+        [score, wording.NONE, wording.NONE]
+        if row is None
+        else [score, _difference(row), wording.savings(row["savings"])]
+    )
 
 
 def final_page(table):
@@ -303,7 +307,7 @@ def summary(finals, further):
                 lines.append([heading])
             cells = [rows.get(key) for key, _ in columns]
             scores = [wording.NONE if row is None else _score(row) for row in cells]
-            savings = [wording.NONE if row is None else wording.savings(row) for row in cells]
+            savings = [wording.NONE if row is None else wording.savings(row["savings"]) for row in cells]
             lines.append([f"  {strategy}", *scores, *savings])
         header = [
             "  strategy",

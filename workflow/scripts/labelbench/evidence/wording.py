@@ -76,11 +76,9 @@ def factor(value, low, high):
     return text if math.isnan(low.value) else f"{text} [{times(low, digits)}, {times(high, digits)}]"
 
 
-def savings(row):
-    """Label savings at the end of a row with `savings`, or a dash."""
-    if not isinstance(row["savings"], Savings):
-        return NONE
-    return factor(row["savings"].factor, row["savings"].low, row["savings"].high)
+def savings(found):
+    """Label savings at the end of a curve, a `savings.Savings`, or a dash for anything else."""
+    return factor(found.factor, found.low, found.high) if isinstance(found, Savings) else NONE
 
 
 def p_value(p):
